@@ -1,0 +1,37 @@
+"""The errors a user can cause. Each message says what was wrong, with which value, and what to do.
+
+Everything the library raises on purpose derives from `SlsguError`; the command line prints the
+message and exits with status 1. An `AssertionError` or anything else is a bug in slsgu.
+"""
+
+
+class SlsguError(Exception):
+    """Base of all errors that slsgu raises on purpose."""
+
+
+class ConceptError(SlsguError):
+    """A concept is unknown, ambiguous, or unknown to the model."""
+
+
+class DataError(SlsguError):
+    """Images, folders or a taxonomy cannot be used as given."""
+
+
+class ModelError(SlsguError):
+    """A model cannot be loaded, or its architecture is not supported."""
+
+
+class ArtifactError(SlsguError):
+    """A gradient cache, a patch or a run folder is damaged, foreign, newer, or does not match."""
+
+
+class LayerMismatchError(ArtifactError):
+    """A patch meets a layer it was not made for, or one that is patched already."""
+
+
+class NotReachedError(SlsguError):
+    """The forget target was not reached within the floors; `result` holds the best trade-off."""
+
+    def __init__(self, message: str, result: object) -> None:
+        super().__init__(message)
+        self.result = result

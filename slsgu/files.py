@@ -1,0 +1,156 @@
+"""Files that are either whole or absent: write beside, flush, rename.
+
+Every artifact goes through `replacing`, so a crash, a full disk or `kill -9` can leave a stray
+temporary file (named `.NAME.*.part`, removed by the next writer of NAME), never half a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slsgu.errors import ArtifactError, SlsguError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed.
+
+    Args:
+        path: the final name. Its folder is created. An existing file is replaced in one step.
+
+    Raises:
+        SlsguError: the disk is full or the folder cannot be written. `path` is as it was.
+    """
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
+            stale.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # mkstemp is private; an artifact has the user's usual mode
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SlsguError(f"cannot write {path}: {_reason(error)}") from error
+    except Exception as error:
+        if "No space left" in str(error):  # safetensors wraps the OSError in its own class
+            raise SlsguError(f"cannot write {path}: no space left on the device") from error
+        raise
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a folder that must not exist yet.
+
+    Raises:
+        SlsguError: `path` exists, or the disk refuses.
+    """
+    if path.exists():
+        raise SlsguError(f"{path} exists already; give a new folder or remove it first")
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        part.chmod(0o755)
+        yield part
+        part.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SlsguError(f"cannot write {path}: {_reason(error)}") from error
+    except Exception as error:
+        if "No space left" in str(error):
+            raise SlsguError(f"cannot write {path}: no space left on the device") from error
+        raise
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON (no NaN), whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read JSON; `what` names the artifact in the error.
+
+    Raises:
+        ArtifactError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{what} not found: {path}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, in hex."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(text: str, length: int = 60) -> str:
+    """A name that is safe as one path component: lower-case ASCII letters, digits and dashes.
+
+    >>> slug("Golden retriever"), slug("../../etc/passwd"), slug("<b>")
+    ('golden-retriever', 'etc-passwd', 'b')
+    """
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    text = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return text[:length].rstrip("-") or "concept"
+
+
+def glob_escape(name: str) -> str:
+    """`name` as a literal inside a glob pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left on the device"
+    return error.strerror or str(error)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the platform lets us open a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,321 @@
+"""A taxonomy: a tree of concepts, read from YAML, searched by name.
+
+The file is a nested mapping. Keys that begin with `$` describe the concept they stand in; every
+other key is a child. A list stands for children without attributes::
+
+    $name: pets
+    $templates: ["a photo of a {}"]
+    dog:
+      $aliases: [canine]
+      $definition: a domesticated animal that barks
+      retriever: [golden retriever, labrador]
+    cat: [tabby, siamese]
+
+Level d of the tree is the concepts at depth d, with every leaf that is shallower standing for
+itself (design, section 5). Names are compared without regard to case, spaces, dashes and
+underscores; homonyms are told apart by path (`bird/crane`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slsgu.errors import ConceptError, DataError
+from slsgu.files import json_sha256
+
+_ATTRIBUTES = {"aliases", "plural", "definition", "prompts", "id"}
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """A node of a taxonomy. Compared by identity: two homonyms are two concepts."""
+
+    name: str
+    parent: Concept | None
+    aliases: tuple[str, ...] = ()
+    plural: str | None = None
+    definition: str | None = None
+    prompts: tuple[str, ...] = ()
+    id: str | None = None
+    children: list[Concept] = field(default_factory=list, repr=False)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Names from the top level down to this concept."""
+        return (*self.parent.path, self.name) if self.parent else (self.name,)
+
+    @property
+    def key(self) -> str:
+        """The path as one string, unique in a taxonomy: `animal/dog/beagle`."""
+        return "/".join(self.path)
+
+    @property
+    def depth(self) -> int:
+        """1 at the top level."""
+        return self.parent.depth + 1 if self.parent else 1
+
+    @property
+    def is_leaf(self) -> bool:
+        return not self.children
+
+    @property
+    def lineage(self) -> tuple[Concept, ...]:
+        """The concepts from the top level down to this one."""
+        return (*self.parent.lineage, self) if self.parent else (self,)
+
+    def leaves(self) -> Iterator[Concept]:
+        """The leaves at or under this concept, in file order."""
+        if self.is_leaf:
+            yield self
+        for child in self.children:
+            yield from child.leaves()
+
+    def walk(self) -> Iterator[Concept]:
+        """This concept and everything under it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def __repr__(self) -> str:
+        return f"Concept({self.key!r})"
+
+
+class Taxonomy:
+    """A forest of concepts with levels and search.
+
+    >>> pets = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby"]}, name="pets")
+    >>> [leaf.name for leaf in pets.leaves], pets.depth
+    (['beagle', 'pug', 'tabby'], 2)
+    >>> pets.find("Dog/BEAGLE").key
+    'dog/beagle'
+    >>> [concept.name for concept in pets.level(1)]
+    ['dog', 'cat']
+    """
+
+    def __init__(
+        self, tops: Sequence[Concept], *, name: str = "taxonomy", templates: Sequence[str] = ()
+    ) -> None:
+        self.name = name
+        self.templates = tuple(templates)
+        self.tops = tuple(tops)
+        self.concepts = tuple(concept for top in tops for concept in top.walk())
+        self.leaves = tuple(concept for concept in self.concepts if concept.is_leaf)
+        self.depth = max((leaf.depth for leaf in self.leaves), default=0)
+        if len(self.leaves) < 2:
+            raise DataError(f"taxonomy {name!r} has {len(self.leaves)} leaves; it needs at least 2")
+        self._index: dict[str, list[Concept]] = {}
+        for concept in self.concepts:
+            words = (concept.name, *concept.aliases, concept.plural, concept.id)
+            for word in dict.fromkeys(normalise(word) for word in words if word):
+                self._index.setdefault(word, []).append(concept)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Taxonomy:
+        """Read a YAML file (format: this module's text).
+
+        Raises:
+            DataError: the file is missing, not YAML, or not a tree of names.
+        """
+        path = Path(path)
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"taxonomy file not found: {path}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read taxonomy file {path}: {error}") from None
+        except yaml.YAMLError as error:
+            raise DataError(f"taxonomy file {path} is not valid YAML: {error}") from None
+        return cls.parse(tree, name=path.stem)
+
+    @classmethod
+    def parse(cls, tree: Any, *, name: str = "taxonomy") -> Taxonomy:
+        """Build a taxonomy from nested mappings and lists, as YAML gives them.
+
+        Raises:
+            DataError: the tree is not made of names, or a name stands twice among siblings.
+        """
+        if isinstance(tree, Mapping):
+            name = str(tree.get("$name", name))
+            templates = tree.get("$templates", [])
+            check_templates(templates, where=f"taxonomy {name!r}")
+            tree = {k: v for k, v in tree.items() if k not in ("$name", "$templates")}
+        else:
+            templates = []
+        attributes, children = _split(tree, None, name)
+        if attributes:
+            raise DataError(
+                f"taxonomy {name!r}: {', '.join(sorted(attributes))} at the top of the file; "
+                "only $name and $templates may stand there"
+            )
+        return cls(children, name=name, templates=templates)
+
+    def level(self, depth: int) -> tuple[Concept, ...]:
+        """The classes of one level: concepts at `depth`, and leaves that are shallower."""
+        return tuple(c for c in self.concepts if c.depth == depth or (c.is_leaf and c.depth < depth))
+
+    def ancestor(self, leaf: Concept, depth: int) -> Concept:
+        """The concept that stands for `leaf` at level `depth` (the leaf itself if shallower)."""
+        return leaf.lineage[min(depth, leaf.depth) - 1]
+
+    def find(self, text: str) -> Concept:
+        """The one concept that `text` names: a name, alias, plural, id, or a path of names.
+
+        Raises:
+            ConceptError: no concept or more than one answers to it; close names are suggested.
+        """
+        found = self.search(text)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            paths = ", ".join(concept.key for concept in found)
+            raise ConceptError(f"{text!r} is ambiguous in taxonomy {self.name!r}: give one of {paths}")
+        close = self.suggest(text)
+        hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+        raise ConceptError(
+            f"no concept {text!r} in taxonomy {self.name!r}{hint} "
+            "(`slsgu concepts` lists all of them)"
+        )
+
+    def search(self, text: str) -> list[Concept]:
+        """All concepts that `text` names exactly (a name beats an alias)."""
+        *above, word = [normalise(part) for part in re.split(r"[/>]", text)]
+        found = self._index.get(word, [])
+        found = [c for c in found if _follows([normalise(p) for p in c.path[:-1]], above)]
+        named = [c for c in found if normalise(c.name) == word]
+        return named or found
+
+    def suggest(self, text: str, count: int = 3) -> list[str]:
+        """Names that are close to `text`, best first."""
+        word = normalise(re.split(r"[/>]", text)[-1])
+        close = difflib.get_close_matches(word, self._index, n=count, cutoff=0.6)
+        return list(dict.fromkeys(self._index[c][0].name for c in close))
+
+    def leaf_of_folder(self, folder: str) -> Concept | None:
+        """The leaf a class folder stands for: `golden_retriever`, `n02099601-golden_retriever`,
+        `n02099601`, `bird__crane`; None if no leaf answers.
+
+        Raises:
+            ConceptError: several leaves answer.
+        """
+        wnid = _WNID.match(folder)
+        words = [folder, folder.replace("__", "/")]
+        if wnid:
+            words = [wnid.group(), folder[wnid.end() :].lstrip("-_ "), *words]
+        for word in words:
+            leaves = [concept for concept in self.search(word) if concept.is_leaf] if word else []
+            if len(leaves) == 1:
+                return leaves[0]
+            if leaves:
+                paths = ", ".join(leaf.key for leaf in leaves)
+                raise ConceptError(
+                    f"folder {folder!r} could be {paths}; name it by path, as in "
+                    f"{leaves[0].key.replace('/', '__')!r}"
+                )
+        return None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that can change a result: names, paths, prompts and templates."""
+        return json_sha256([self.templates, [(c.key, c.prompts) for c in self.concepts]])
+
+
+def normalise(text: str) -> str:
+    """The form in which names are compared.
+
+    >>> normalise("Golden_Retriever") == normalise("golden-retriever ")
+    True
+    """
+    return re.sub(r"[\s_\-]+", " ", str(text)).strip().casefold()
+
+
+def check_templates(templates: Any, *, where: str) -> None:
+    """Refuse prompt templates that are not strings with exactly one `{}`.
+
+    Raises:
+        DataError: naming the first template at fault.
+    """
+    if isinstance(templates, str) or not isinstance(templates, Sequence):
+        raise DataError(f"{where}: templates must be a list of strings")
+    for template in templates:
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise DataError(f"{where}: template {template!r} must contain '{{}}' exactly once")
+
+
+def _follows(path: list[str], wanted: list[str]) -> bool:
+    """Whether the names of `wanted` appear in `path` in order (not every one need be given)."""
+    rest = iter(path)
+    return all(name in rest for name in wanted)
+
+
+def _split(
+    tree: Any, parent: Concept | None, where: str
+) -> tuple[dict[str, Any], list[Concept]]:
+    """Attributes and children of one node of the raw tree."""
+    if tree is None:
+        return {}, []
+    if isinstance(tree, str):
+        tree = [tree]
+    if isinstance(tree, Sequence):
+        items: list[tuple[Any, Any]] = []
+        for entry in tree:
+            items += entry.items() if isinstance(entry, Mapping) else [(entry, None)]
+    elif isinstance(tree, Mapping):
+        items = list(tree.items())
+    else:
+        raise DataError(f"taxonomy: {where!r} holds {tree!r}; expected names below it")
+    attributes = {str(k): v for k, v in items if str(k).startswith("$")}
+    children: list[Concept] = []
+    for key, below in items:
+        if str(key).startswith("$"):
+            continue
+        if not isinstance(key, str | int | float) or isinstance(key, bool) or "/" in str(key):
+            raise DataError(
+                f"taxonomy: {key!r} under {where!r} is not a usable name "
+                "(quote words such as yes, no, null; '/' is not allowed)"
+            )
+        name = str(key).replace("_", " ").strip()
+        if not name or any(normalise(child.name) == normalise(name) for child in children):
+            raise DataError(f"taxonomy: {key!r} stands twice, or is empty, under {where!r}")
+        children.append(_concept(name, below, parent))
+    return attributes, children
+
+
+def _concept(name: str, tree: Any, parent: Concept | None) -> Concept:
+    raw = tree if isinstance(tree, Mapping) else {}
+    attributes = {str(k)[1:]: v for k, v in raw.items() if str(k).startswith("$")}
+    unknown = sorted(set(attributes) - _ATTRIBUTES)
+    if unknown:
+        raise DataError(
+            f"taxonomy: {name!r} has unknown attribute(s) {', '.join('$' + u for u in unknown)}; "
+            f"known: {', '.join('$' + a for a in sorted(_ATTRIBUTES))}"
+        )
+    prompts = tuple(_strings(attributes.get("prompts"), name, "prompts"))
+    concept = Concept(
+        name=name,
+        parent=parent,
+        aliases=tuple(_strings(attributes.get("aliases"), name, "aliases")),
+        plural=str(attributes["plural"]) if attributes.get("plural") else None,
+        definition=str(attributes["definition"]) if attributes.get("definition") else None,
+        prompts=prompts,
+        id=str(attributes["id"]) if attributes.get("id") else None,
+    )
+    concept.children.extend(_split(tree, concept, name)[1])
+    return concept
+
+
+def _strings(value: Any, name: str, attribute: str) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
+        return list(value)
+    raise DataError(f"taxonomy: ${attribute} of {name!r} must be a list of strings, not {value!r}")
