@@ -1,0 +1,39 @@
+"""The menagerie: a small world drawn by code, a taxonomy of it, and a CLIP model that knows it.
+
+It lets every command be tried without a network, without data and without a GPU. It is drawings:
+what is measured on it says how the tool works, not how a model behaves on photographs.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slsgu.menagerie.draw import DRAW_VERSION, draw
+    from slsgu.menagerie.sheet import contact_sheet
+    from slsgu.menagerie.train import TRAIN_SEED, train
+
+MODEL_DIR: Path = Path(__file__).parent / "model"
+"""The shipped OpenCLIP ``local-dir``."""
+
+TAXONOMY_FILE: Path = Path(__file__).parent / "taxonomy.yaml"
+"""The tree of everything that can be drawn."""
+
+_HOME = {
+    "DRAW_VERSION": "draw",
+    "draw": "draw",
+    "contact_sheet": "sheet",
+    "TRAIN_SEED": "train",
+    "train": "train",
+}
+
+__all__ = ["DRAW_VERSION", "MODEL_DIR", "TAXONOMY_FILE", "TRAIN_SEED", "contact_sheet", "draw", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    # Importing a submodule binds its name here; the function is what callers mean by it.
+    globals()[name] = value
+    return value
