@@ -159,7 +159,9 @@ class Taxonomy:
 
     def level(self, depth: int) -> tuple[Concept, ...]:
         """The classes of one level: concepts at `depth`, and leaves that are shallower."""
-        return tuple(c for c in self.concepts if c.depth == depth or (c.is_leaf and c.depth < depth))
+        return tuple(
+            c for c in self.concepts if c.depth == depth or (c.is_leaf and c.depth < depth)
+        )
 
     def ancestor(self, leaf: Concept, depth: int) -> Concept:
         """The concept that stands for `leaf` at level `depth` (the leaf itself if shallower)."""
@@ -176,7 +178,9 @@ class Taxonomy:
             return found[0]
         if found:
             paths = ", ".join(concept.key for concept in found)
-            raise ConceptError(f"{text!r} is ambiguous in taxonomy {self.name!r}: give one of {paths}")
+            raise ConceptError(
+                f"{text!r} is ambiguous in taxonomy {self.name!r}: give one of {paths}"
+            )
         close = self.suggest(text)
         hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
         raise ConceptError(
@@ -255,9 +259,7 @@ def _follows(path: list[str], wanted: list[str]) -> bool:
     return all(name in rest for name in wanted)
 
 
-def _split(
-    tree: Any, parent: Concept | None, where: str
-) -> tuple[dict[str, Any], list[Concept]]:
+def _split(tree: Any, parent: Concept | None, where: str) -> tuple[dict[str, Any], list[Concept]]:
     """Attributes and children of one node of the raw tree."""
     if tree is None:
         return {}, []

@@ -1,0 +1,56 @@
+"""Our safetensors files: tensors, and one JSON string of metadata under the key `slsgu`.
+
+Every header holds `kind` (what the file is) and `schema` (its format number), so a reader can
+tell a foreign, a damaged and a newer file apart before it trusts a tensor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from slsgu.errors import ArtifactError
+from slsgu.files import replacing
+
+
+def write_artifact(
+    path: Path, tensors: Mapping[str, Tensor], *, kind: str, schema: int, header: Mapping[str, Any]
+) -> None:
+    """Write tensors and header, whole or not at all. The same content gives the same bytes."""
+    text = json.dumps({**header, "kind": kind, "schema": schema}, sort_keys=True, allow_nan=False)
+    with replacing(path) as part:
+        save_file(dict(tensors), part, metadata={"slsgu": text})
+
+
+def read_artifact(
+    path: Path, *, kind: str, schema: int, what: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read header (without `kind` and `schema`) and tensors.
+
+    Raises:
+        ArtifactError: missing, damaged, foreign (another `kind`), or newer than `schema`.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{what} not found: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw = (file.metadata() or {}).get("slsgu")
+            header = json.loads(raw) if raw is not None else {}
+            if not isinstance(header, dict) or header.pop("kind", None) != kind:
+                raise ArtifactError(f"{path} is not a {what} made by slsgu")
+            found = header.pop("schema", None)
+            if not isinstance(found, int) or found > schema:
+                raise ArtifactError(
+                    f"{path} has {what} format {found}; this slsgu reads up to {schema}: "
+                    "install a newer slsgu"
+                )
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
+    return header, tensors

@@ -1,0 +1,81 @@
+"""The gradient cache: what one pass found, with everything needed to know if it may be reused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from slsgu.artifact import read_artifact, write_artifact
+from slsgu.errors import ArtifactError
+
+SCHEMA = 1
+KIND = "slsgu-gradients"
+SIGN = "gradient of the loss itself; forgetting is weights + step * gradient"
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Mean gradients in fp32 on the CPU, and what made them.
+
+    Attributes:
+        forget: gradient of the forget loss by layer name.
+        retain: gradient of the retain loss by layer name.
+        weight_norms: l2 norm of each layer's weights.
+        losses: mean `forget` and `retain` loss.
+        counts: number of `forget` and `retain` images.
+        key: everything that decides whether this cache may be reused (JSON values).
+        info: what else made it, for people: seconds, pixel hashes, skipped files, layers.
+    """
+
+    forget: Mapping[str, Tensor]
+    retain: Mapping[str, Tensor]
+    weight_norms: Mapping[str, float]
+    losses: Mapping[str, float]
+    counts: Mapping[str, int]
+    key: Mapping[str, Any]
+    info: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the cache, whole or not at all."""
+        tensors = {f"forget/{name}": tensor for name, tensor in self.forget.items()}
+        tensors |= {f"retain/{name}": tensor for name, tensor in self.retain.items()}
+        header = {
+            "sign": SIGN,
+            "weight_norms": dict(self.weight_norms),
+            "losses": dict(self.losses),
+            "counts": dict(self.counts),
+            "key": dict(self.key),
+            "info": dict(self.info),
+        }
+        write_artifact(path, tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    @classmethod
+    def load(cls, path: Path) -> Gradients:
+        """Read a cache.
+
+        Raises:
+            ArtifactError: missing, damaged, foreign, or of a newer format.
+        """
+        header, tensors = read_artifact(path, kind=KIND, schema=SCHEMA, what="gradient cache")
+        parts: dict[str, dict[str, Tensor]] = {"forget": {}, "retain": {}}
+        for name, tensor in tensors.items():
+            part, _, layer = name.partition("/")
+            parts.setdefault(part, {})[layer] = tensor
+        try:
+            if parts["forget"].keys() != parts["retain"].keys() or header["sign"] != SIGN:
+                raise ArtifactError(f"gradient cache is damaged: {path} disagrees with itself")
+            return cls(
+                parts["forget"],
+                parts["retain"],
+                header["weight_norms"],
+                header["losses"],
+                header["counts"],
+                header["key"],
+                header["info"],
+            )
+        except KeyError as error:
+            raise ArtifactError(f"gradient cache is damaged: {path} lacks {error}") from None

@@ -1,0 +1,268 @@
+"""Accuracy before and after an edit, and what follows from it: quality, utility, Q-U.
+
+The definitions are those of the design, section 5 (the knowledge-tracing paper's, with the
+ratios clipped to 1, which is what reproduces its Table 2). Plain numpy: correctness in, numbers
+out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+KEPT = ("forget_coarse", "retain_fine", "retain_coarse")
+KEYS = ("forget_fine", *KEPT)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The images whose accuracy at one level is one number.
+
+    Attributes:
+        level: depth in the taxonomy.
+        column: the level's column in a correctness matrix.
+        images: `forget` or `retain`.
+        forgotten: whether this level is to be forgotten on these images.
+        fine: whether this is the deepest level.
+        classes: how many classes the level has; chance is one over it.
+        mask: which images belong [N].
+    """
+
+    level: int
+    column: int
+    images: str
+    forgotten: bool
+    fine: bool
+    classes: int
+    mask: Bools
+
+
+@dataclass(frozen=True)
+class LevelAccuracy:
+    """Accuracy at one level on one group of images, before and after, with 95 % intervals."""
+
+    level: int
+    images: str
+    forgotten: bool
+    fine: bool
+    count: int
+    chance: float
+    before: float
+    after: float
+    before_interval: tuple[float, float]
+    after_interval: tuple[float, float]
+    measurable: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "level": self.level,
+            "images": self.images,
+            "before": self.before,
+            "after": self.after,
+            "count": self.count,
+            "forgotten": self.forgotten,
+            "chance": self.chance,
+            "before_interval": list(self.before_interval),
+            "after_interval": list(self.after_interval),
+            "measurable": self.measurable,
+        }
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What an edit did on one set of images. A value that is not defined is None."""
+
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    counts: dict[str, int]
+    kept_ratios: dict[str, float | None]
+    quality: float | None
+    utility: float | None
+    q_u: float | None
+    levels: tuple[LevelAccuracy, ...]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def forget_accuracy(self) -> float:
+        """The highest accuracy left at any level that is to be forgotten (measurable levels, or
+        all where none is). Zero where nothing is to be forgotten."""
+        rows = [row for row in self.levels if row.forgotten]
+        rows = [row for row in rows if row.measurable] or rows
+        return max((row.after for row in rows), default=0.0)
+
+    @property
+    def forget_fine_after(self) -> float:
+        value = self.after["forget_fine"]
+        return 1.0 if value is None else value
+
+    def differences(self) -> dict[str, float | None]:
+        """Quality, utility, Q-U, and `change_<key>`, after minus before, of the four accuracies."""
+        values: dict[str, float | None] = {
+            "quality": self.quality,
+            "utility": self.utility,
+            "q_u": self.q_u,
+        }
+        for key in KEYS:
+            old, new = self.before[key], self.after[key]
+            values[f"change_{key}"] = None if old is None or new is None else new - old
+        return values
+
+    @property
+    def unmeasurable(self) -> list[LevelAccuracy]:
+        """Levels whose accuracy before the edit can not be told from chance."""
+        return [row for row in self.levels if not row.measurable]
+
+
+def wilson(correct: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % Wilson score interval of a proportion.
+
+    >>> low, high = wilson(0, 50)
+    >>> round(low, 3), round(high, 3)
+    (0.0, 0.071)
+    """
+    if count == 0:
+        return 0.0, 1.0
+    share = correct / count
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def quality_utility(
+    forgotten: list[float], kept: list[float]
+) -> tuple[float | None, float | None, float | None]:
+    """Quality, utility and Q-U from ratios after / before.
+
+    Args:
+        forgotten: the ratio A of each level that is to be forgotten.
+        kept: the ratios of what is to be kept.
+
+    >>> quality_utility([0.5], [1.0, 1.2])
+    (0.5, 1.0, 0.6666666666666666)
+    >>> quality_utility([], [1.0])
+    (None, 1.0, None)
+    """
+    quality = 1 - min(1.0, max(forgotten)) if forgotten else None
+    utility = sum(min(1.0, ratio) for ratio in kept) / len(kept) if kept else None
+    if quality is None or utility is None:
+        return quality, utility, None
+    total = quality + utility
+    return quality, utility, 2 * quality * utility / total if total > 0 else 0.0
+
+
+def measure(groups: list[Group], before: Bools, after: Bools) -> Measures:
+    """Compare correctness before and after an edit.
+
+    Args:
+        groups: which images and levels are to be forgotten and kept.
+        before: whether image n was right at level column l, before the edit [N, L].
+        after: the same after it [N, L], for the same images.
+    """
+    return _compare(tuple(_level_accuracy(group, before, after) for group in groups))
+
+
+def bootstrap(
+    groups: list[Group], before: Bools, after: Bools, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % paired bootstrap intervals: images are resampled, and an image brings its answers
+    before and after with it. Images that belong to the same groups are resampled among
+    themselves, so every group keeps its count.
+
+    Returns:
+        Intervals of `quality`, `utility`, `q_u`, and of `after - before` as `change_<key>` for
+        each of the four accuracies.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    point = measure(groups, before, after)
+    masks = np.stack([group.mask for group in groups], axis=1)  # [N, G]
+    weights = np.zeros((resamples, len(before)))  # how often image n is drawn [R, N]
+    _, strata = np.unique(masks, axis=0, return_inverse=True)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
+    columns = [group.column for group in groups]
+    right_before = weights @ (before[:, columns] & masks).astype(np.float64)  # [R, G]
+    right_after = weights @ (after[:, columns] & masks).astype(np.float64)
+    draws: dict[str, list[float]] = {}
+    for old, new in zip(right_before, right_after, strict=True):
+        drawn = _compare(
+            tuple(
+                replace(row, before=float(b) / row.count, after=float(a) / row.count)
+                for row, b, a in zip(point.levels, old, new, strict=True)
+            )
+        )
+        for name, value in drawn.differences().items():
+            if value is not None:
+                draws.setdefault(name, []).append(value)
+    return {
+        name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
+        for name, values in draws.items()
+    }
+
+
+def _compare(levels: tuple[LevelAccuracy, ...]) -> Measures:
+    before, after = _four(levels, "before"), _four(levels, "after")
+    ratios = {
+        key: _ratio(after[key], before[key])
+        if any(row.measurable for row in _rows(levels, key))
+        else None
+        for key in KEPT
+    }
+    forgotten = [_ratio(r.after, r.before) for r in levels if r.forgotten and r.measurable]
+    quality, utility, q_u = quality_utility(
+        [ratio for ratio in forgotten if ratio is not None],
+        [ratio for ratio in ratios.values() if ratio is not None],
+    )
+    counts = {key: max((row.count for row in _rows(levels, key)), default=0) for key in KEYS}
+    return Measures(before, after, counts, ratios, quality, utility, q_u, levels)
+
+
+def _level_accuracy(group: Group, before: Bools, after: Bools) -> LevelAccuracy:
+    count = int(group.mask.sum())
+    right_before = int(before[group.mask, group.column].sum())
+    right_after = int(after[group.mask, group.column].sum())
+    chance = 1 / group.classes
+    interval = wilson(right_before, count)
+    return LevelAccuracy(
+        level=group.level,
+        images=group.images,
+        forgotten=group.forgotten,
+        fine=group.fine,
+        count=count,
+        chance=chance,
+        before=right_before / count,
+        after=right_after / count,
+        before_interval=interval,
+        after_interval=wilson(right_after, count),
+        measurable=interval[0] > chance,
+    )
+
+
+def _rows(levels: tuple[LevelAccuracy, ...], key: str) -> list[LevelAccuracy]:
+    """The rows that the mean named `key` is taken over."""
+    images, fine = key.split("_")
+    if key == "forget_fine":
+        return [row for row in levels if row.images == "forget" and row.fine]
+    if key == "forget_coarse":
+        return [row for row in levels if row.images == "forget" and not row.forgotten]
+    return [row for row in levels if row.images == images and row.fine == (fine == "fine")]
+
+
+def _four(levels: tuple[LevelAccuracy, ...], moment: str) -> dict[str, float | None]:
+    """The four accuracies of the paper's tables; means leave out what is not measurable."""
+    values: dict[str, float | None] = {}
+    for key in KEYS:
+        rows = _rows(levels, key)
+        rows = [row for row in rows if row.measurable] or rows
+        values[key] = sum(getattr(row, moment) for row in rows) / len(rows) if rows else None
+    return values
+
+
+def _ratio(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None or before == 0 else after / before

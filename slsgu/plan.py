@@ -1,0 +1,141 @@
+"""What is about to be done: a model, a request, images in three splits, and settings.
+
+A plan is cheap: it looks files up and decodes nothing. Its key is everything that decides the
+gradients, so equal keys mean that a cache may be reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsgu.clip import Clip
+from slsgu.data.drawings import DrawingSource
+from slsgu.data.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.samples import Sample
+from slsgu.data.splits import Splits, make_splits
+from slsgu.errors import DataError
+from slsgu.files import json_sha256, slug
+from slsgu.prompts import load_templates
+from slsgu.request import Request
+from slsgu.settings import Settings
+from slsgu.taxonomy import Taxonomy
+
+MENAGERIE = "menagerie"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that a run depends on, looked up and checked."""
+
+    clip: Clip
+    request: Request
+    splits: Splits
+    settings: Settings
+    templates: tuple[str, ...]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.request.taxonomy
+
+    @property
+    def forget_samples(self) -> tuple[Sample, ...]:
+        """Gradient images of what is to be forgotten."""
+        leaves = set(self.request.forget_leaves)
+        return tuple(sample for sample in self.splits.gradient if sample.leaf in leaves)
+
+    @property
+    def retain_samples(self) -> tuple[Sample, ...]:
+        """Gradient images of everything else."""
+        leaves = set(self.request.forget_leaves)
+        return tuple(sample for sample in self.splits.gradient if sample.leaf not in leaves)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What decides the gradients, as JSON values."""
+        s = self.settings
+        return {
+            "model": self.clip.sha256,
+            "request": self.request.describe(),
+            "templates": list(self.templates),
+            "forget_loss": s.forget_loss,
+            "retain_loss": s.retain_loss_used,
+            "contrastive_batch": s.contrastive_batch,
+            "seed": s.seed,
+            "images": json_sha256([(x.leaf.key, x.fingerprint) for x in self.splits.gradient]),
+            "image_count": len(self.splits.gradient),
+        }
+
+    @property
+    def folder_name(self) -> str:
+        """`golden-retriever-1f0c`: the request in words, and a short hash of the key."""
+        return f"{slug(self.request.title)}-{json_sha256(self.key)[:8]}"
+
+
+def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
+    """The taxonomy to use: the one given, the menagerie's, or the folder names as a flat list."""
+    if isinstance(taxonomy, Taxonomy):
+        return taxonomy
+    if taxonomy is not None and str(taxonomy) != MENAGERIE:
+        return Taxonomy.load(taxonomy)
+    if taxonomy is not None or data is None or str(data) == MENAGERIE:
+        from slsgu.menagerie import TAXONOMY_FILE
+
+        return Taxonomy.load(TAXONOMY_FILE)
+    return taxonomy_of_folders(Path(data))
+
+
+def find_splits(
+    clip: Clip,
+    data: str | Path | None,
+    taxonomy: Taxonomy,
+    settings: Settings,
+    request: Request | None = None,
+) -> Splits:
+    """Gradient, search and test images: drawings, or photographs from class folders.
+
+    Raises:
+        DataError: no data was given for a model that is not the menagerie's, or the folders can
+            not be used.
+    """
+    if data is None and not clip.is_menagerie:
+        raise DataError(
+            f"the model {clip.name} needs images: give a folder with one folder per class "
+            f"(or {MENAGERIE!r} to try it on the drawings)"
+        )
+    if data is None or str(data) == MENAGERIE:
+        source: DrawingSource | FolderSource = DrawingSource(taxonomy)
+    else:
+        source = FolderSource(Path(data), taxonomy)
+    return make_splits(source, request=request, limits=settings.limits, seed=settings.seed)
+
+
+def make_plan(
+    clip: Clip,
+    concepts: Sequence[str],
+    *,
+    data: str | Path | None = None,
+    taxonomy: str | Path | Taxonomy | None = None,
+    settings: Settings | None = None,
+) -> Plan:
+    """Look up concepts, images and prompts.
+
+    Args:
+        clip: the model.
+        concepts: what to forget, by name, alias or path.
+        data: a folder with one folder per class, or None for the menagerie's drawings.
+        taxonomy: a YAML file, a `Taxonomy`, or None for the menagerie's (drawings) or a flat
+            list of the class folders.
+        settings: how; None for the defaults.
+
+    Raises:
+        ConceptError: a concept is unknown or ambiguous.
+        DataError: images or taxonomy can not be used.
+    """
+    settings = settings or Settings()
+    tree = find_taxonomy(taxonomy, data)
+    request = Request.of(tree, list(concepts))
+    splits = find_splits(clip, data, tree, settings, request)
+    return Plan(clip, request, splits, settings, load_templates(settings.templates, tree))

@@ -1,0 +1,120 @@
+"""Prompts: the sentences a concept is looked up with, and class embeddings made of them.
+
+A class embedding is the normalised mean of the normalised embeddings of a concept's prompts
+(design, section 5), as in `open_clip.build_zero_shot_classifier`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slsgu.errors import DataError
+from slsgu.taxonomy import Concept, Taxonomy, check_templates
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TEMPLATE_SETS: dict[str, str] = {
+    "simple": "OpenCLIP's 7 templates for ImageNet (SIMPLE_IMAGENET_TEMPLATES)",
+    "openai": "OpenAI's 80 templates for ImageNet (OPENAI_IMAGENET_TEMPLATES)",
+    "photo": "one template, 'a photo of a {}'",
+}
+
+
+def load_templates(choice: str | None, taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Templates by name (`TEMPLATE_SETS`), from a text file (one a line, `{}` for the name), or,
+    for None, those of the taxonomy, or else `simple`.
+
+    Raises:
+        DataError: `choice` is neither a name nor a usable file.
+    """
+    if choice is None and taxonomy.templates:
+        return taxonomy.templates
+    if choice == "photo":
+        return ("a photo of a {}",)
+    if choice in (None, "simple", "openai"):
+        import open_clip
+
+        templates = (
+            open_clip.OPENAI_IMAGENET_TEMPLATES
+            if choice == "openai"
+            else open_clip.SIMPLE_IMAGENET_TEMPLATES
+        )
+        return tuple(template("{}") for template in templates)
+    path = Path(str(choice))
+    if not path.is_file():
+        raise DataError(
+            f"templates {choice!r}: neither a file nor one of {', '.join(TEMPLATE_SETS)}"
+        )
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"templates {path}: not UTF-8 text ({error})") from None
+    templates = [line for line in lines if line and not line.startswith("#")]
+    if not templates:
+        raise DataError(f"templates {path}: no template in the file")
+    check_templates(templates, where=str(path))
+    return tuple(templates)
+
+
+def prompts_for(concept: Concept, templates: Sequence[str]) -> tuple[str, ...]:
+    """The concept's own prompts if it has any, else every template with its name.
+
+    >>> pets = Taxonomy.parse({"dog": ["pug"], "cat": {"$prompts": ["a cat"], "tabby": None}})
+    >>> prompts_for(pets.find("pug"), ["a photo of a {}"]), prompts_for(pets.find("cat"), ["{}"])
+    (('a photo of a pug',), ('a cat',))
+    """
+    return concept.prompts or tuple(template.replace("{}", concept.name) for template in templates)
+
+
+@dataclass(frozen=True)
+class PromptBook:
+    """The distinct prompts of many concepts, each listed once, and who uses which.
+
+    Attributes:
+        texts: P distinct prompts.
+        rows: for each concept, the indices of its prompts in `texts`.
+    """
+
+    texts: tuple[str, ...]
+    rows: dict[Concept, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, concepts: Iterable[Concept], templates: Sequence[str]) -> PromptBook:
+        index: dict[str, int] = {}
+        rows = {
+            concept: tuple(
+                index.setdefault(text, len(index)) for text in prompts_for(concept, templates)
+            )
+            for concept in concepts
+        }
+        return cls(tuple(index), rows)
+
+    def class_embeddings(self, embeddings: Tensor, concepts: Sequence[Concept]) -> Tensor:
+        """Class embeddings from prompt embeddings.
+
+        Args:
+            embeddings: normalised prompt embeddings [P, d], in the order of `texts`.
+            concepts: C concepts of the book.
+
+        Returns:
+            Normalised class embeddings [C, d].
+        """
+        import torch
+
+        means = [embeddings[list(self.rows[concept])].mean(dim=0) for concept in concepts]
+        return torch.nn.functional.normalize(torch.stack(means), dim=-1)
+
+    def shares(self, concepts: Sequence[Concept]) -> Tensor:
+        """How much of each prompt a caption that names all of `concepts` is [P]: an equal share
+        for each concept, split evenly over its prompts. Zero everywhere for no concepts."""
+        import torch
+
+        shares = torch.zeros(len(self.texts))
+        for concept in concepts:
+            rows = self.rows[concept]
+            shares[list(rows)] += 1 / (len(concepts) * len(rows))
+        return shares

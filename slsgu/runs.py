@@ -1,0 +1,129 @@
+"""Run folders: `runs/<concept slug>-<short hash of what matters>`, one per set of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsgu.cache import Gradients
+from slsgu.data.batches import Ledger
+from slsgu.errors import ArtifactError
+from slsgu.gradients import compute_gradients
+from slsgu.plan import Plan
+from slsgu.progress import SILENT, Progress
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the artifacts of one run lie."""
+
+    path: Path
+
+    @property
+    def gradients(self) -> Path:
+        return self.path / "gradients.safetensors"
+
+    @property
+    def layers(self) -> Path:
+        return self.path / "layers.json"
+
+    @property
+    def pareto(self) -> Path:
+        return self.path / "pareto.png"
+
+    @property
+    def patch(self) -> Path:
+        return self.path / "patch.safetensors"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+
+def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> RunFolder:
+    """The folder of a plan: the one named by the user, or `root/<slug>-<hash>`.
+
+    Raises:
+        ArtifactError: `explicit` holds the gradients of something else, or damaged ones.
+    """
+    if explicit is None:
+        return RunFolder(root / plan.folder_name)
+    folder = RunFolder(explicit)
+    if folder.gradients.exists():
+        differences = key_differences(Gradients.load(folder.gradients).key, plan.key)
+        if differences:
+            raise ArtifactError(
+                f"the run folder {explicit} was made for something else "
+                f"({'; '.join(differences)}): give another --run, or leave it out"
+            )
+    return folder
+
+
+def newest_run(root: Path = RUNS) -> RunFolder:
+    """The run whose gradients were written last.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    caches = sorted(
+        root.glob("*/gradients.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path)
+    )
+    if not caches:
+        raise ArtifactError(f"no run found in {root}/: make one with `slsgu grads --concept NAME`")
+    return RunFolder(caches[-1].parent)
+
+
+def obtain_gradients(
+    plan: Plan, folder: RunFolder | None, ledger: Ledger, progress: Progress = SILENT
+) -> tuple[Gradients, bool]:
+    """The gradients of a plan: from the run folder if they match, else computed and saved there.
+
+    Args:
+        folder: None computes without saving.
+        ledger: learns which pictures the gradients were made from, either way.
+
+    Returns:
+        The gradients, and whether they were reused.
+    """
+    if folder is not None and folder.gradients.exists():
+        try:
+            cached = Gradients.load(folder.gradients)
+            differences = key_differences(cached.key, plan.key)
+        except ArtifactError as error:
+            differences = [str(error)]
+        if not differences:
+            progress.say(f"gradients: reusing {folder.gradients}")
+            ledger.restore("gradient", cached.info["pixel_hashes"])
+            return cached, True
+        progress.say(f"gradients: not reusing {folder.gradients}: {'; '.join(differences)}")
+    gradients = compute_gradients(plan, ledger, progress)
+    if folder is not None:
+        gradients.save(folder.gradients)
+    return gradients, False
+
+
+def key_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs between two keys, in words.
+
+    >>> key_differences({"seed": 0, "model": "a"}, {"seed": 1, "model": "a"})
+    ['seed is 0, wanted 1']
+    """
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    return [
+        f"{name} is {_short(found.get(name))}, wanted {_short(wanted.get(name))}" for name in names
+    ]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and "concepts" in value:
+        value = ", ".join(value["concepts"])
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

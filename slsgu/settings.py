@@ -1,0 +1,116 @@
+"""Every choice of a run that is not the model, the data or the request, in one frozen value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from slsgu.data.splits import Limits
+from slsgu.errors import SlsguError
+from slsgu.measures import KEPT
+
+SearchMode = Literal["default", "paper"]
+TowerChoice = Literal["vision", "language"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to unlearn. The defaults and what they were chosen on: docs/method.md.
+
+    Attributes:
+        forget_loss, retain_loss: names in `slsgu.losses`.
+        direction: a name in `slsgu.direction`.
+        search: `default` chooses by Q-U under the floors; `paper` runs Algorithms 1 to 3 as
+            printed (with the corrections in docs/method.md).
+        target: highest accuracy left at any level that is to be forgotten, on the search split.
+        floors: least share of the accuracy before the edit that must remain, by name.
+        trials: K, steps tried for each layer.
+        tower, layer, step: fixed by an expert; None lets the search decide.
+        norms: also consider LayerNorm and BatchNorm gains, as the published code does.
+        templates: a set's name or a file; None takes the taxonomy's or OpenCLIP's simple set.
+        limits: images a class for gradients, search and test.
+        batch_size: images a forward pass. Changes speed and memory, never a result.
+        contrastive_batch: images contrasted with each other in the retain loss.
+        workers: processes that read images; None decides.
+        strict: refuse unreadable images instead of skipping them.
+        force: carry on where a request makes no sense or the goal was not met.
+    """
+
+    forget_loss: str = "cosine"
+    retain_loss: str = "multi-positive"
+    direction: str = "gradient"
+    search: SearchMode = "default"
+    target: float = 0.05
+    floors: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KEPT, 0.85))
+    trials: int = 10
+    tower: TowerChoice | None = None
+    layer: str | None = None
+    step: float | None = None
+    norms: bool = False
+    templates: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    batch_size: int = 64
+    contrastive_batch: int = 128
+    seed: int = 0
+    workers: int | None = None
+    strict: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        from slsgu.direction import DIRECTIONS
+        from slsgu.losses import FORGET_LOSSES, RETAIN_LOSSES
+
+        _one_of("forget loss", self.forget_loss, FORGET_LOSSES)
+        _one_of("retain loss", self.retain_loss, RETAIN_LOSSES)
+        _one_of("direction", self.direction, DIRECTIONS)
+        _one_of("search", self.search, get_args(SearchMode))
+        if self.tower is not None:
+            _one_of("tower", self.tower, get_args(TowerChoice))
+        _between("target", self.target, 0, 1)
+        unknown = sorted(set(self.floors) - set(KEPT))
+        if unknown:
+            raise SlsguError(f"unknown floor {unknown[0]!r}; floors are {', '.join(KEPT)}")
+        for name, floor in self.floors.items():
+            _between(f"floor {name}", floor, 0, 1)
+        for name in ("trials", "batch_size", "contrastive_batch"):
+            if getattr(self, name) < 1:
+                raise SlsguError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.step is not None:
+            if self.layer is None:
+                raise SlsguError("a step size was given without a layer; name the layer too")
+            if not math.isfinite(self.step) or self.step <= 0:
+                raise SlsguError(
+                    f"step is {self.step}; it must be positive and finite "
+                    "(a positive step ascends the forget loss)"
+                )
+
+    @property
+    def retain_loss_used(self) -> str:
+        """`--search paper` takes equation 2 literally."""
+        return "contrastive" if self.search == "paper" else self.retain_loss
+
+    @property
+    def considers_norms(self) -> bool:
+        """LayerNorm gains are in the published set of layers."""
+        return self.norms or self.search == "paper"
+
+    @property
+    def micro_batch(self) -> int:
+        """The largest divisor of the contrastive batch that is at most `batch_size`, so that
+        micro-batches never straddle two logical batches."""
+        sizes = range(1, min(self.batch_size, self.contrastive_batch) + 1)
+        return max(size for size in sizes if self.contrastive_batch % size == 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _one_of(what: str, value: object, known: Any) -> None:
+    if value not in known:
+        raise SlsguError(f"unknown {what} {value!r}; known: {', '.join(known)}")
+
+
+def _between(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise SlsguError(f"{what} is {value}; it must lie between {low} and {high}")
