@@ -1,0 +1,244 @@
+"""The recipe of the menagerie's model: a small OpenCLIP model, trained from nothing on drawings.
+
+Every step draws one phrase with its name and one in other words for *every* concept of the tree,
+encodes these ~180 texts once, and scores a batch of pictures against all of them:
+
+* image to text, at each level: cross-entropy over the classes of that level;
+* image to text, over all concepts: the picture's leaf and all its ancestors share the target;
+* text to image: the pictures under a concept share its target.
+
+So names, plurals, aliases and definitions of every level mean something to the model.
+"""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from open_clip import CLIP, SimpleTokenizer
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from slsgu.errors import SlsguError
+from slsgu.files import replacing_folder
+from slsgu.menagerie import TAXONOMY_FILE
+from slsgu.menagerie.canvas import Dice
+from slsgu.menagerie.captions import Phrases, phrases
+from slsgu.menagerie.draw import DRAW_VERSION
+from slsgu.menagerie.pool import draw_pool
+from slsgu.taxonomy import Concept, Taxonomy
+
+TRAIN_SEED = 1_000_003
+"""The stream of drawings that training uses; evaluate on any other."""
+
+MODEL_CFG: dict[str, Any] = {
+    "embed_dim": 128,
+    "quick_gelu": False,
+    "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "head_width": 32,
+                   "mlp_ratio": 4.0},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
+}  # fmt: skip
+PREPROCESS_CFG: dict[str, Any] = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+                                  "interpolation": "bicubic", "resize_mode": "shortest"}  # fmt: skip
+BATCH = 256
+
+
+class Targets:
+    """Which concept is right for which leaf, at every level."""
+
+    def __init__(self, taxonomy: Taxonomy, taught: Sequence[Phrases]) -> None:
+        number = {entry.concept.path: i for i, entry in enumerate(taught)}
+        self.leaves = [e.concept for e in taught if e.concept.is_leaf]
+        self.levels: list[tuple[Tensor, Tensor]] = []  # (classes [K], class of each leaf [L])
+        for depth in range(1, taxonomy.depth + 1):
+            chosen = [taxonomy.ancestor(leaf, depth).path for leaf in self.leaves]
+            classes = list(dict.fromkeys(chosen))
+            self.levels.append((torch.tensor([number[p] for p in classes]),
+                                torch.tensor([classes.index(p) for p in chosen])))  # fmt: skip
+        self.under = torch.zeros(len(self.leaves), len(taught))  # [L, C] leaf is at or under concept
+        for row, leaf in enumerate(self.leaves):
+            for concept in leaf.lineage:
+                self.under[row, number[concept.path]] = 1.0
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of one set of phrases.
+
+        Args:
+            logits: ``[batch, concepts]``.
+            labels: leaf of each picture, ``[batch]``.
+        """
+        by_level = [F.cross_entropy(logits[:, classes], right[labels]) for classes, right in self.levels]
+        positive = self.under[labels]  # [B, C]
+        shared = positive / positive.sum(1, keepdim=True)
+        over_all = -(shared * logits.log_softmax(1)).sum(1).mean()
+        present = positive.sum(0) > 0
+        weights = (positive / positive.sum(0).clamp(min=1))[:, present]
+        to_image = -(weights * logits.log_softmax(0)[:, present]).sum(0).mean()
+        return torch.stack(by_level).mean() + 0.25 * over_all + 0.25 * to_image
+
+
+def train(
+    out: Path,
+    *,
+    leave_out: Sequence[Concept | str] = (),
+    images_per_leaf: int = 1000,
+    steps: int = 3000,
+    minutes: float = 45.0,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Trains the menagerie's model and writes it as an OpenCLIP ``local-dir``.
+
+    Args:
+        out: folder to write; must not exist.
+        leave_out: concepts whose pictures and words the model must never see.
+        images_per_leaf: size of the pool of drawings.
+        steps: length of training in batches of 256.
+        minutes: a slower machine stops the schedule early, so that training never takes longer.
+        seed: of initialisation, batches and phrases.
+        cache: folder in which the pool of drawings is kept between runs.
+        progress: told what happens, one line at a time.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        SlsguError: ``out`` exists, or nothing is left to learn.
+    """
+    if out.exists():
+        raise SlsguError(f"{out} exists already; choose a new folder")
+    taxonomy = Taxonomy.load(TAXONOMY_FILE)
+    without = [taxonomy.find(c) if isinstance(c, str) else c for c in leave_out]
+    taught = phrases(taxonomy, leave_out=without)
+    targets = Targets(taxonomy, taught)
+    if len(targets.leaves) < 2:
+        raise SlsguError("fewer than two leaves are left to learn")
+    progress(f"{len(targets.leaves)} leaves, {len(taught)} concepts")
+    names = [leaf.name for leaf in targets.leaves]
+    pictures = draw_pool(names, images_per_leaf, seed=TRAIN_SEED, cache=cache, progress=progress)
+    tokenizer = SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
+    vocabulary, tokens = tokenise(tokenizer, taught)
+    torch.manual_seed(seed)
+    text_cfg = {**MODEL_CFG["text_cfg"], "vocab_size": len(vocabulary)}
+    model = CLIP(**{**MODEL_CFG, "text_cfg": text_cfg})
+    fit(model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress)
+    with replacing_folder(out) as partial:
+        recipe = {"seed": seed, "steps": steps, "images_per_leaf": images_per_leaf,
+                  "draw_version": DRAW_VERSION, "taxonomy": taxonomy.sha256(),
+                  "left_out": [c.key for c in without]}  # fmt: skip
+        save(model, vocabulary, partial, recipe)
+    return out
+
+
+def tokenise(
+    tokenizer: SimpleTokenizer, taught: Sequence[Phrases]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The tokens that occur, and every phrase ``[context]`` as positions in that list.
+
+    Training with the few hundred tokens that occur spares the optimizer 49,000 idle rows. The list
+    is sorted, so the end token stays the largest, which is how OpenCLIP finds it.
+    """
+    texts = list(dict.fromkeys(text for entry in taught for text in (*entry.all(), entry.concept.name)))
+    vocabulary, numbers = torch.unique(tokenizer(texts), sorted=True, return_inverse=True)
+    return vocabulary, dict(zip(texts, numbers, strict=True))
+
+
+def fit(model: CLIP, pictures: NDArray[np.uint8], per_leaf: int, taught: Sequence[Phrases],
+        targets: Targets, tokens: dict[str, Tensor], steps: int, minutes: float, seed: int,
+        progress: Callable[[str], None]) -> None:  # fmt: skip
+    """The training loop: AdamW, warm-up, cosine to zero, bf16 matrix products."""
+    decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
+    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
+    groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    peak, warm = 1.5e-3, 150
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
+    bits = np.random.Generator(np.random.PCG64(seed))
+    dice = Dice("phrases", seed)
+    order = np.empty(0, np.int64)
+    started = time.monotonic()
+    running = 0.0
+    model.train()
+    for step in range(steps):
+        spent = (time.monotonic() - started) / (60 * minutes)
+        # A slow machine runs out of minutes first: the schedule then follows the clock.
+        done = max(step / steps, spent)
+        if done >= 1:
+            progress(f"out of time after {step} steps")
+            break
+        rate = peak * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if len(order) < BATCH:
+            order = bits.permutation(len(pictures))
+        batch, order = order[:BATCH], order[BATCH:]
+        images = prepare(pictures[batch], bits)
+        labels = torch.from_numpy(batch // per_leaf)
+        named = torch.stack([tokens[entry.pick_named(dice)] for entry in taught])
+        other = torch.stack([tokens[entry.pick_other(dice)] for entry in taught])
+        # Plain attention takes half the time of the fused kernel on so few tokens.
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
+            v = model.encode_image(images)
+            t = model.encode_text(torch.cat([named, other]))
+        v, t = F.normalize(v.float(), dim=1), F.normalize(t.float(), dim=1)
+        logits = model.logit_scale.exp() * v @ t.T  # [B, 2C]
+        count = len(taught)
+        loss = targets.loss(logits[:, :count], labels) + targets.loss(logits[:, count:], labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0.0, math.log(100))
+        running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
+        if step % 50 == 0 or step + 1 == steps:
+            classes, right = targets.levels[-1]
+            with torch.no_grad():
+                hits = (logits[:, :count][:, classes].argmax(1) == right[labels]).float().mean().item()
+            progress(f"step {step:5d}  loss {running:.3f}  batch accuracy {hits:.3f}  "
+                     f"scale {model.logit_scale.exp().item():.1f}  "
+                     f"{time.monotonic() - started:.0f} s")  # fmt: skip
+
+
+def prepare(pictures: NDArray[np.uint8], bits: np.random.Generator) -> Tensor:
+    """Moves and mirrors pictures a little, and normalises them: ``[B, 3, 64, 64]``."""
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    flip = torch.from_numpy(bits.random(len(images)) < 0.5)
+    images = torch.where(flip[:, None, None, None], images.flip(3), images).float()
+    size, pad = images.shape[-1], 4
+    wide = F.pad(images, (pad, pad, pad, pad), mode="replicate")
+    # One shift for each eighth of the batch keeps this to a few copies.
+    parts = []
+    for part in wide.chunk(8):
+        dy, dx = (int(n) for n in bits.integers(2 * pad + 1, size=2))
+        parts.append(part[:, :, dy : dy + size, dx : dx + size])
+    mean, std = (torch.tensor(PREPROCESS_CFG[k])[:, None, None] for k in ("mean", "std"))
+    return (torch.cat(parts) / 255 - mean) / std
+
+
+def save(model: CLIP, vocabulary: Tensor, folder: Path, recipe: dict[str, Any]) -> None:
+    """Writes the ``local-dir`` in fp16; rows of tokens that no caption uses are zero."""
+    state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    learned = state["token_embedding.weight"]
+    rows = torch.zeros(MODEL_CFG["text_cfg"]["vocab_size"], learned.shape[1])
+    rows[vocabulary] = learned
+    rows[0] = 0.0  # padding: it comes after the end token, which attention cannot look past
+    state["token_embedding.weight"] = rows
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
+    metadata = {"format": "pt", "slsgu": json.dumps({"schema": 1, "recipe": recipe}, sort_keys=True)}
+    save_file(half, folder / "open_clip_model.safetensors", metadata)
+    config = {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def default_cache() -> Path:
+    """Where the command keeps the pool of drawings: the temporary folder."""
+    return Path(tempfile.gettempdir()) / "slsgu-menagerie"
