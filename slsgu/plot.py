@@ -1,0 +1,9 @@
+"""The figures: which layers matter, accuracy against step size, similarity, levels.
+
+Each function draws on the axes it is given and returns them; whoever owns the figure saves it.
+Figures are matplotlib's own, made without pyplot, so no display is needed.
+"""
+
+from slsgu.plot_pareto import pareto, pareto_figure, save_pareto
+
+__all__ = ["pareto", "pareto_figure", "save_pareto"]
