@@ -1,0 +1,245 @@
+"""Samples to batches of pixels: decoded ahead, in order, each picture cleared with the ledger.
+
+Memory does not grow with the number of images: a few batches are in flight, and of the
+past only hashes are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from slsgu.data.images import UnreadableImageError, pixel_hash
+from slsgu.data.ledger import Ledger as Ledger
+from slsgu.data.samples import Sample
+from slsgu.errors import DataError
+from slsgu.progress import Advance
+from slsgu.taxonomy import Concept
+
+Transform = Callable[[Image.Image], Tensor]
+
+_SMALL_JOB = 256  # samples; below this, starting processes costs more than it saves
+_MOST_WORKERS = 4
+_CHUNK = 16  # pictures that travel together from a worker
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples and their pixels [B, 3, H, W], float32, on the CPU."""
+
+    samples: tuple[Sample, ...]
+    pixels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """What a worker sends back for one sample: pixels [3, H, W] and their hash, or why not."""
+
+    hash: str = ""
+    pixels: npt.NDArray[np.float32] | None = None
+    reason: str = ""
+
+
+def stream(
+    samples: Sequence[Sample],
+    transform: Transform,
+    *,
+    split: str,
+    ledger: Ledger,
+    batch_size: int,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Advance | None = None,
+) -> Iterator[Batch]:
+    """Read samples in order, in batches that are full except the last.
+
+    A picture that can not be read, or that another split has used (by its pixels), is left out and
+    recorded in the ledger; what remains closes up, so batches depend on the samples only, never on
+    the number of workers.
+
+    Args:
+        samples: what to read.
+        transform: OpenCLIP's preprocessing, RGB picture to float32 [3, H, W].
+        split: gradient, search or test; it claims the pictures.
+        ledger: what every split has used so far.
+        batch_size: B, pictures in a full batch.
+        workers: processes that decode. 0 decodes in this one; None takes `default_workers`.
+        strict: an unreadable picture is an error.
+        progress: called with how many more samples are done, whether used or not.
+
+    Raises:
+        DataError: a picture can not be read and `strict` is set, or a worker process died.
+    """
+    assert batch_size >= 1, f"batch_size is {batch_size}"
+    kept: list[Sample] = []
+    pixels: list[npt.NDArray[np.float32]] = []
+    # closing: leaving early, by an error or Ctrl-C, ends the workers at once.
+    with contextlib.closing(_decode(samples, transform, workers)) as decoded:
+        for sample, item in zip(samples, decoded, strict=True):
+            if item.pixels is None:
+                if strict:
+                    raise DataError(
+                        f"{sample.name}: {item.reason} (strict: unreadable images are refused)"
+                    )
+                ledger.skip(sample.name, item.reason)
+            elif ledger.claim(item.hash, split):
+                kept.append(sample)
+                pixels.append(item.pixels)
+            else:
+                other = ledger.owner(item.hash, besides=split)
+                assert other is not None
+                ledger.overlap(sample.name, split, other)
+            if progress is not None:
+                progress(1)
+            if len(kept) == batch_size:
+                yield _batch(kept, pixels)
+                kept, pixels = [], []
+    if kept:
+        yield _batch(kept, pixels)
+
+
+def collect(
+    samples: Sequence[Sample],
+    transform: Transform,
+    *,
+    split: str,
+    ledger: Ledger,
+    batch_size: int = 64,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Advance | None = None,
+    required: Iterable[Concept] = (),
+) -> tuple[tuple[Sample, ...], Tensor]:
+    """Read a bounded split into memory.
+
+    Args:
+        required: leaves that must have at least one usable picture.
+        samples, transform, split, ledger, batch_size, workers, strict, progress: as for `stream`.
+
+    Returns:
+        The samples that were read, and their pixels [N, 3, H, W].
+
+    Raises:
+        DataError: nothing usable is left, or nothing of a required leaf; and as `stream`.
+    """
+    batches = list(
+        stream(
+            samples,
+            transform,
+            split=split,
+            ledger=ledger,
+            batch_size=batch_size,
+            workers=workers,
+            strict=strict,
+            progress=progress,
+        )
+    )
+    usable = tuple(sample for batch in batches for sample in batch.samples)
+    have = {sample.leaf for sample in usable}
+    missing = [leaf.key for leaf in required if leaf not in have]
+    if missing or not batches:
+        of = f" of {', '.join(missing)}" if missing else ""
+        raise DataError(f"no usable image{of} is left in the {split} split{_why(ledger, split)}")
+    return usable, torch.cat([batch.pixels for batch in batches])
+
+
+def default_workers(count: int) -> int:
+    """Processes for `count` samples: one a core up to four, none for small jobs."""
+    if count < _SMALL_JOB or multiprocessing.current_process().daemon:
+        return 0  # a daemonic process may not have children
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return 0 if cores == 1 else min(cores, _MOST_WORKERS)
+
+
+def _why(ledger: Ledger, split: str) -> str:
+    lost = [f"{item.name}: {item.reason}" for item in ledger.skipped[:3]]
+    shared = [item for item in ledger.overlaps if item.split == split]
+    lost += [f"{item.name}: same pixels as in the {item.other} split" for item in shared[:3]]
+    return f" ({'; '.join(lost)})" if lost else ""
+
+
+def _batch(samples: list[Sample], pixels: list[npt.NDArray[np.float32]]) -> Batch:
+    return Batch(tuple(samples), torch.from_numpy(np.stack(pixels)))  # [B, 3, H, W]
+
+
+class _Pictures(Dataset[_Decoded]):
+    """Samples by index, decoded: what the worker processes run."""
+
+    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
+        self.samples, self.transform = samples, transform
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> _Decoded:
+        try:
+            image = self.samples[index].read()
+        except UnreadableImageError as error:
+            return _Decoded(reason=error.reason)
+        # numpy, not torch: tensors travel through /dev/shm, which is tiny in many containers.
+        return _Decoded(pixel_hash(image), self.transform(image).to(torch.float32).numpy())
+
+
+def _decode(
+    samples: Sequence[Sample], transform: Transform, workers: int | None
+) -> Generator[_Decoded, None, None]:
+    """Decoded samples, in order."""
+    pictures = _Pictures(samples, transform)
+    workers = default_workers(len(samples)) if workers is None else min(workers, len(samples))
+    if workers == 0:
+        for index in range(len(pictures)):
+            yield pictures[index]
+        return
+    # fork: workers start in milliseconds, where spawn and forkserver import torch and OpenCLIP
+    # again (seconds) and run a caller's script twice unless it is guarded by `__main__`. After
+    # torch has run threads a forked child must not use them: DataLoader sets its workers to one
+    # thread, and they touch neither CUDA nor autograd. Elsewhere fork is missing or unsafe.
+    with warnings.catch_warnings():
+        # Python 3.12 warns of any fork beside threads, for which see above; torch warns of more
+        # workers than cores, which is the caller's choice.
+        warnings.simplefilter("ignore")
+        chunks = iter(
+            DataLoader(
+                pictures,
+                batch_size=_CHUNK,
+                num_workers=workers,
+                collate_fn=_as_list,
+                multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
+                worker_init_fn=_ignore_interrupts,
+                generator=torch.Generator(),  # else the caller's random state would move
+            )
+        )
+    try:
+        for chunk in chunks:
+            yield from chunk
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a process that reads images died, perhaps for lack of memory; try fewer workers, or 0 "
+            f"({error})"
+        ) from error
+    finally:
+        del chunks  # ends the workers and waits for them
+
+
+def _as_list(items: list[_Decoded]) -> list[_Decoded]:
+    return items
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; this process ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

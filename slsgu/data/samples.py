@@ -1,0 +1,34 @@
+"""A sample: one labelled picture that has not been decoded yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from slsgu.taxonomy import Concept
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Sample(Protocol):
+    """One picture and the leaf it belongs to. Can be pickled."""
+
+    @property
+    def leaf(self) -> Concept:
+        """The finest class of the picture."""
+
+    @property
+    def name(self) -> str:
+        """What people are shown, such as `golden_retriever/0001.jpg`. Always valid Unicode."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex identity of the content that needs no decoding. Equal fingerprints mean equal
+        pictures; the reverse need not hold (the same picture saved twice)."""
+
+    def read(self) -> Image.Image:
+        """Decode the picture, mode RGB.
+
+        Raises:
+            UnreadableImageError: it can not be decoded; the reason is in the message.
+        """

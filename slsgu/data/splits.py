@@ -1,0 +1,154 @@
+"""Three disjoint sets of images: for the gradients, for the search, and for the reported numbers.
+
+Nothing is decoded here. Disjoint means: no two splits hold files with the same bytes; that no two
+hold the same *pixels* is proved while reading, by the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from slsgu.data.choice import choose_files
+from slsgu.data.drawings import DrawingSource
+from slsgu.data.folders import FolderSource
+from slsgu.data.partition import SPLITS
+from slsgu.data.samples import Sample
+from slsgu.errors import DataError
+from slsgu.files import json_sha256
+from slsgu.request import Request
+from slsgu.taxonomy import Concept
+
+RETAIN_TOTAL = {"gradient": 4000, "search": 2000}
+"""At most so many retain images in all. Where a taxonomy has many classes, each gives fewer than
+its limit (never less than one): 1000 classes give 4 images each to the gradient."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Images per class in each split; None is no limit (drawings have no end: their default).
+
+    Raises:
+        DataError: a limit is less than one.
+    """
+
+    gradient: int | None = 50
+    search: int | None = 25
+    test: int | None = 50
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            limit = self.of(split)
+            if limit is not None and (isinstance(limit, bool) or limit < 1):
+                raise DataError(f"{split} limit is {limit}; give 1 or more images per class")
+
+    def of(self, split: str) -> int | None:
+        """The limit of one split."""
+        value: int | None = getattr(self, split)
+        return value
+
+    def capped(self, split: str, retained: int) -> int | None:
+        """The limit for a retain class, with `RETAIN_TOTAL` shared by `retained` classes.
+
+        >>> Limits().capped("gradient", 10), Limits().capped("gradient", 1000)
+        (50, 4)
+        """
+        limit = self.of(split)
+        if split not in RETAIN_TOTAL:
+            return limit
+        share = max(1, RETAIN_TOTAL[split] // max(retained, 1))
+        return share if limit is None else min(limit, share)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The samples of each split, ordered by leaf; what they are; and what was left out."""
+
+    gradient: tuple[Sample, ...]
+    search: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    description: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def of(self, split: str) -> tuple[Sample, ...]:
+        """The samples of one split, by its name."""
+        samples: tuple[Sample, ...] = getattr(self, split)
+        return samples
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of all three sets: which content, under which leaf, in which split."""
+        return json_sha256([[(s.leaf.key, s.fingerprint) for s in self.of(x)] for x in SPLITS])
+
+
+def make_splits(
+    source: FolderSource | DrawingSource,
+    *,
+    request: Request | None,
+    limits: Limits,
+    seed: int = 0,
+) -> Splits:
+    """Divide a source into gradient, search and test images.
+
+    With `train/` and `test/` folders, gradient and search images come from the first. Otherwise
+    each class is divided about 50 / 20 / 30 by content. Drawings have a seed for each split.
+
+    Args:
+        source: where the pictures are.
+        request: what is to be forgotten; its leaves must have images in every split, and only the
+            others share `RETAIN_TOTAL`. None treats every leaf as retained.
+        limits: images per class.
+        seed: another seed chooses other images.
+
+    Raises:
+        DataError: a leaf to be forgotten has too few images, or nothing is left to keep.
+    """
+    assert request is None or request.taxonomy is source.taxonomy, "leaves compare by identity"
+    forget = frozenset(request.forget_leaves) if request is not None else frozenset()
+    notes: Sequence[str] = ()
+    if isinstance(source, DrawingSource):
+        chosen = _drawings(source, forget, limits, seed)
+    else:
+        retained = len({leaf for part in source.parts.values() for leaf in part} - forget)
+        bounds = {
+            leaf: {
+                split: limits.of(split) if leaf in forget else limits.capped(split, retained)
+                for split in SPLITS
+            }
+            for leaf in source.taxonomy.leaves
+        }
+        chosen, notes = choose_files(source, bounds, forget, seed)
+    description = {
+        **source.describe(),
+        "counts": {split: len(chosen[split]) for split in SPLITS},
+        "limits": {split: limits.of(split) for split in SPLITS},
+        "seed": seed,
+    }
+    splits = Splits(
+        gradient=tuple(chosen["gradient"]),
+        search=tuple(chosen["search"]),
+        test=tuple(chosen["test"]),
+        description=description,
+        notes=(*source.notes, *notes),
+    )
+    for split in SPLITS:
+        if not any(sample.leaf not in forget for sample in splits.of(split)):
+            why = "; ".join(splits.notes) or "add images or classes"
+            raise DataError(f"no image is left to keep in the {split} split: {why}")
+    return splits
+
+
+def _drawings(
+    source: DrawingSource, forget: frozenset[Concept], limits: Limits, seed: int
+) -> dict[str, list[Sample]]:
+    finite = Limits(*(limits.of(split) or Limits().of(split) for split in SPLITS))
+    retained = len(source.taxonomy.leaves) - len(forget)
+    chosen: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for leaf in source.taxonomy.leaves:
+            count = finite.of(split) if leaf in forget else finite.capped(split, retained)
+            assert count is not None
+            chosen[split] += source.samples(leaf, split, count, seed)
+    return chosen
