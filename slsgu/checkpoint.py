@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,15 +89,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def stored_dtypes(path: Path) -> dict[str, torch.dtype]:
-    """The dtype of each tensor of a checkpoint file, without reading a safetensors file whole."""
-    if path.suffix != ".safetensors":
-        return {name: tensor.dtype for name, tensor in read_state_dict(path).items()}
-    try:
-        with safe_open(path, framework="pt") as file:
-            # An empty slice carries the dtype and costs no read; a scalar has none to take.
-            return {name: _slice_dtype(file, name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from None
+    """The dtype of each tensor of a checkpoint file; of safetensors only the header is read.
+
+    Raises:
+        ModelError: as for `read_state_dict`.
+    """
+    return {name: dtype for name, (dtype, _) in _headers(path).items()}
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, as `stored_dtypes`."""
+    return {name: shape for name, (_, shape) in _headers(path).items()}
 
 
 def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | None = None) -> None:
@@ -181,22 +184,30 @@ def _read_pickle(path: Path) -> Any:
             "'weights.pt')"
         )
     try:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            return torch.load(path, map_location="cpu", weights_only=True)  # before torch 1.6
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about odd pickles before it refuses them
+            return _load_pickle(path)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "weights_only" in str(error):
+        # Torch wraps its reason in advice to load the file unsafely, which we do not pass on.
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+        if "GLOBAL" in reason or "add_safe_globals" in reason:
             raise ModelError(
                 f"{path} holds more than tensors, and loading it could run code, so it is "
                 "refused. If you trust it, load it once yourself and save only the weights:\n"
                 "    torch.save(model.state_dict(), 'weights.pt')"
             ) from None
-        raise _damaged(path, error) from None
+        raise _damaged(path, pickle.UnpicklingError(reason)) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise _damaged(path, error) from None
+
+
+def _load_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=True)  # from before torch 1.6
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -252,10 +263,24 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _slice_dtype(file: Any, name: str) -> torch.dtype:
-    view = file.get_slice(name)
-    dtype: torch.dtype = (view[:0] if view.get_shape() else file.get_tensor(name)).dtype
-    return dtype
+def _headers(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    if path.suffix != ".safetensors":
+        return {n: (t.dtype, tuple(t.shape)) for n, t in read_state_dict(path).items()}
+    headers = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():
+                view = file.get_slice(name)
+                shape = tuple(view.get_shape())
+                # An empty slice carries the dtype and reads nothing; a scalar can not be sliced.
+                dtype = (view[:0] if shape else file.get_tensor(name)).dtype
+                headers[name] = (dtype, shape)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+    if not headers:
+        raise ModelError(f"{path} holds no tensors")
+    prefix = "module." if all(name.startswith("module.") for name in headers) else ""
+    return {name.removeprefix(prefix): header for name, header in headers.items()}
 
 
 def _what(content: Any) -> str:

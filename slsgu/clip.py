@@ -1,7 +1,8 @@
 """Load any OpenCLIP model that slsgu supports, ready to be measured and edited.
 
 OpenCLIP returns models in train mode, in the precision asked for, and with its own log lines and
-warnings. `load` returns them in eval mode and fp32, quietly, with the checks of `slsgu.spec`.
+warnings. `load` returns them in eval mode and fp32, quietly, with the checks of `slsgu.spec` and
+`slsgu.build`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
-import math
 import struct
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import open_clip
@@ -24,15 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slsgu.checkpoint import CONFIG_NAME, read_state_dict, stored_dtypes
+from slsgu.build import build
+from slsgu.checkpoint import stored_dtypes
 from slsgu.errors import ModelError
-from slsgu.spec import LOCAL, SlsguWarning, Source, resolve
+from slsgu.spec import LOCAL, SlsguWarning, resolve
 
 __all__ = ["Clip", "Precision", "SlsguWarning", "load", "weights_sha256"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_LISTED = 8  # keys named in a message about a checkpoint that does not fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,18 +158,15 @@ def load(
     source = resolve(model, pretrained, cache_dir=cache_dir, quick_gelu=quick_gelu)
     weights = source.weights()
     dtypes = stored_dtypes(weights)  # first, because a damaged file gets its message here
-    with _quiet(), torch.random.fork_rng(devices=[]):
-        network, preprocess, tokenizer = _build(source, cache_dir)
-        _load_weights(network, weights)
-    network.eval().requires_grad_(False)
-    _refuse_nonfinite(network, weights)
+    network, preprocess, tokenizer = build(source, weights, cache_dir=cache_dir)
+    sha256 = weights_sha256(network)  # before the weights move to a device
     return Clip(
         model=network.to(place),
         preprocess=preprocess,
         tokenizer=tokenizer,
         name=str(name),
         pretrained=pretrained,
-        sha256=weights_sha256(network),
+        sha256=sha256,
         device=place,
         precision=precision,
         stored_dtypes={
@@ -220,99 +213,8 @@ def _device(device: str) -> torch.device:
     return place
 
 
-def _build(source: Source, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
-    """The architecture with random weights, the validation transform, the tokenizer.
-
-    Every kind of source becomes a local-dir that holds a configuration alone: one way through
-    OpenCLIP instead of four, and weights are loaded where we can explain what does not fit.
-    """
-    cfg = json.loads(json.dumps(source.model_cfg))
-    for tower in ("vision_cfg", "text_cfg"):
-        cfg[tower].pop("output_tokens", None)  # the towers return embeddings, nothing beside
-    with tempfile.TemporaryDirectory() as folder:
-        config = {"model_cfg": cfg, "preprocess_cfg": source.preprocess_cfg}
-        Path(folder, CONFIG_NAME).write_text(json.dumps(config), encoding="utf-8")
-        try:
-            network, _, preprocess = open_clip.create_model_and_transforms(
-                f"{LOCAL}{folder}", load_weights=False, force_patch_dropout=0.0
-            )
-        except Exception as error:
-            raise ModelError(f"OpenCLIP can not build this architecture: {error}") from error
-        if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
-            raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
-        try:
-            tokenizer = open_clip.get_tokenizer(
-                source.tokenizer or f"{LOCAL}{folder}", cache_dir=cache_dir
-            )
-        except Exception as error:
-            raise ModelError(
-                f"the tokenizer of this model can not be loaded ({error}). A Hugging Face "
-                "tokenizer needs `pip install transformers`, and the network on first use"
-            ) from error
-    return network, preprocess, tokenizer
-
-
-def _load_weights(network: nn.Module, path: Path) -> None:
-    try:
-        open_clip.load_checkpoint(network, str(path), strict=True, weights_only=True)
-    except Exception as error:
-        # OpenCLIP's own conversions run first, so only what they can not mend arrives here.
-        raise ModelError(_misfit(network, path, error)) from None
-
-
-def _misfit(network: nn.Module, path: Path, error: Exception) -> str:
-    stored = {name: tuple(tensor.shape) for name, tensor in read_state_dict(path).items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    lists = {
-        "missing": [f"{name} {wanted[name]}" for name in wanted if name not in stored],
-        "unexpected": [f"{name} {stored[name]}" for name in stored if name not in wanted],
-        "of another shape": [
-            f"{name} {stored[name]} (the architecture has {wanted[name]})"
-            for name in wanted
-            if name in stored and stored[name] != wanted[name]
-        ],
-    }
-    lines = [f"{path} does not fit the architecture. Of {len(wanted)} tensors it should hold:"]
-    for what, keys in lists.items():
-        if keys:
-            more = [f"    ... and {len(keys) - _LISTED} more"] if len(keys) > _LISTED else []
-            lines += [f"  {len(keys)} {what}:", *(f"    {key}" for key in keys[:_LISTED]), *more]
-    if len(lines) == 1:
-        lines = [f"{path} does not fit the architecture: {error}"]
-    return "\n".join([*lines, "Check the architecture's name, or the file."])
-
-
-def _refuse_nonfinite(network: nn.Module, path: Path) -> None:
-    for name, tensor in network.state_dict().items():
-        if not math.isfinite(float(tensor.sum(dtype=torch.float64))):
-            raise ModelError(f"{path} is damaged: {name} holds values that are not numbers")
-
-
 def _preprocess_cfg(network: nn.Module) -> dict[str, Any]:
     """What OpenCLIP merged from its defaults and the source, as JSON values."""
     cfg = open_clip.get_model_preprocess_cfg(network)
     value: dict[str, Any] = json.loads(json.dumps(cfg))
     return value
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCLIP's log lines and warnings from the user, and logging as it was.
-
-    OpenCLIP logs through the root logger, and `logging.info()` installs a handler there if it
-    finds none; a handler of ours for the time being prevents that.
-    """
-    root, handler = logging.getLogger(), logging.NullHandler()
-
-    def foreign(record: logging.LogRecord) -> bool:
-        return Path(record.pathname).parent.name != "open_clip"
-
-    root.addHandler(handler)
-    root.addFilter(foreign)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.removeFilter(foreign)
-        root.removeHandler(handler)

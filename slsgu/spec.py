@@ -130,7 +130,7 @@ def _named(
         raise ModelError(_unknown_name(model, known))
     model_cfg: dict[str, Any] = open_clip.get_model_config(name)
     _refuse_unsupported(name, model_cfg)
-    tags = open_clip.list_pretrained_tags_by_model(name) or _tags(name)
+    tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
         raise ModelError(_no_weights(name, tags))
     tag_cfg: dict[str, Any] = open_clip.get_pretrained_cfg(name, pretrained)
@@ -174,10 +174,10 @@ def _check_activation(
         return
     other = _twin(name)
     right = f"use {other} with {tag}" if other in open_clip.list_models() else "no config has it"
-    flag = "--quick-gelu" if trained else "--gelu"
     raise ModelError(
         f"{name} {tag} was trained with {'QuickGELU' if trained else 'GELU'}, but {name} computes "
-        f"{'GELU' if trained else 'QuickGELU'}, which costs accuracy: {right} (or pass {flag})"
+        f"{'GELU' if trained else 'QuickGELU'}, which costs accuracy: {right} "
+        f"(or force it: quick_gelu={trained}, {'--quick-gelu' if trained else '--gelu'})"
     )
 
 
@@ -214,8 +214,8 @@ def _unknown_name(model: str, known: list[str]) -> str:
             f"--model NAME --pretrained {model}"
         )
     return (
-        f"unknown architecture {model!r}{_close(model, known)}. "
-        "open_clip.list_models() has all of them"
+        f"unknown architecture {model!r}{_close(model, known)} "
+        "(open_clip.list_models() has all names)"
     )
 
 
@@ -232,19 +232,15 @@ def _unknown_tag(name: str, pretrained: str, tags: list[str]) -> str:
         return f"no such checkpoint file: {pretrained}"
     listed = ", ".join(tags) or "none, it needs a checkpoint file"
     return (
-        f"{name} has no tag {pretrained!r}{_close(pretrained, tags)}, and there is no file of "
-        f"that name. Its tags: {listed}"
+        f"{name} has no tag {pretrained!r}, and there is no file of that name"
+        f"{_close(pretrained, tags)} All its tags: {listed}"
     )
 
 
 def _close(text: str, known: list[str]) -> str:
     by_folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(text.casefold(), by_folded, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(by_folded[name] for name in close)}?" if close else ""
-
-
-def _tags(name: str) -> list[str]:
-    return [tag for model, tag in open_clip.list_pretrained() if model == name]
+    return f"; did you mean {' or '.join(by_folded[name] for name in close)}?" if close else "."
 
 
 # -- files ------------------------------------------------------------------------------------
