@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -30,6 +31,8 @@ TINY_CFG: dict[str, Any] = {
         "layers": 2,
     },
 }
+NAME = "slsgu-test-tiny"  # exists in both activations, like ViT-B-32
+ALONE = "slsgu-test-alone"  # has no twin
 PREPROCESS_CFG: dict[str, Any] = {
     "mean": [0.5, 0.5, 0.5],
     "std": [0.25, 0.25, 0.25],
@@ -51,8 +54,6 @@ def write_local_dir(
     dtype: torch.dtype = torch.float32,
 ) -> Path:
     """A local-dir with random weights, made with OpenCLIP alone (not with the code under test)."""
-    import open_clip
-
     cfg = json.loads(json.dumps(TINY_CFG if model_cfg is None else model_cfg))
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS_CFG})
@@ -92,3 +93,30 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared photographs are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def names(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tiny architectures under OpenCLIP names."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, extra in ((NAME, {}), (f"{NAME}-quickgelu", {"quick_gelu": True}), (ALONE, {})):
+        (folder / f"{name}.json").write_text(json.dumps({**TINY_CFG, **extra}))
+    open_clip.add_model_config(folder)
+
+
+@pytest.fixture
+def weights(tiny_dir: Path) -> Path:
+    return tiny_dir / "open_clip_model.safetensors"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("nothing may be downloaded before the refusal")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", refuse)
