@@ -5,5 +5,15 @@ Figures are matplotlib's own, made without pyplot, so no display is needed.
 """
 
 from slsgu.plot_pareto import pareto, pareto_figure, save_pareto
+from slsgu.plot_results import curve, curve_legend, levels, similar_classes, similarity
 
-__all__ = ["pareto", "pareto_figure", "save_pareto"]
+__all__ = [
+    "curve",
+    "curve_legend",
+    "levels",
+    "pareto",
+    "pareto_figure",
+    "save_pareto",
+    "similar_classes",
+    "similarity",
+]

@@ -1,0 +1,228 @@
+"""The report of a run: `result.json` for programs, `report.html` for people."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from slsgu.files import write_text
+from slsgu.plot_results import SERIES
+from slsgu.plot_style import short_layer
+from slsgu.report_data import (
+    four_rows,
+    level_names,
+    overlaps,
+    per_class,
+    plain,
+    result_json,
+    skipped,
+    verdict,
+)
+from slsgu.report_pictures import (
+    curve_pictures,
+    examples,
+    levels_picture,
+    pareto_pictures,
+    similarity_pictures,
+)
+
+if TYPE_CHECKING:
+    from slsgu.pipeline import Result
+
+SHOWN_CLASSES = 10  # rows of the table of classes that are not folded away
+
+
+def to_json(
+    result: Result, *, patch: Path | None, report: Path | None, command: str | None = None
+) -> dict[str, Any]:
+    """The result as plain JSON values, fractions as fractions (design, section 5).
+
+    Args:
+        patch, report: where they were written; None if they were not.
+        command: the command line; None takes the one recorded in the patch.
+    """
+    value = result_json(result, patch=patch, report=report, command=command)
+    return {**value, "version": metadata_version()}
+
+
+def write(result: Result, path: Path, *, command: str, patch: Path | None) -> None:
+    """Write the report: one file that needs no other and runs no script.
+
+    Args:
+        path: the HTML file.
+        command: the command line that made the result.
+        patch: where the patch was written; None if it was not.
+
+    Raises:
+        SlsguError: the disk refuses.
+    """
+    write_text(path, html(result, command=command, patch=patch))
+
+
+def html(result: Result, *, command: str, patch: Path | None) -> str:
+    """The report as text. The same result gives the same text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"pct": percent, "pts": points, "span": interval, "num": number}
+    template = environment.from_string(
+        files("slsgu").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    page: str = template.render(**_view(result, command, patch))
+    return page
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage with one decimal; a dash where it is not defined.
+
+    >>> percent(0.973), percent(None)
+    ('97.3%', '–')
+    """
+    return "–" if value is None else f"{value:.1%}"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points.
+
+    >>> points(-0.021), points(0.0)
+    ('−2.1', '0.0')
+    """
+    if value is None:
+        return "–"
+    text = f"{value * 100:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def interval(bounds: tuple[float, float] | None, signed: bool = False) -> str:
+    """An interval of fractions, in percent.
+
+    >>> interval((0.95, 0.984)), interval((-0.02, 0.01), signed=True)
+    ('95.0 – 98.4', '−2.0 to +1.0')
+    """
+    if bounds is None:
+        return ""
+    if signed:
+        return f"{points(bounds[0])} to {points(bounds[1])}"
+    return f"{bounds[0] * 100:.1f} – {bounds[1] * 100:.1f}"
+
+
+def number(value: float | None) -> str:
+    """A quantity without a unit, to four figures."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def metadata_version() -> str:
+    from slsgu import __version__
+
+    return __version__
+
+
+def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
+    """Everything the template names. Text is cleaned here, escaped there."""
+    plan, proof = result.plan, result.proof
+    classes = per_class(proof.exam, proof)
+    classes.sort(key=lambda row: (-abs(row["after"] - row["before"]), not row["forgotten"]))
+    rows = proof.measures.levels
+    levels = [{"names": plain(level_names(proof.exam, row)), "row": row} for row in rows]
+    words = {
+        "title": plan.request.title,
+        "verdict": verdict(result),
+        "four": four_rows(result),
+        "scores": _scores(result),
+        "classes": classes,
+        "skipped": skipped(result),
+        "overlaps": overlaps(result),
+        "facts": _facts(result, patch),
+        "settings": plan.settings.to_json(),
+        "notes": plan.splits.notes,
+        "candidates": [_candidate(result, index) for index in range(len(result.candidates))],
+        "command": command,
+        "versions": _versions(),
+        "examples": examples(result),
+    }
+    return {
+        **plain(words),
+        "levels": levels,
+        "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
+        "shown_classes": SHOWN_CLASSES,
+        "series": SERIES,
+        "pareto": pareto_pictures(result),
+        "curves": curve_pictures(result),
+        "similarity": similarity_pictures(result),
+        "levels_picture": levels_picture(result),
+        "success": result.success,
+        "patched": result.patch is not None,
+    }
+
+
+def _scores(result: Result) -> list[dict[str, Any]]:
+    measures = result.proof.measures
+    return [
+        {"name": name, "value": getattr(measures, key), "interval": measures.intervals.get(key)}
+        for name, key in (("Q-U", "q_u"), ("Quality", "quality"), ("Utility", "utility"))
+    ]
+
+
+def _candidate(result: Result, index: int) -> dict[str, Any]:
+    from slsgu.report_data import best_trial
+
+    candidate = result.candidates[index]
+    best = best_trial(result, candidate)
+    return {
+        **candidate.to_json(best),
+        "short": short_layer(candidate.score.layer),
+        "chosen": candidate.score.layer == result.chosen.layer,
+    }
+
+
+def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
+    """The request and what it was carried out on, as name and value."""
+    plan, request, chosen = result.plan, result.plan.request, result.chosen
+    under = [leaf.name for leaf in request.forget_leaves]
+    model = plan.clip.describe()
+    data = plan.splits.description
+    counts, seconds = result.gradients.counts, result.seconds
+    pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
+    return [
+        ("Forget", ", ".join(concept.key for concept in request.concepts)),
+        ("Classes under it", f"{len(under)}: {', '.join(under)}"),
+        ("Taxonomy", f"{request.taxonomy.name}, {len(request.taxonomy.leaves)} classes"),
+        ("Model", f"{model['name']}{pretrained}"),
+        ("Model SHA-256", str(model["sha256"])),
+        ("Layer", f"{chosen.layer} ({result.tower} tower)"),
+        (
+            "Step size",
+            f"{chosen.step:.6g} ({chosen.relative_step:.2%} of the norm of the layer's weights)",
+        ),
+        ("Forget loss, direction", f"{plan.settings.forget_loss}, {plan.settings.direction}"),
+        ("Images", f"{data.get('root', '')} ({data.get('kind', '')})"),
+        (
+            "Images used",
+            f"gradient {counts['forget']} to forget + {counts['retain']} to keep; "
+            f"search {len(plan.splits.search)}; test {len(result.proof.samples)}",
+        ),
+        ("Templates", f"{len(plan.templates)}, such as “{plan.templates[0]}”"),
+        ("Seed", str(plan.settings.seed)),
+        (
+            "Time",
+            f"{seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
+            f"search {seconds['search']:.1f} s)",
+        ),
+        ("Patch", "not written" if patch is None else str(patch)),
+    ]
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "open_clip_torch", "numpy", "matplotlib")
+    found = {"slsgu": metadata_version(), "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # vendored or built by hand
+            continue
+    return found

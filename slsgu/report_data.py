@@ -1,0 +1,236 @@
+"""What a report says, as values: the JSON of a result, and the words and tables of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slsgu.measures import KEPT, KEYS, wilson
+from slsgu.search import Goal, Trial, choose, choose_paper
+
+if TYPE_CHECKING:
+    from slsgu.candidates import Candidate
+    from slsgu.evaluate import Exam
+    from slsgu.measures import LevelAccuracy, Measures
+    from slsgu.pipeline import Result
+    from slsgu.proof import Proof
+    from slsgu.taxonomy import Concept
+
+WORDS = {
+    "forget_fine": "Forget images, finest level",
+    "forget_coarse": "Forget images, coarser levels",
+    "retain_fine": "Other images, finest level",
+    "retain_coarse": "Other images, coarser levels",
+}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: no NaN, no infinity, no numpy, only text that can be encoded."""
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | Path):
+        # A name of a file that is not UTF-8 carries lone surrogates, which no file can hold.
+        return str(value).encode("utf-8", "replace").decode("utf-8")
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def goal_of(result: Result) -> Goal:
+    """What counted as success."""
+    return Goal(result.plan.settings.target, result.plan.settings.floors)
+
+
+def best_trial(result: Result, candidate: Candidate) -> Trial | None:
+    """A candidate's best trial, by the rule that chose among all."""
+    if not candidate.trials:
+        return None
+    pick = choose_paper if result.plan.settings.search == "paper" else choose
+    return pick(candidate.trials, goal_of(result))
+
+
+def four_intervals(measures: Measures, moment: str) -> dict[str, tuple[float, float] | None]:
+    """95 % Wilson intervals of the four accuracies, `before` or `after`.
+
+    Where an accuracy is a mean over several levels of the same images this is conservative: a
+    mean of answers to one image varies no more than one answer with the same chance of being
+    right.
+    """
+    values = getattr(measures, moment)
+    return {
+        key: None
+        if values[key] is None or not measures.counts[key]
+        else wilson(values[key] * measures.counts[key], measures.counts[key])
+        for key in KEYS
+    }
+
+
+def per_class(exam: Exam, proof: Proof) -> list[dict[str, Any]]:
+    """Accuracy of every class at the finest level that has images, in the taxonomy's order."""
+    labels = exam.labels[:, -1]
+    gone = {concept for concept, g in zip(exam.leaves, exam.forget, strict=True) if g}
+    rows = []
+    for index, concept in enumerate(exam.levels[-1].classes):
+        mask = labels == index
+        count = int(mask.sum())
+        if not count:
+            continue
+        rows.append({
+            "class": concept.name,
+            "path": concept.key,
+            "forgotten": concept in gone,
+            "count": count,
+            "before": float(proof.before.correct[mask, -1].mean()),
+            "after": float(proof.after.correct[mask, -1].mean()),
+        })  # fmt: skip
+    return rows
+
+
+def skipped(result: Result) -> list[dict[str, str]]:
+    """Pictures that could not be read, also those that an earlier run met for its gradients."""
+    earlier = [(name, reason) for name, reason in result.gradients.info.get("skipped", [])]
+    now = [(item.name, item.reason) for item in result.ledger.skipped]
+    return [{"name": name, "reason": reason} for name, reason in dict.fromkeys(earlier + now)]
+
+
+def overlaps(result: Result) -> list[dict[str, str]]:
+    """Pictures left out of a split because another holds the same pixels."""
+    return [item._asdict() for item in result.ledger.overlaps]
+
+
+def level_names(exam: Exam, row: LevelAccuracy) -> str:
+    """What is asked of a row's images at its level, in words: `dog`, `7 classes`."""
+    if row.images == "retain":
+        return f"{round(1 / row.chance)} classes"
+    places = [leaf for leaf, gone in zip(exam.leaves, exam.forget, strict=True) if gone]
+    asked = dict.fromkeys(_at(exam, leaf, row.level).name for leaf in places)
+    return ", ".join(asked) if len(asked) <= 3 else f"{len(asked)} classes"
+
+
+def _at(exam: Exam, leaf: Concept, level: int) -> Concept:
+    return exam.taxonomy.ancestor(leaf, level)
+
+
+def verdict(result: Result) -> dict[str, Any]:
+    """The headline: a tone, a sentence, and the few changes that carry it."""
+    title = result.plan.request.title
+    goal, measures = goal_of(result), result.proof.measures
+    searched, tested = goal.met(result.chosen.measures), goal.met(measures)
+    if searched and tested:
+        tone, text = "good", f"{title}: forgotten"
+    elif searched:
+        tone, text = (
+            "fair",
+            f"{title}: forgotten on the search images, not quite on the test images",
+        )
+    elif goal.reached(result.chosen.measures):
+        tone, text = "bad", f"{title}: forgotten, but more was lost than the floors allow"
+    else:
+        tone, text = "bad", f"{title}: not forgotten within the floors"
+    return {"tone": tone, "text": text, "changes": _changes(result), "detail": result.shortfall}
+
+
+def _changes(result: Result) -> list[dict[str, Any]]:
+    """The requested level, the level above it, and everything else."""
+    exam, rows = result.proof.exam, result.proof.measures.levels
+    gone = [row for row in rows if row.forgotten]
+    kept = [row for row in rows if row.images == "forget" and not row.forgotten]
+    rest = [row for row in rows if row.images == "retain" and row.fine]
+    chosen = [
+        *((result.plan.request.title, row, "forget") for row in gone[:1]),
+        *((f"{level_names(exam, row)} kept", row, "keep") for row in kept[-1:]),
+        *(("everything else kept", row, "keep") for row in rest),
+    ]
+    return [
+        {"name": name, "aim": aim, "before": row.before, "after": row.after}
+        for name, row, aim in chosen
+    ]
+
+
+def four_rows(result: Result) -> list[dict[str, Any]]:
+    """The four numbers of the paper's tables, with everything known about each."""
+    measures, goal = result.proof.measures, goal_of(result)
+    before, after = (four_intervals(measures, moment) for moment in ("before", "after"))
+    rows = []
+    for key in KEYS:
+        if measures.before[key] is None:
+            continue
+        floor = goal.floors.get(key) if key in KEPT else None
+        ratio = measures.kept_ratios.get(key)
+        rows.append({
+            "key": key,
+            "name": WORDS[key],
+            "aim": "forget" if key == "forget_fine" else "keep",
+            "count": measures.counts[key],
+            "before": measures.before[key],
+            "after": measures.after[key],
+            "before_interval": before[key],
+            "after_interval": after[key],
+            "change": measures.differences()[f"change_{key}"],
+            "change_interval": measures.intervals.get(f"change_{key}"),
+            "ratio": ratio,
+            "floor": floor,
+            "holds": None if floor is None or ratio is None else ratio >= floor,
+        })  # fmt: skip
+    return rows
+
+
+def result_json(
+    result: Result, *, patch: Path | None, report: Path | None, command: str | None
+) -> dict[str, Any]:
+    """The result as JSON values: design, section 5, and what else is known."""
+    plan, measures, chosen = result.plan, result.proof.measures, result.chosen
+    if command is None and result.patch is not None:
+        command = result.patch.metadata.get("command")
+    value = {
+        "request": plan.request.describe(),
+        "model": plan.clip.describe(),
+        "layer": chosen.layer,
+        "tower": result.tower,
+        "step_size": chosen.step,
+        "direction": plan.settings.direction,
+        "forget_loss": plan.settings.forget_loss,
+        "success": result.success,
+        "before": measures.before,
+        "after": measures.after,
+        "counts": measures.counts,
+        "levels": [row.to_json() for row in measures.levels],
+        "quality": measures.quality,
+        "utility": measures.utility,
+        "q_u": measures.q_u,
+        "candidates": [c.to_json(best_trial(result, c)) for c in result.candidates],
+        "seconds": result.seconds,
+        "patch": patch,
+        "report": report,
+        # More than the design promises.
+        "relative_step": chosen.relative_step,
+        "shortfall": result.shortfall or None,
+        "intervals": {
+            **measures.intervals,
+            "before": four_intervals(measures, "before"),
+            "after": four_intervals(measures, "after"),
+        },
+        "kept_ratios": measures.kept_ratios,
+        "not_measurable": [row.to_json() for row in measures.unmeasurable],
+        "search_split": chosen.to_json(),
+        "per_class": per_class(result.proof.exam, result.proof),
+        "losses": result.gradients.losses,
+        "gradient_images": result.gradients.counts,
+        "data": plan.splits.description,
+        "notes": plan.splits.notes,
+        "skipped": skipped(result),
+        "overlaps": overlaps(result),
+        "templates": plan.templates,
+        "settings": plan.settings.to_json(),
+        "command": command,
+    }
+    plain_value: dict[str, Any] = plain(value)
+    return plain_value
