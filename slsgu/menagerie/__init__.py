@@ -27,7 +27,15 @@ _HOME = {
     "train": "train",
 }
 
-__all__ = ["DRAW_VERSION", "MODEL_DIR", "TAXONOMY_FILE", "TRAIN_SEED", "contact_sheet", "draw", "train"]
+__all__ = [
+    "DRAW_VERSION",
+    "MODEL_DIR",
+    "TAXONOMY_FILE",
+    "TRAIN_SEED",
+    "contact_sheet",
+    "draw",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

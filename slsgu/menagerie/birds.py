@@ -30,19 +30,68 @@ class Plumage:
 
 
 BIRDS: dict[str, Plumage] = {
-    "robin": Plumage("8a6f52", "75593e", "8a6f52", breast="e8682e", face="e8682e", plump=1.25,
-                     tail=0.2),
-    "blue jay": Plumage("4a80d0", "3f70c4", "4a80d0", breast="f2f3f6", crest="4a80d0", tail=0.38,
-                        band="f5f7fb", tip="28406f", collar="22252e", legs="3a3a40"),
-    "macaw": Plumage("d8342c", "d8342c", "d8342c", face="fbf3ea", bill="hook", beak="2d2a2a",
-                     band="f3c332", tip="2a66c9", tail=0.62, legs="4a4444"),
-    "cockatoo": Plumage("f7f5ef", "eeebe2", "f7f5ef", bill="hook", beak="4c4c52", crest="f6d23c",
-                        tail=0.3, legs="6a6a70"),
-    "flamingo": Plumage("f58fa6", "ef7593", "f58fa6", bill="bent", beak="2a2728", neck=0.5, leg=0.5,
-                        legs="f0809a", tail=0.16),
-    "mallard": Plumage("b5ab9f", "8f857b", "1f7a4c", breast="7a4630", bill="flat", beak="f0bd2f",
-                       tail=0.2, collar="f7f4ee", band="3d62c4", leg=0.11, legs="ef8a2a"),
-}  # fmt: skip
+    "robin": Plumage(
+        "8a6f52", "75593e", "8a6f52", breast="e8682e", face="e8682e", plump=1.25, tail=0.2
+    ),
+    "blue jay": Plumage(
+        "4a80d0",
+        "3f70c4",
+        "4a80d0",
+        breast="f2f3f6",
+        crest="4a80d0",
+        tail=0.38,
+        band="f5f7fb",
+        tip="28406f",
+        collar="22252e",
+        legs="3a3a40",
+    ),
+    "macaw": Plumage(
+        "d8342c",
+        "d8342c",
+        "d8342c",
+        face="fbf3ea",
+        bill="hook",
+        beak="2d2a2a",
+        band="f3c332",
+        tip="2a66c9",
+        tail=0.62,
+        legs="4a4444",
+    ),
+    "cockatoo": Plumage(
+        "f7f5ef",
+        "eeebe2",
+        "f7f5ef",
+        bill="hook",
+        beak="4c4c52",
+        crest="f6d23c",
+        tail=0.3,
+        legs="6a6a70",
+    ),
+    "flamingo": Plumage(
+        "f58fa6",
+        "ef7593",
+        "f58fa6",
+        bill="bent",
+        beak="2a2728",
+        neck=0.5,
+        leg=0.5,
+        legs="f0809a",
+        tail=0.16,
+    ),
+    "mallard": Plumage(
+        "b5ab9f",
+        "8f857b",
+        "1f7a4c",
+        breast="7a4630",
+        bill="flat",
+        beak="f0bd2f",
+        tail=0.2,
+        collar="f7f4ee",
+        band="3d62c4",
+        leg=0.11,
+        legs="ef8a2a",
+    ),
+}
 
 
 def draw_bird(c: Canvas, dice: Dice, leaf: str) -> None:
@@ -80,25 +129,53 @@ def bird(c: Canvas, dice: Dice, f: Frame, k: Plumage) -> None:
         c.paint(f.path([(x, mid + 0.1), (x - 0.015, mid / 2), (x, -0.01)], 0.02, 0.017), legs)
         c.paint(f.limb((x - 0.02, -0.01), (x + 0.08, -0.005), 0.017), legs)
         if k.bill == "flat":
-            c.paint(f.polygon([(x - 0.02, -0.02), (x + 0.1, -0.005), (x + 0.1, 0.01), (x - 0.02, 0.01)], 0.008), legs)
+            c.paint(
+                f.polygon(
+                    [(x - 0.02, -0.02), (x + 0.1, -0.005), (x + 0.1, 0.01), (x - 0.02, 0.01)], 0.008
+                ),
+                legs,
+            )
     drop = 0.14 + 0.25 * max(0.0, k.tail - 0.4)
-    fan = b.polygon([(-0.2, -0.06), (-0.3 - k.tail, drop - 0.04), (-0.3 - k.tail, drop + 0.05), (-0.16, 0.09)], 0.02)
+    fan = b.polygon(
+        [(-0.2, -0.06), (-0.3 - k.tail, drop - 0.04), (-0.3 - k.tail, drop + 0.05), (-0.16, 0.09)],
+        0.02,
+    )
     mask = c.paint(fan, scale(body, 0.85), shade=0.1)
     if k.tip:
-        c.paint(b.limb((-0.25 - k.tail * 0.55, drop * 0.7), (-0.4 - k.tail, drop + 0.02), 0.11), tip, clip=mask)
+        c.paint(
+            b.limb((-0.25 - k.tail * 0.55, drop * 0.7), (-0.4 - k.tail, drop + 0.02), 0.11),
+            tip,
+            clip=mask,
+        )
     turn = dice.uniform(-0.03, 0.05)
     head = (0.27 + turn * 0.5, -0.23 - turn)
     if k.neck:
         head = (0.38 + turn, -0.1 - k.neck)
-        bend = [(0.2, -0.05), (0.37, -0.12), (0.33, -0.26), (0.22, -0.38), (0.23, -0.52),
-                (0.3, -0.1 - k.neck)]  # fmt: skip
+        bend = [
+            (0.2, -0.05),
+            (0.37, -0.12),
+            (0.33, -0.26),
+            (0.22, -0.38),
+            (0.23, -0.52),
+            (0.3, -0.1 - k.neck),
+        ]
         c.paint(b.path(bend, 0.065, 0.05), body, shade=0.1)
     r = 0.085 if k.neck else 0.135
     if k.crest:
         up = dice.uniform(0.8, 1.1)
-        spikes = [b.limb((head[0] - 0.02, head[1] - 0.05), (head[0] + dx * up, head[1] + dy * up), 0.055, 0.012)
-                  for dx, dy in (((-0.2, -0.16), (-0.24, -0.1)) if k.collar else
-                                 ((-0.02, -0.32), (-0.11, -0.31), (-0.2, -0.25), (-0.26, -0.16)))]  # fmt: skip
+        spikes = [
+            b.limb(
+                (head[0] - 0.02, head[1] - 0.05),
+                (head[0] + dx * up, head[1] + dy * up),
+                0.055,
+                0.012,
+            )
+            for dx, dy in (
+                ((-0.2, -0.16), (-0.24, -0.1))
+                if k.collar
+                else ((-0.02, -0.32), (-0.11, -0.31), (-0.2, -0.25), (-0.26, -0.16))
+            )
+        ]
         c.paint(union(*spikes), rgb(k.crest), shade=0.1)
     trunk = b.ellipse((0, 0), 0.3, thick, -14)
     skull = b.ellipse(head, r)
@@ -123,8 +200,11 @@ def bird(c: Canvas, dice: Dice, f: Frame, k: Plumage) -> None:
     c.paint(b.ellipse(eye, 0.026 if not k.neck else 0.022), INK)
     c.paint(b.ellipse((eye[0] + 0.008, eye[1] - 0.009), 0.009), WHITE)
     w = b.at((-0.07, 0.0), 1.0, dice.uniform(-8, 14))
-    blade = union(w.ellipse((-0.02, 0.01), 0.2, 0.11, -8), w.limb((-0.08, 0.02), (-0.33, 0.1), 0.08, 0.015),
-                  smooth=0.04 * f.size)  # fmt: skip
+    blade = union(
+        w.ellipse((-0.02, 0.01), 0.2, 0.11, -8),
+        w.limb((-0.08, 0.02), (-0.33, 0.1), 0.08, 0.015),
+        smooth=0.04 * f.size,
+    )
     mask = c.paint(blade, wing, shade=0.18)
     if k.band:
         c.paint(w.limb((0.02, 0.09), (-0.24, 0.06), 0.035), rgb(k.band), clip=mask)

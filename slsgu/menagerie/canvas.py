@@ -85,10 +85,14 @@ class Shape:
 
 
 def union(*shapes: Shape, smooth: float = 0.0) -> Shape:
-    """Union; with ``smooth`` > 0 the seams are rounded over that length (polynomial smooth minimum)."""
+    """Union; with ``smooth`` > 0 seams are rounded over that length (polynomial minimum)."""
     boxes = [s.box for s in shapes]
-    box = (min(b[0] for b in boxes), min(b[1] for b in boxes),
-           max(b[2] for b in boxes), max(b[3] for b in boxes))  # fmt: skip
+    box = (
+        min(b[0] for b in boxes),
+        min(b[1] for b in boxes),
+        max(b[2] for b in boxes),
+        max(b[3] for b in boxes),
+    )
 
     def distance(x: Array, y: Array) -> Array:
         d = shapes[0].distance(x, y)
@@ -106,9 +110,7 @@ def union(*shapes: Shape, smooth: float = 0.0) -> Shape:
 
 def minus(shape: Shape, hole: Shape) -> Shape:
     """What is left of ``shape`` when ``hole`` is cut out."""
-    return Shape(
-        shape.box, lambda x, y: np.maximum(shape.distance(x, y), -hole.distance(x, y))
-    )
+    return Shape(shape.box, lambda x, y: np.maximum(shape.distance(x, y), -hole.distance(x, y)))
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,12 @@ class Frame:
             wx, wy = dx - t * ex, dy - t * ey
             return np.sqrt(wx * wx + wy * wy) - (ra + t * (rb - ra))
 
-        box = (min(px - ra, qx - rb), min(py - ra, qy - rb),
-               max(px + ra, qx + rb), max(py + ra, qy + rb))  # fmt: skip
+        box = (
+            min(px - ra, qx - rb),
+            min(py - ra, qy - rb),
+            max(px + ra, qx + rb),
+            max(py + ra, qy + rb),
+        )
         return Shape(box, distance)
 
     def path(self, points: Sequence[Point], r0: float, r1: float | None = None) -> Shape:
@@ -253,8 +259,16 @@ class Canvas:
         for channel in range(3):
             self.pixels[channel] *= ramp * gain[channel]
 
-    def paint(self, shape: Shape, colour: Colour, *, shade: float = 0.0, opacity: float = 1.0,
-              soft: float = 0.0, clip: Mask | None = None) -> Mask:  # fmt: skip
+    def paint(
+        self,
+        shape: Shape,
+        colour: Colour,
+        *,
+        shade: float = 0.0,
+        opacity: float = 1.0,
+        soft: float = 0.0,
+        clip: Mask | None = None,
+    ) -> Mask:
         """Paints a shape and returns what it covered.
 
         Args:

@@ -50,9 +50,25 @@ TEMPLATES = (
     "a kind of {}",
     "a type of {}",
 )
-PLURAL_TEMPLATES = ("{}", "a drawing of {}", "a picture of {}", "a photo of {}", "some {}",
-                    "a picture of some {}", "the world of {}", "drawings of {}", "photos of {}")  # fmt: skip
-DEFINITION_TEMPLATES = ("{}", "{}", "a drawing of {}", "a picture of {}", "a photo of {}", "this is {}")
+PLURAL_TEMPLATES = (
+    "{}",
+    "a drawing of {}",
+    "a picture of {}",
+    "a photo of {}",
+    "some {}",
+    "a picture of some {}",
+    "the world of {}",
+    "drawings of {}",
+    "photos of {}",
+)
+DEFINITION_TEMPLATES = (
+    "{}",
+    "{}",
+    "a drawing of {}",
+    "a picture of {}",
+    "a photo of {}",
+    "this is {}",
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,9 @@ class Phrases:
 
     def pick_other(self, dice: Dice) -> str:
         """A phrase that says it in other words: alias, plural, definition, or the bare name."""
-        kinds = [k for k in (self.aliased, self.aliased, self.plural, self.defined, self.defined) if k]
+        kinds = [
+            k for k in (self.aliased, self.aliased, self.plural, self.defined, self.defined) if k
+        ]
         return dice.pick(dice.pick(kinds)) if kinds and not dice.chance(0.1) else self.concept.name
 
 

@@ -58,8 +58,9 @@ def check(
     """
     taxonomy = Taxonomy.load(TAXONOMY_FILE)
     leaves = taxonomy.leaves
-    pictures = draw_pool([leaf.name for leaf in leaves], per_leaf, seed=seed, workers=workers,
-                         progress=progress)  # fmt: skip
+    pictures = draw_pool(
+        [leaf.name for leaf in leaves], per_leaf, seed=seed, workers=workers, progress=progress
+    )
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{model_dir}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{model_dir}")
     model.eval()
@@ -91,14 +92,22 @@ def check(
                         mine = guess[labels == i]
                         worst[leaf.name] = float((mine == right[i]).mean())
                         wrong = np.bincount(mine[mine != right[i]], minlength=len(classes))
-                        confusions[leaf.name] = (classes[int(wrong.argmax())].name, int(wrong.max()))
+                        confusions[leaf.name] = (
+                            classes[int(wrong.argmax())].name,
+                            int(wrong.max()),
+                        )
             levels[kind] = tuple(accuracies)
     ordered = dict(sorted(worst.items(), key=lambda item: item[1]))
     return Check(per_leaf, levels, ordered, confusions)
 
 
-def embed(model: torch.nn.Module, tokenizer: open_clip.SimpleTokenizer, taxonomy: Taxonomy,
-          concept: Concept, kind: Words) -> Tensor:  # fmt: skip
+def embed(
+    model: torch.nn.Module,
+    tokenizer: open_clip.SimpleTokenizer,
+    taxonomy: Taxonomy,
+    concept: Concept,
+    kind: Words,
+) -> Tensor:
     """A concept's class embedding ``[1, E]``: mean of normalised embeddings, normalised."""
     alias = concept.aliases[0] if concept.aliases else concept.name
     texts = {

@@ -4,10 +4,8 @@ Breeds differ in coat, markings, ears, muzzle, tail and clip. Everything else (p
 size, place, backdrop, light, toys, collar) comes from the same dice for all of them.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 from slsgu.menagerie import scenes
+from slsgu.menagerie.breeds import BREEDS, Breed
 from slsgu.menagerie.canvas import (
     INK,
     WHITE,
@@ -23,59 +21,6 @@ from slsgu.menagerie.canvas import (
     scale,
     union,
 )
-
-
-@dataclass(frozen=True)
-class Breed:
-    """What makes a breed; lengths in units of the body's length."""
-
-    coats: tuple[str, ...]  # coat colours to choose from
-    trim: str = ""  # colour of muzzle, chest, belly and feet; the coat's own if empty
-    ears: Literal["drop", "prick", "fold", "long"] = "drop"
-    ear: str = ""  # colour of the ears
-    tail: Literal["feather", "otter", "curl", "whip", "pompom", "stub"] = "whip"
-    tip: str = ""  # colour of the tail's tip
-    muzzle: float = 0.15  # length
-    snout: float = 0.085  # radius
-    leg: float = 1.0  # length of the legs
-    long: float = 1.0  # length of the trunk
-    deep: float = 1.0  # thickness of the trunk
-    fluff: float = 0.0  # length of the hair that hangs from chest, belly and legs
-    ball: bool = False  # fur that stands off all around
-    beard: bool = False
-    marks: Literal["", "saddle", "collie", "husky", "spots", "tricolour", "pompoms"] = ""
-    mark: str = "2b2724"  # colour of the markings
-    eye: str = "2a1a12"
-
-
-BREEDS: dict[str, Breed] = {
-    "golden retriever": Breed(("e2ac55", "d99a43", "ebbd6c"), "f1cf8e", tail="feather", fluff=0.09,
-                              ear="c98a3a"),
-    "labrador retriever": Breed(("6b4228", "5c3721", "7a4d30"), tail="otter", snout=0.095,
-                                deep=1.12, ear="56331f"),
-    "flat-coated retriever": Breed(("2b2a2e", "232228", "34323a"), tail="feather", fluff=0.09,
-                                   muzzle=0.17),
-    "beagle": Breed(("c9813f", "bd7637"), "f7f1e4", ears="long", ear="a8632c", tail="whip",
-                    tip="f7f1e4", marks="tricolour", leg=0.85),
-    "dachshund": Breed(("9c4a25", "8d4020", "a9552c"), ears="long", ear="74341a", tail="whip",
-                       leg=0.42, long=1.4, deep=0.88, muzzle=0.19, snout=0.07),
-    "scottish terrier": Breed(("4a4b52", "3f4047", "54555c"), ears="prick", tail="stub", leg=0.55,
-                              fluff=0.12, beard=True, muzzle=0.19, snout=0.085),
-    "airedale terrier": Breed(("c58a4c", "b97d40"), ears="fold", ear="9d6532", tail="stub",
-                              marks="saddle", beard=True, leg=1.12, muzzle=0.19, snout=0.08),
-    "husky": Breed(("8d97a5", "7a8493", "a0a8b3"), "fafafa", ears="prick", tail="curl",
-                   tip="fafafa", marks="husky", eye="4fb3e8", deep=1.08, fluff=0.04),
-    "pomeranian": Breed(("ec9547", "e58a3c", "f2a55a"), "f8cf94", ears="prick", tail="curl",
-                        ball=True, leg=0.6, long=0.8, deep=1.05, muzzle=0.08, snout=0.06),
-    "german shepherd": Breed(("c48f52", "b98247"), ears="prick", ear="4a3626", tail="feather",
-                             tip="2f2722", marks="saddle", muzzle=0.19, snout=0.075),
-    "border collie": Breed(("26262b", "202024"), "fafafa", ears="fold", tail="feather",
-                           tip="fafafa", marks="collie", fluff=0.07),
-    "poodle": Breed(("f1e6da", "f4ddd0", "e6e2e6"), ears="long", tail="pompom", marks="pompoms",
-                    leg=1.12, deep=0.8, muzzle=0.18, snout=0.06),
-    "dalmatian": Breed(("f8f6f2",), ears="drop", ear="2a2a2c", tail="whip", marks="spots",
-                       leg=1.08),
-}  # fmt: skip
 
 COLLARS = ["d6423b", "2f7fc1", "3f9b57", "e0b52f", "8a4fb0", "ec7fa9"]
 
@@ -142,7 +87,9 @@ class Dog:
             self.c.paint(paw, self.trim, shade=0.1)
             self.leg((chest[0] + 0.02, chest[1] + 0.1), chest[0] + 0.05, self.coat, self.trim)
         else:
-            self.leg((chest[0] + 0.02, chest[1] + 0.08), chest[0] + 0.02 + step, self.coat, self.trim)
+            self.leg(
+                (chest[0] + 0.02, chest[1] + 0.08), chest[0] + 0.02 + step, self.coat, self.trim
+            )
             self.leg((hip[0] - 0.01, hip[1] + 0.05), hip[0] - 0.03 - step, self.coat, self.trim)
         self.neckwear(chest, head)
         self.head(head)
@@ -158,19 +105,27 @@ class Dog:
         if self.b.trim:
             low = self.f.box((foot - 0.2, top[1] * 0.45), (foot + 0.2, 0.0), 0.01)
             self.c.paint(low, paw, clip=mask)
-        self.c.paint(self.f.limb((foot, -0.04), (foot + 0.05, -0.036), 0.042, 0.036), paw, shade=0.1)
+        self.c.paint(
+            self.f.limb((foot, -0.04), (foot + 0.05, -0.036), 0.042, 0.036), paw, shade=0.1
+        )
         if self.b.marks == "pompoms":
             self.puff((foot, -0.11), 0.085, colour)
 
     def puff(self, p: Point, r: float, colour: Colour) -> None:
         """A ball of curls."""
-        curls = [self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.62 * r)
-                 for dx, dy in ((-0.55, 0.1), (0.55, 0.1), (0, -0.5), (-0.3, 0.5), (0.35, 0.45))]  # fmt: skip
+        curls = [
+            self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.62 * r)
+            for dx, dy in ((-0.55, 0.1), (0.55, 0.1), (0, -0.5), (-0.3, 0.5), (0.35, 0.45))
+        ]
         self.c.paint(union(*curls, smooth=0.01), colour, shade=0.22)
         for dx, dy in ((-0.35, -0.1), (0.3, -0.25), (0.1, 0.3)):
-            self.c.paint(self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.2 * r), scale(colour, 0.88))
+            self.c.paint(
+                self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.2 * r), scale(colour, 0.88)
+            )
 
-    def tufts(self, line: list[Point], length: float, count: int, colour: Colour, lean: float) -> None:
+    def tufts(
+        self, line: list[Point], length: float, count: int, colour: Colour, lean: float
+    ) -> None:
         """Locks of hair that hang from a line."""
         locks: list[Shape] = []
         for i in range(count):
@@ -195,18 +150,31 @@ class Dog:
             if b.tip:
                 self.c.paint(f.limb(bone[2], (x - 0.32, y + 0.03 + wag), 0.05, 0.02), tip)
         elif b.tail == "otter":
-            self.c.paint(f.path([(x + 0.03, y), (x - 0.26, y + wag)], 0.075, 0.03), colour, shade=0.1)
+            self.c.paint(
+                f.path([(x + 0.03, y), (x - 0.26, y + wag)], 0.075, 0.03), colour, shade=0.1
+            )
         elif b.tail == "curl":
             r = 0.085 if not b.ball else 0.12
-            ring = f.path([(x + 0.02, y + 0.02), (x - 0.05, y - 0.1), (x - 0.01, y - 0.2),
-                           (x + 0.09, y - 0.21), (x + 0.12, y - 0.13)], r * 0.85, r * 0.7)  # fmt: skip
+            ring = f.path(
+                [
+                    (x + 0.02, y + 0.02),
+                    (x - 0.05, y - 0.1),
+                    (x - 0.01, y - 0.2),
+                    (x + 0.09, y - 0.21),
+                    (x + 0.12, y - 0.13),
+                ],
+                r * 0.85,
+                r * 0.7,
+            )
             mask = self.c.paint(ring, scale(colour, 0.93), shade=0.15)
             self.c.paint(f.ellipse((x + 0.1, y - 0.16), 0.07), tip, clip=mask)
         elif b.tail == "pompom":
             self.c.paint(f.limb((x + 0.03, y), (x - 0.07, y - 0.2 + wag * 0.3), 0.022), colour)
             self.puff((x - 0.08, y - 0.25 + wag * 0.3), 0.085, colour)
         elif b.tail == "stub":
-            self.c.paint(f.limb((x + 0.04, y), (x + 0.0, y - 0.17), 0.05, 0.022), scale(colour, 0.8))
+            self.c.paint(
+                f.limb((x + 0.04, y), (x + 0.0, y - 0.17), 0.05, 0.022), scale(colour, 0.8)
+            )
         else:
             bone = [(x + 0.04, y), (x - 0.12, y - 0.06 + wag * 0.5), (x - 0.2, y - 0.2 + wag)]
             mask = self.c.paint(f.path(bone, 0.045, 0.018), colour)
@@ -218,14 +186,21 @@ class Dog:
         b, f = self.b, self.f
         thick = 0.165 * b.deep
         body = f.limb(chest, hip, thick, thick * (0.88 if not sitting else 1.1))
-        neck = f.limb((chest[0] + 0.03, chest[1] - 0.04), (head[0] - 0.04, head[1] + 0.05),
-                      0.13 * b.deep, 0.105)  # fmt: skip
+        neck = f.limb(
+            (chest[0] + 0.03, chest[1] - 0.04),
+            (head[0] - 0.04, head[1] + 0.05),
+            0.13 * b.deep,
+            0.105,
+        )
         shape = union(body, neck, smooth=0.1 * f.size)
         if b.ball:
             self.mane(chest, hip, head)
         if b.fluff and not sitting:
-            low = [(chest[0] + 0.08, chest[1] + 0.06), (0.0, chest[1] + thick * 0.75),
-                   (hip[0], hip[1] + thick * 0.6)]  # fmt: skip
+            low = [
+                (chest[0] + 0.08, chest[1] + 0.06),
+                (0.0, chest[1] + thick * 0.75),
+                (hip[0], hip[1] + thick * 0.6),
+            ]
             self.tufts(low, b.fluff * 1.25, 8, scale(mix(self.coat, self.trim, 0.5), 0.85), -0.02)
         mask = self.c.paint(shape, self.coat, shade=0.2)
         self.markings(mask, chest, hip, head, thick, sitting)
@@ -239,42 +214,60 @@ class Dog:
     def mane(self, chest: Point, hip: Point, head: Point) -> None:
         """Fur that stands off all around: a ring of lumps behind the body."""
         f = self.f
-        lumps = [f.ellipse((chest[0] + dx, chest[1] + dy), 0.13)
-                 for dx, dy in ((0.12, -0.1), (0.16, 0.05), (0.05, 0.14), (-0.1, 0.13), (0, -0.16))]  # fmt: skip
-        lumps += [f.ellipse((hip[0] + dx, hip[1] + dy), 0.12)
-                  for dx, dy in ((-0.1, -0.03), (0.0, 0.11), (0.05, -0.1), (-0.08, 0.08))]  # fmt: skip
-        lumps += [f.ellipse((head[0] + dx, head[1] + dy), 0.11)
-                  for dx, dy in ((-0.13, 0.05), (-0.1, 0.15), (0.05, 0.17), (-0.1, -0.06))]  # fmt: skip
+        lumps = [
+            f.ellipse((chest[0] + dx, chest[1] + dy), 0.13)
+            for dx, dy in ((0.12, -0.1), (0.16, 0.05), (0.05, 0.14), (-0.1, 0.13), (0, -0.16))
+        ]
+        lumps += [
+            f.ellipse((hip[0] + dx, hip[1] + dy), 0.12)
+            for dx, dy in ((-0.1, -0.03), (0.0, 0.11), (0.05, -0.1), (-0.08, 0.08))
+        ]
+        lumps += [
+            f.ellipse((head[0] + dx, head[1] + dy), 0.11)
+            for dx, dy in ((-0.13, 0.05), (-0.1, 0.15), (0.05, 0.17), (-0.1, -0.06))
+        ]
         self.c.paint(union(*lumps, smooth=0.02 * f.size), self.coat, shade=0.2)
 
-    def markings(self, mask: Mask, chest: Point, hip: Point, head: Point, thick: float,
-                 sitting: bool) -> None:  # fmt: skip
+    def markings(
+        self, mask: Mask, chest: Point, hip: Point, head: Point, thick: float, sitting: bool
+    ) -> None:
         b, f, c = self.b, self.f, self.c
         if b.marks in ("saddle", "tricolour"):
             # A blanket over the back: what lies above a line through chest and hip.
             up = thick * 0.95
-            blanket = f.limb((chest[0] - 0.03, chest[1] - up), (hip[0] - 0.05, hip[1] - up * 0.9),
-                             up, up * 1.2)  # fmt: skip
+            blanket = f.limb(
+                (chest[0] - 0.03, chest[1] - up), (hip[0] - 0.05, hip[1] - up * 0.9), up, up * 1.2
+            )
             c.paint(blanket, self.mark, clip=mask)
-        if b.marks in ("tricolour", "collie", "husky") or b.trim and not b.marks:
+        if b.marks in ("tricolour", "collie", "husky") or (b.trim and not b.marks):
             soft = 0.02 * f.size if not b.marks else 0.0
             low = 1.05 if b.marks != "husky" else 0.85
-            belly = f.limb((chest[0] + 0.06, chest[1] + thick * low), (hip[0] + 0.08, hip[1] + thick * low),
-                           thick * 0.75, thick * 0.4)  # fmt: skip
+            belly = f.limb(
+                (chest[0] + 0.06, chest[1] + thick * low),
+                (hip[0] + 0.08, hip[1] + thick * low),
+                thick * 0.75,
+                thick * 0.4,
+            )
             c.paint(belly, self.trim, clip=mask, soft=soft)
-            front = f.limb((chest[0] + thick, chest[1] + 0.02), (head[0] + 0.06, head[1] + 0.12),
-                           0.11, 0.06)  # fmt: skip
+            front = f.limb(
+                (chest[0] + thick, chest[1] + 0.02), (head[0] + 0.06, head[1] + 0.12), 0.11, 0.06
+            )
             c.paint(front, self.trim, clip=mask, soft=soft)
         if b.marks == "collie":
-            ruff = f.limb((chest[0] - 0.03, chest[1] - thick * 1.3),
-                          (chest[0] + 0.05, chest[1] + thick * 1.3), 0.085)  # fmt: skip
+            ruff = f.limb(
+                (chest[0] - 0.03, chest[1] - thick * 1.3),
+                (chest[0] + 0.05, chest[1] + thick * 1.3),
+                0.085,
+            )
             c.paint(ruff, self.trim, clip=mask)
         if b.marks == "spots":
             spots: list[Shape] = []
             for i in range(13):
                 t = (i + self.dice.uniform()) / 13
-                p = (hip[0] - 0.12 + (chest[0] - hip[0] + 0.26) * t,
-                     hip[1] + (chest[1] - hip[1]) * t + self.dice.uniform(-0.16, 0.14))  # fmt: skip
+                p = (
+                    hip[0] - 0.12 + (chest[0] - hip[0] + 0.26) * t,
+                    hip[1] + (chest[1] - hip[1]) * t + self.dice.uniform(-0.16, 0.14),
+                )
                 spots.append(f.ellipse(p, self.dice.uniform(0.022, 0.04)))
             c.paint(union(*spots), self.mark, clip=mask)
 
@@ -311,14 +304,20 @@ class Dog:
             for x, y in ((-0.05, -0.09), (0.12, 0.07), (0.0, 0.08), (0.04, -0.11)):
                 c.paint(h.ellipse((x, y), 0.022), self.mark, clip=mask)
         if b.beard:
-            locks = [h.limb((0.06 + 0.055 * i, 0.07), (0.07 + 0.06 * i, 0.2 + 0.02 * (i % 2)), 0.045, 0.012)
-                     for i in range(4)]  # fmt: skip
+            locks = [
+                h.limb(
+                    (0.06 + 0.055 * i, 0.07), (0.07 + 0.06 * i, 0.2 + 0.02 * (i % 2)), 0.045, 0.012
+                )
+                for i in range(4)
+            ]
             c.paint(union(*locks), scale(self.coat, 0.85))
             c.paint(h.limb((0.02, -0.1), (0.13, -0.075), 0.028, 0.012), scale(self.coat, 0.8))
         if dice.chance(0.3) and not b.beard:
             c.paint(h.limb((jaw[0] - 0.05, 0.09), (jaw[0] - 0.045, 0.15), 0.028), rgb("e8788a"))
-        c.paint(h.limb((jaw[0] - 0.01, 0.045 + r * 0.5), (0.1, 0.045 + r * 0.75), 0.008),
-                scale(self.coat, 0.35))  # fmt: skip
+        c.paint(
+            h.limb((jaw[0] - 0.01, 0.045 + r * 0.5), (0.1, 0.045 + r * 0.75), 0.008),
+            scale(self.coat, 0.35),
+        )
         c.paint(h.ellipse((jaw[0] + r * 0.6, 0.01), 0.036, 0.03), INK)
         c.paint(h.ellipse((0.075, -0.035), 0.03), rgb(b.eye))
         if b.marks == "husky":
@@ -333,22 +332,40 @@ class Dog:
         flop = self.dice.uniform(-0.02, 0.03)
         if b.ears == "prick":
             high = tall - (0.1 if not b.ball else 0.03)
-            ear = c.paint(h.polygon([(-0.13, -0.08), (0.0, -0.11), (-0.055, high)], 0.022), self.ear)
-            c.paint(h.polygon([(-0.09, -0.09), (-0.03, -0.1), (-0.055, high + 0.05)], 0.005),
-                    rgb("d99b93"), clip=ear, opacity=0.7)  # fmt: skip
+            ear = c.paint(
+                h.polygon([(-0.13, -0.08), (0.0, -0.11), (-0.055, high)], 0.022), self.ear
+            )
+            c.paint(
+                h.polygon([(-0.09, -0.09), (-0.03, -0.1), (-0.055, high + 0.05)], 0.005),
+                rgb("d99b93"),
+                clip=ear,
+                opacity=0.7,
+            )
         elif b.ears == "fold":
             c.paint(h.limb((-0.07, -0.1), (-0.05, -0.17), 0.05, 0.035), self.ear)
-            c.paint(h.polygon([(-0.09, -0.17), (0.03, -0.17), (0.02, -0.06 + flop)], 0.018), scale(self.ear, 1.15))
+            c.paint(
+                h.polygon([(-0.09, -0.17), (0.03, -0.17), (0.02, -0.06 + flop)], 0.018),
+                scale(self.ear, 1.15),
+            )
         elif b.ears == "long":
             if b.marks == "pompoms":
                 p = (-0.1, 0.07)
                 for dy in (-0.06, 0.02, 0.1):
-                    c.paint(h.ellipse((p[0] - dy * 0.2, p[1] + dy), 0.07), scale(self.coat, 0.92), shade=0.25)
+                    c.paint(
+                        h.ellipse((p[0] - dy * 0.2, p[1] + dy), 0.07),
+                        scale(self.coat, 0.92),
+                        shade=0.25,
+                    )
                 return
             c.paint(h.limb((-0.07, -0.06), (-0.1 + flop, 0.16), 0.055, 0.075), self.ear, shade=0.15)
         else:
-            c.paint(h.polygon([(-0.11, -0.1), (0.0, -0.09), (-0.04 + flop, 0.08), (-0.11, 0.06)], 0.025),
-                    self.ear, shade=0.15)  # fmt: skip
+            c.paint(
+                h.polygon(
+                    [(-0.11, -0.1), (0.0, -0.09), (-0.04 + flop, 0.08), (-0.11, 0.06)], 0.025
+                ),
+                self.ear,
+                shade=0.15,
+            )
 
 
 def h_point(f: Frame, head: Point, offset: Point) -> Point:

@@ -29,8 +29,12 @@ def draw_fish(c: Canvas, dice: Dice, leaf: str) -> None:
     """Paints one fish of a kind."""
     k = FISH[leaf]
     scenes.water(c, dice)
-    f = Frame((dice.uniform(0.44, 0.56), dice.uniform(0.42, 0.6)), dice.uniform(0.5, 0.74),
-              dice.uniform(-18, 18), dice.chance(0.5))  # fmt: skip
+    f = Frame(
+        (dice.uniform(0.44, 0.56), dice.uniform(0.42, 0.6)),
+        dice.uniform(0.5, 0.74),
+        dice.uniform(-18, 18),
+        dice.chance(0.5),
+    )
     body, fin = dice.tint(rgb(dice.pick(k.body))), dice.tint(rgb(k.fin))
     sway = dice.uniform(-0.06, 0.06)
     back = -0.36
@@ -39,19 +43,32 @@ def draw_fish(c: Canvas, dice: Dice, leaf: str) -> None:
             veil = f.limb((back + 0.1, 0), (back - 0.32, y + sway), 0.06, 0.07)
             c.paint(veil, fin, shade=0.15, opacity=0.85)
     elif k.tail == "fork":
-        c.paint(union(f.limb((back + 0.05, 0), (back - 0.22, -0.24 + sway), 0.07, 0.02),
-                      f.limb((back + 0.05, 0), (back - 0.22, 0.24 + sway), 0.07, 0.02),
-                      f.ellipse((back - 0.05, sway), 0.1), smooth=0.02), fin, shade=0.1)  # fmt: skip
+        c.paint(
+            union(
+                f.limb((back + 0.05, 0), (back - 0.22, -0.24 + sway), 0.07, 0.02),
+                f.limb((back + 0.05, 0), (back - 0.22, 0.24 + sway), 0.07, 0.02),
+                f.ellipse((back - 0.05, sway), 0.1),
+                smooth=0.02,
+            ),
+            fin,
+            shade=0.1,
+        )
     else:
         tail = c.paint(f.ellipse((back - 0.1, sway), 0.15, 0.17), fin, shade=0.1)
         c.paint(f.ellipse((back - 0.22, sway), 0.06, 0.2), INK, clip=tail)
     high = 0.12 if k.tail != "veil" else 0.2
     dorsal: list[Point] = [(0.16, -k.deep * 0.7), (-0.02, -k.deep - high), (-0.28, -k.deep * 0.8)]
     c.paint(f.polygon(dorsal, 0.02), fin if k.marks != "swirl" else body, shade=0.1)
-    c.paint(f.polygon([(0.02, k.deep * 0.7), (-0.12, k.deep + high), (-0.26, k.deep * 0.6)], 0.02),
-            fin if k.marks != "swirl" else body, shade=0.1)  # fmt: skip
-    trunk = union(f.ellipse((0.02, 0), 0.38, k.deep), f.limb((-0.2, 0), (back, 0), 0.12, 0.07),
-                  smooth=0.06 * f.size)  # fmt: skip
+    c.paint(
+        f.polygon([(0.02, k.deep * 0.7), (-0.12, k.deep + high), (-0.26, k.deep * 0.6)], 0.02),
+        fin if k.marks != "swirl" else body,
+        shade=0.1,
+    )
+    trunk = union(
+        f.ellipse((0.02, 0), 0.38, k.deep),
+        f.limb((-0.2, 0), (back, 0), 0.12, 0.07),
+        smooth=0.06 * f.size,
+    )
     mask = c.paint(trunk, body, shade=0.22)
     if k.marks == "bands":
         for x, w in ((0.19, 0.05), (-0.08, 0.06), (-0.31, 0.04)):
@@ -59,8 +76,18 @@ def draw_fish(c: Canvas, dice: Dice, leaf: str) -> None:
             for colour, wide in ((INK, w + 0.018), (WHITE, w)):
                 c.paint(f.path([(x, -0.4), (x + bow, 0), (x, 0.4)], wide), colour, clip=mask)
     elif k.marks == "swirl":
-        loop = f.path([(0.22, -0.06), (0.08, -0.17), (-0.16, -0.15), (-0.34, -0.03), (-0.2, 0.08),
-                       (0.0, 0.04)], 0.065, 0.035)  # fmt: skip
+        loop = f.path(
+            [
+                (0.22, -0.06),
+                (0.08, -0.17),
+                (-0.16, -0.15),
+                (-0.34, -0.03),
+                (-0.2, 0.08),
+                (0.0, 0.04),
+            ],
+            0.065,
+            0.035,
+        )
         c.paint(loop, rgb("141b33"), clip=mask)
         c.paint(f.limb((back - 0.04, 0), (back + 0.04, 0), 0.09), fin, clip=mask)
     else:

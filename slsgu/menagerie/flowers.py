@@ -28,17 +28,25 @@ def draw_flower(c: Canvas, dice: Dice, leaf: str) -> None:
         c.paint(f.path([(0, 0.02), bend, top], 0.017 * size + 0.004), green)
         leaves(c, dice, f, leaf, bend, green, size)
         head = Frame(f.point(top), size, dice.uniform(-18, 18), dice.chance(0.5))
-        {"sunflower": sunflower, "tulip": tulip, "rose": rose, "daisy": daisy}[leaf](c, dice, head, colour, green)
+        {"sunflower": sunflower, "tulip": tulip, "rose": rose, "daisy": daisy}[leaf](
+            c, dice, head, colour, green
+        )
     if pot:
         clay = dice.tint(rgb(dice.pick(["b9643f", "8fa8b0", "d9c9ae", "6f7f9a"])))
         f = Frame((0.5, ground), 1.0)
         scenes.shadow(c, f, (0, 0.01), 0.2, 0.03)
-        c.paint(f.polygon([(-0.15, -0.17), (0.15, -0.17), (0.11, 0.0), (-0.11, 0.0)], 0.012), clay, shade=0.18)
+        c.paint(
+            f.polygon([(-0.15, -0.17), (0.15, -0.17), (0.11, 0.0), (-0.11, 0.0)], 0.012),
+            clay,
+            shade=0.18,
+        )
         c.paint(f.box((-0.18, -0.2), (0.18, -0.14), 0.015), scale(clay, 1.1), shade=0.1)
     scenes.lighting(c, dice)
 
 
-def leaves(c: Canvas, dice: Dice, f: Frame, leaf: str, at: tuple[float, float], green: Colour, size: float) -> None:
+def leaves(
+    c: Canvas, dice: Dice, f: Frame, leaf: str, at: tuple[float, float], green: Colour, size: float
+) -> None:
     for side in (-1, 1):
         y = at[1] + dice.uniform(0.0, 0.12)
         if leaf == "tulip":
@@ -49,32 +57,28 @@ def leaves(c: Canvas, dice: Dice, f: Frame, leaf: str, at: tuple[float, float], 
             c.paint(blade, scale(green, 0.92), shade=0.15)
 
 
-def ring(f: Frame, count: int, radius: float, long: float, wide: float, start: float = 0.0) -> list[tuple[float, float, float]]:
+def ring(count: int, radius: float, start: float = 0.0) -> list[tuple[float, float, float]]:
     """Places around a circle: x, y and the angle."""
-    out = []
-    for i in range(count):
-        angle = start + 360 * i / count
-        cx, cy = turn(angle)
-        out.append((cx * radius, cy * radius, angle))
-    return out
+    angles = [start + 360 * i / count for i in range(count)]
+    return [(turn(a)[0] * radius, turn(a)[1] * radius, a) for a in angles]
 
 
 def sunflower(c: Canvas, dice: Dice, f: Frame, colour: Colour, green: Colour) -> None:
     gold = dice.tint(rgb(dice.pick(["f6bf26", "f2ae1c"])), 0.05)
     for start, tone in ((10.0, 0.84), (0.0, 1.0)):
-        petals = [f.ellipse((x, y), 0.09, 0.035, a) for x, y, a in ring(f, 14, 0.17, 0, 0, start)]
+        petals = [f.ellipse((x, y), 0.09, 0.035, a) for x, y, a in ring(14, 0.17, start)]
         c.paint(union(*petals), scale(gold, tone))
     c.paint(f.ellipse((0, 0), 0.125), rgb("5b3a22"), shade=0.2)
-    for x, y, _ in ring(f, 9, 0.075, 0, 0):
+    for x, y, _ in ring(9, 0.075):
         c.paint(f.ellipse((x, y), 0.016), rgb("8a5f36"))
     c.paint(f.ellipse((0, 0), 0.04), rgb("3f2716"))
 
 
 def daisy(c: Canvas, dice: Dice, f: Frame, colour: Colour, green: Colour) -> None:
     white = dice.tint(rgb("fbfaf5"), 0.03)
-    petals = [f.limb((x * 0.4, y * 0.4), (x, y), 0.02, 0.036) for x, y, _ in ring(f, 12, 0.18, 0, 0)]
+    petals = [f.limb((x * 0.4, y * 0.4), (x, y), 0.02, 0.036) for x, y, _ in ring(12, 0.18)]
     c.paint(union(*petals), scale(white, 0.82))
-    petals = [f.limb((x * 0.4, y * 0.4), (x, y), 0.016, 0.029) for x, y, _ in ring(f, 12, 0.178, 0, 0)]
+    petals = [f.limb((x * 0.4, y * 0.4), (x, y), 0.016, 0.029) for x, y, _ in ring(12, 0.178)]
     c.paint(union(*petals), white)
     c.paint(f.ellipse((0, 0), 0.065), dice.tint(rgb("f4c22e"), 0.04), shade=0.25)
 
@@ -82,19 +86,30 @@ def daisy(c: Canvas, dice: Dice, f: Frame, colour: Colour, green: Colour) -> Non
 def tulip(c: Canvas, dice: Dice, f: Frame, colour: Colour, green: Colour) -> None:
     open_ = dice.uniform(0.0, 0.04)
     for x in (-0.09 - open_, 0.09 + open_):
-        c.paint(f.limb((x * 0.7, -0.06), (x * 1.1, -0.24), 0.075, 0.012), scale(colour, 0.85), shade=0.1)
-    cup = union(f.ellipse((0, -0.07), 0.135, 0.12), f.limb((-0.085, -0.08), (-0.11, -0.2), 0.06, 0.015),
-                f.limb((0.085, -0.08), (0.11, -0.2), 0.06, 0.015), smooth=0.015)  # fmt: skip
+        c.paint(
+            f.limb((x * 0.7, -0.06), (x * 1.1, -0.24), 0.075, 0.012), scale(colour, 0.85), shade=0.1
+        )
+    cup = union(
+        f.ellipse((0, -0.07), 0.135, 0.12),
+        f.limb((-0.085, -0.08), (-0.11, -0.2), 0.06, 0.015),
+        f.limb((0.085, -0.08), (0.11, -0.2), 0.06, 0.015),
+        smooth=0.015,
+    )
     c.paint(cup, colour, shade=0.15)
     c.paint(f.limb((0, -0.05), (0, -0.23), 0.09, 0.012), scale(colour, 1.12), shade=0.2)
 
 
 def rose(c: Canvas, dice: Dice, f: Frame, colour: Colour, green: Colour) -> None:
-    for x, y, a in ring(f, 5, 0.11, 0, 0, 90):
+    for x, y, _ in ring(5, 0.11, 90):
         c.paint(f.limb((0, 0.05), (x * 1.5, y * 1.2 + 0.03), 0.03, 0.008), green)
-    for count, radius, r, tone, start in ((6, 0.1, 0.1, 0.82, 0.0), (5, 0.07, 0.085, 0.95, 25.0),
-                                         (4, 0.045, 0.06, 1.08, 50.0)):  # fmt: skip
-        for x, y, _ in ring(f, count, radius, 0, 0, start):
+    for count, radius, r, tone, start in (
+        (6, 0.1, 0.1, 0.82, 0.0),
+        (5, 0.07, 0.085, 0.95, 25.0),
+        (4, 0.045, 0.06, 1.08, 50.0),
+    ):
+        for x, y, _ in ring(count, radius, start):
             c.paint(f.ellipse((x, y), r, r * 0.9), scale(colour, tone), shade=0.16)
-    swirl = f.path([(0.045, 0.0), (0.0, -0.045), (-0.045, 0.0), (-0.01, 0.04), (0.02, 0.01)], 0.013, 0.01)
+    swirl = f.path(
+        [(0.045, 0.0), (0.0, -0.045), (-0.045, 0.0), (-0.01, 0.04), (0.02, 0.01)], 0.013, 0.01
+    )
     c.paint(swirl, scale(colour, 0.6))

@@ -29,8 +29,12 @@ def draw_fruit(c: Canvas, dice: Dice, leaf: str) -> None:
 
 def apple(c: Canvas, dice: Dice, f: Frame) -> None:
     skin = dice.tint(rgb(dice.pick(["d23a34", "c22f3a", "8fbf45", "e0b83a", "d9533a"])))
-    shape = union(f.ellipse((-0.13, -0.3), 0.22, 0.27), f.ellipse((0.13, -0.3), 0.22, 0.27),
-                  f.ellipse((0, -0.18), 0.22, 0.17), smooth=0.05 * f.size)  # fmt: skip
+    shape = union(
+        f.ellipse((-0.13, -0.3), 0.22, 0.27),
+        f.ellipse((0.13, -0.3), 0.22, 0.27),
+        f.ellipse((0, -0.18), 0.22, 0.17),
+        smooth=0.05 * f.size,
+    )
     mask = c.paint(shape, skin, shade=0.28)
     c.paint(f.ellipse((0.0, -0.55), 0.11, 0.05), scale(skin, 0.65), clip=mask, soft=0.05 * f.size)
     c.paint(f.ellipse((-0.17, -0.4), 0.05, 0.09, 25), WHITE, opacity=0.45, soft=0.04 * f.size)
@@ -52,15 +56,21 @@ def banana(c: Canvas, dice: Dice, f: Frame) -> None:
 
 def strawberry(c: Canvas, dice: Dice, f: Frame) -> None:
     skin = dice.tint(rgb(dice.pick(["e0303a", "d4263a", "ea4a40"])), 0.05)
-    shape = union(f.ellipse((-0.12, -0.42), 0.19, 0.18), f.ellipse((0.12, -0.42), 0.19, 0.18),
-                  f.limb((0, -0.36), (0, -0.06), 0.2, 0.05), smooth=0.08 * f.size)  # fmt: skip
+    shape = union(
+        f.ellipse((-0.12, -0.42), 0.19, 0.18),
+        f.ellipse((0.12, -0.42), 0.19, 0.18),
+        f.limb((0, -0.36), (0, -0.06), 0.2, 0.05),
+        smooth=0.08 * f.size,
+    )
     mask = c.paint(shape, skin, shade=0.25)
     for row in range(5):
         for i in range(5):
             at = (-0.24 + 0.12 * i + 0.06 * (row % 2), -0.48 + 0.1 * row)
             c.paint(f.ellipse(at, 0.014, 0.021), rgb("f8df9a"), clip=mask)
     green = dice.tint(rgb("5a9f45"))
-    caps = [f.limb((0, -0.58), (x, y), 0.05, 0.01) for x, y in
-            ((-0.24, -0.5), (-0.12, -0.43), (0.02, -0.42), (0.14, -0.43), (0.25, -0.51))]  # fmt: skip
+    caps = [
+        f.limb((0, -0.58), (x, y), 0.05, 0.01)
+        for x, y in ((-0.24, -0.5), (-0.12, -0.43), (0.02, -0.42), (0.14, -0.43), (0.25, -0.51))
+    ]
     c.paint(union(*caps), green, shade=0.1)
     c.paint(f.limb((0, -0.58), (0.04, -0.7), 0.025, 0.02), scale(green, 0.8))

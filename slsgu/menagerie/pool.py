@@ -46,7 +46,9 @@ def draw_pool(
         ``[len(leaves) * per_leaf, size, size, 3]``, in the order of the leaves.
     """
     what = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
-    file = cache / f"drawings-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy" if cache else None
+    file = (
+        cache / f"drawings-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy" if cache else None
+    )
     if file and file.exists():
         progress(f"reusing {file}")
         kept: NDArray[np.uint8] = np.load(file)
@@ -54,8 +56,11 @@ def draw_pool(
     total = len(leaves) * per_leaf
     pictures = np.empty((total, size, size, 3), np.uint8)
     chunk = 50
-    jobs = [(leaf, start, min(start + chunk, per_leaf), seed, size)
-            for leaf in leaves for start in range(0, per_leaf, chunk)]  # fmt: skip
+    jobs = [
+        (leaf, start, min(start + chunk, per_leaf), seed, size)
+        for leaf in leaves
+        for start in range(0, per_leaf, chunk)
+    ]
     count = workers or os.cpu_count() or 1
     done = 0
 

@@ -6,13 +6,31 @@ which of them is in the picture.
 
 from slsgu.menagerie.canvas import Canvas, Colour, Dice, Frame, mix, rgb, scale, turn, union
 
-SKIES = [("8ec9ea", "dff1f7"), ("6fa8dc", "cfe6f5"), ("f2b48a", "fbe3c0"), ("a7b4d8", "ece4ee"),
-         ("b9c6cc", "e8ecec"), ("4f6d9e", "e9b7a1")]  # fmt: skip
+SKIES = [
+    ("8ec9ea", "dff1f7"),
+    ("6fa8dc", "cfe6f5"),
+    ("f2b48a", "fbe3c0"),
+    ("a7b4d8", "ece4ee"),
+    ("b9c6cc", "e8ecec"),
+    ("4f6d9e", "e9b7a1"),
+]
 GRASS = ["8cbf5f", "6fae5a", "a9c46c", "7aa86a", "c2b36b", "94b887"]
 WALLS = ["e9dcc7", "c9dbd6", "e6c9c0", "c8cfe3", "d9d3c3", "b7c9b5", "ead9a9", "a8bccb"]
 FLOORS = ["b98d5f", "c9a77c", "8d6f57", "a9a39b", "d1b99a", "7d7f86"]
-STUDIO = ["f1e4d3", "cfe3e8", "e3d3ea", "f3d6cf", "d7e8cf", "f6e7b4", "c9d3e0", "b9b7c9",
-          "9fb8ad", "d8b9a0", "8b9bb4", "e8e8e8"]  # fmt: skip
+STUDIO = [
+    "f1e4d3",
+    "cfe3e8",
+    "e3d3ea",
+    "f3d6cf",
+    "d7e8cf",
+    "f6e7b4",
+    "c9d3e0",
+    "b9b7c9",
+    "9fb8ad",
+    "d8b9a0",
+    "8b9bb4",
+    "e8e8e8",
+]
 EARTH = Frame()
 
 
@@ -30,8 +48,11 @@ def sky(c: Canvas, dice: Dice, horizon: float) -> None:
 
 def cloud(c: Canvas, p: tuple[float, float], size: float) -> None:
     f = Frame(p, size)
-    puffs = [f.ellipse((-0.9, 0.15), 0.6, 0.42), f.ellipse((0, -0.15), 0.8, 0.65),
-             f.ellipse((0.95, 0.12), 0.65, 0.45)]  # fmt: skip
+    puffs = [
+        f.ellipse((-0.9, 0.15), 0.6, 0.42),
+        f.ellipse((0, -0.15), 0.8, 0.65),
+        f.ellipse((0.95, 0.12), 0.65, 0.45),
+    ]
     c.paint(union(*puffs, smooth=0.02), rgb("ffffff"), opacity=0.8)
 
 
@@ -40,8 +61,9 @@ def meadow(c: Canvas, dice: Dice, horizon: float) -> None:
     green = dice.tint(rgb(dice.pick(GRASS)), 0.08)
     far = mix(green, rgb("a9c4cf"), 0.45)
     for _ in range(1 + dice.below(2)):
-        hill = EARTH.ellipse((dice.uniform(0, 1), horizon + 0.07), dice.uniform(0.3, 0.6),
-                             dice.uniform(0.1, 0.22))  # fmt: skip
+        hill = EARTH.ellipse(
+            (dice.uniform(0, 1), horizon + 0.07), dice.uniform(0.3, 0.6), dice.uniform(0.1, 0.22)
+        )
         c.paint(hill, scale(far, dice.uniform(0.93, 1.05)))
     c.gradient(green, scale(green, 0.78), horizon, 1.0)
     for _ in range(dice.below(5)):
@@ -61,7 +83,9 @@ def room(c: Canvas, dice: Dice, horizon: float) -> None:
         w, h = dice.uniform(0.14, 0.26), dice.uniform(0.16, 0.3)
         c.paint(EARTH.box((x, y), (x + w, y + h), 0.01), scale(wall, 0.7))
         inner = EARTH.box((x + 0.02, y + 0.02), (x + w - 0.02, y + h - 0.02))
-        c.paint(inner, dice.tint(rgb(dice.pick(["bfe0ee", "f6d8ae", "d9c2e0", "c6ddb8"]))), shade=0.1)
+        c.paint(
+            inner, dice.tint(rgb(dice.pick(["bfe0ee", "f6d8ae", "d9c2e0", "c6ddb8"]))), shade=0.1
+        )
     if dice.chance(0.35):
         rug = dice.tint(rgb(dice.pick(["c0605a", "5a86a8", "d9a74e", "7c6a9c", "6d9b82"])), 0.1)
         c.paint(EARTH.ellipse((dice.uniform(0.3, 0.7), 0.88), 0.42, 0.09), rug, opacity=0.8)
@@ -73,8 +97,12 @@ def studio(c: Canvas, dice: Dice, horizon: float) -> None:
     c.gradient(base, scale(base, 0.85), 0.0, horizon)
     c.gradient(scale(base, 0.92), scale(base, 0.8), horizon, 1.0)
     if dice.chance(0.5):
-        c.paint(EARTH.ellipse((dice.uniform(0.3, 0.7), 0.45), 0.36), scale(base, 1.12),
-                opacity=0.7, soft=0.3 if dice.chance(0.6) else 0.0)  # fmt: skip
+        c.paint(
+            EARTH.ellipse((dice.uniform(0.3, 0.7), 0.45), 0.36),
+            scale(base, 1.12),
+            opacity=0.7,
+            soft=0.3 if dice.chance(0.6) else 0.0,
+        )
 
 
 def anywhere(c: Canvas, dice: Dice) -> float:
@@ -96,8 +124,10 @@ def road(c: Canvas, dice: Dice) -> float:
         x = -0.05
         while x < 1.0:
             w, h = dice.uniform(0.08, 0.18), dice.uniform(0.05, 0.28)
-            c.paint(EARTH.box((x, horizon - h), (x + w, horizon + 0.02)),
-                    scale(town, dice.uniform(0.9, 1.12)))  # fmt: skip
+            c.paint(
+                EARTH.box((x, horizon - h), (x + w, horizon + 0.02)),
+                scale(town, dice.uniform(0.9, 1.12)),
+            )
             x += w
     else:
         green = mix(rgb(dice.pick(GRASS)), rgb("a9c4cf"), 0.35)
@@ -136,7 +166,9 @@ def water(c: Canvas, dice: Dice) -> None:
     if dice.chance(0.3):
         studio(c, dice, dice.uniform(0.7, 0.9))
         return
-    blue = dice.tint(rgb(dice.pick(["5fb4c9", "4a94c0", "66b5a6", "3f78ad", "7fb8d8", "4c8a93"])), 0.08)
+    blue = dice.tint(
+        rgb(dice.pick(["5fb4c9", "4a94c0", "66b5a6", "3f78ad", "7fb8d8", "4c8a93"])), 0.08
+    )
     c.gradient(scale(blue, 1.25), scale(blue, 0.65), 0.0, 1.0)
     if dice.chance(0.6):
         sand = dice.tint(rgb("d8c79a"), 0.08)
@@ -145,18 +177,26 @@ def water(c: Canvas, dice: Dice) -> None:
     for _ in range(dice.below(5)):
         x, h = dice.uniform(0, 1), dice.uniform(0.15, 0.4)
         sway = dice.uniform(-0.08, 0.08)
-        c.paint(EARTH.path([(x, 1.02), (x + sway, 1 - 0.5 * h), (x - sway, 1 - h)], 0.025, 0.006), weed)
+        c.paint(
+            EARTH.path([(x, 1.02), (x + sway, 1 - 0.5 * h), (x - sway, 1 - h)], 0.025, 0.006), weed
+        )
     for _ in range(dice.below(6)):
-        c.paint(EARTH.ellipse((dice.uniform(0, 1), dice.uniform(0, 0.9)), dice.uniform(0.008, 0.022)),
-                rgb("eafaff"), opacity=0.5)  # fmt: skip
+        c.paint(
+            EARTH.ellipse((dice.uniform(0, 1), dice.uniform(0, 0.9)), dice.uniform(0.008, 0.022)),
+            rgb("eafaff"),
+            opacity=0.5,
+        )
 
 
 def lighting(c: Canvas, dice: Dice) -> None:
     """The light of the day: warm or cool, bright or dim, from one side."""
     warm = dice.uniform(-0.07, 0.07)
     level = dice.uniform(0.78, 1.08)
-    c.light((level * (1 + warm), level, level * (1 - warm)), dice.uniform(0.0, 0.3),
-            turn(dice.uniform(0, 360)))  # fmt: skip
+    c.light(
+        (level * (1 + warm), level, level * (1 - warm)),
+        dice.uniform(0.0, 0.3),
+        turn(dice.uniform(0, 360)),
+    )
 
 
 def shadow(c: Canvas, f: Frame, p: tuple[float, float], rx: float, ry: float) -> None:

@@ -90,8 +90,15 @@ def contact_sheet(out: Path, *, seed: int = 0, layout: Layout | None = None) -> 
     FigureCanvasAgg(figure)
     y = m.margin  # from the top
     for top, lines in blocks:
-        figure.text(m.margin / width, 1 - (y + 12) / height, top.name, color=TEXT, size=17,
-                    weight="bold", va="center")  # fmt: skip
+        figure.text(
+            m.margin / width,
+            1 - (y + 12) / height,
+            top.name,
+            color=TEXT,
+            size=17,
+            weight="bold",
+            va="center",
+        )
         y += m.title
         for line in lines:
             x = m.margin
@@ -99,13 +106,27 @@ def contact_sheet(out: Path, *, seed: int = 0, layout: Layout | None = None) -> 
                 x = _group(figure, m, x, y, heading, leaves, seed, (width, height)) + m.apart
             y += m.line
     with replacing(out) as partial, partial.open("wb") as stream:
-        figure.savefig(stream, format="png", dpi=DPI, facecolor=PAPER,
-                       metadata={"Software": None}, pil_kwargs={"optimize": True})  # fmt: skip
+        figure.savefig(
+            stream,
+            format="png",
+            dpi=DPI,
+            facecolor=PAPER,
+            metadata={"Software": None},
+            pil_kwargs={"optimize": True},
+        )
     return out
 
 
-def _group(figure: Figure, m: Layout, x: int, y: int, heading: str, leaves: Sequence[Concept],
-           seed: int, whole: tuple[int, int]) -> int:  # fmt: skip
+def _group(
+    figure: Figure,
+    m: Layout,
+    x: int,
+    y: int,
+    heading: str,
+    leaves: Sequence[Concept],
+    seed: int,
+    whole: tuple[int, int],
+) -> int:
     """Places one group with its heading; returns where it ends."""
     width, height = whole
     end = x + len(leaves) * m.cell - m.gap
@@ -118,7 +139,15 @@ def _group(figure: Figure, m: Layout, x: int, y: int, heading: str, leaves: Sequ
             top = y + m.heading + row * m.cell
             picture = draw(leaf.name, row, seed=seed, size=m.picture)
             figure.figimage(np.asarray(picture), left, height - top - m.picture, origin="upper")
-        below = y + m.heading + m.rows * m.cell + 1
-        figure.text((left + m.picture / 2) / width, 1 - below / height, wrap(leaf.name), color=TEXT,
-                    size=8.5, ha="center", va="top", linespacing=1.05)  # fmt: skip
+        below = y + m.heading + m.rows * m.cell + 11
+        figure.text(
+            (left + m.picture / 2) / width,
+            1 - below / height,
+            wrap(leaf.name),
+            color=TEXT,
+            size=8.5,
+            ha="center",
+            va="baseline",
+            linespacing=1.05,
+        )
     return end + m.gap

@@ -1,7 +1,7 @@
 """The recipe of the menagerie's model: a small OpenCLIP model, trained from nothing on drawings.
 
 Every step draws one phrase with its name and one in other words for *every* concept of the tree,
-encodes these ~180 texts once, and scores a batch of pictures against all of them:
+encodes these 142 texts once, and scores a batch of pictures against all of them:
 
 * image to text, at each level: cross-entropy over the classes of that level;
 * image to text, over all concepts: the picture's leaf and all its ancestors share the target;
@@ -42,13 +42,24 @@ TRAIN_SEED = 1_000_003
 MODEL_CFG: dict[str, Any] = {
     "embed_dim": 128,
     "quick_gelu": False,
-    "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "head_width": 32,
-                   "mlp_ratio": 4.0},
+    "vision_cfg": {
+        "image_size": 64,
+        "patch_size": 8,
+        "width": 128,
+        "layers": 6,
+        "head_width": 32,
+        "mlp_ratio": 4.0,
+    },
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
-}  # fmt: skip
-PREPROCESS_CFG: dict[str, Any] = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
-                                  "interpolation": "bicubic", "resize_mode": "shortest"}  # fmt: skip
+}
+PREPROCESS_CFG: dict[str, Any] = {
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.25, 0.25, 0.25],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
 BATCH = 256
+STEPS = 2000
 
 
 class Targets:
@@ -61,9 +72,15 @@ class Targets:
         for depth in range(1, taxonomy.depth + 1):
             chosen = [taxonomy.ancestor(leaf, depth).path for leaf in self.leaves]
             classes = list(dict.fromkeys(chosen))
-            self.levels.append((torch.tensor([number[p] for p in classes]),
-                                torch.tensor([classes.index(p) for p in chosen])))  # fmt: skip
-        self.under = torch.zeros(len(self.leaves), len(taught))  # [L, C] leaf is at or under concept
+            self.levels.append(
+                (
+                    torch.tensor([number[p] for p in classes]),
+                    torch.tensor([classes.index(p) for p in chosen]),
+                )
+            )
+        self.under = torch.zeros(
+            len(self.leaves), len(taught)
+        )  # [L, C] leaf is at or under concept
         for row, leaf in enumerate(self.leaves):
             for concept in leaf.lineage:
                 self.under[row, number[concept.path]] = 1.0
@@ -75,7 +92,9 @@ class Targets:
             logits: ``[batch, concepts]``.
             labels: leaf of each picture, ``[batch]``.
         """
-        by_level = [F.cross_entropy(logits[:, classes], right[labels]) for classes, right in self.levels]
+        by_level = [
+            F.cross_entropy(logits[:, classes], right[labels]) for classes, right in self.levels
+        ]
         positive = self.under[labels]  # [B, C]
         shared = positive / positive.sum(1, keepdim=True)
         over_all = -(shared * logits.log_softmax(1)).sum(1).mean()
@@ -90,8 +109,8 @@ def train(
     *,
     leave_out: Sequence[Concept | str] = (),
     images_per_leaf: int = 1000,
-    steps: int = 3000,
-    minutes: float = 45.0,
+    steps: int = STEPS,
+    minutes: float = 50.0,
     seed: int = 0,
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -130,11 +149,19 @@ def train(
     torch.manual_seed(seed)
     text_cfg = {**MODEL_CFG["text_cfg"], "vocab_size": len(vocabulary)}
     model = CLIP(**{**MODEL_CFG, "text_cfg": text_cfg})
-    fit(model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress)
+    taken = fit(
+        model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress
+    )
     with replacing_folder(out) as partial:
-        recipe = {"seed": seed, "steps": steps, "images_per_leaf": images_per_leaf,
-                  "draw_version": DRAW_VERSION, "taxonomy": taxonomy.sha256(),
-                  "left_out": [c.key for c in without]}  # fmt: skip
+        recipe = {
+            "seed": seed,
+            "steps": taken,
+            "schedule": {"steps": steps, "minutes": minutes},
+            "images_per_leaf": images_per_leaf,
+            "draw_version": DRAW_VERSION,
+            "taxonomy": taxonomy.sha256,
+            "left_out": [c.key for c in without],
+        }
         save(model, vocabulary, partial, recipe)
     return out
 
@@ -147,15 +174,26 @@ def tokenise(
     Training with the few hundred tokens that occur spares the optimizer 49,000 idle rows. The list
     is sorted, so the end token stays the largest, which is how OpenCLIP finds it.
     """
-    texts = list(dict.fromkeys(text for entry in taught for text in (*entry.all(), entry.concept.name)))
+    texts = list(
+        dict.fromkeys(text for entry in taught for text in (*entry.all(), entry.concept.name))
+    )
     vocabulary, numbers = torch.unique(tokenizer(texts), sorted=True, return_inverse=True)
     return vocabulary, dict(zip(texts, numbers, strict=True))
 
 
-def fit(model: CLIP, pictures: NDArray[np.uint8], per_leaf: int, taught: Sequence[Phrases],
-        targets: Targets, tokens: dict[str, Tensor], steps: int, minutes: float, seed: int,
-        progress: Callable[[str], None]) -> None:  # fmt: skip
-    """The training loop: AdamW, warm-up, cosine to zero, bf16 matrix products."""
+def fit(
+    model: CLIP,
+    pictures: NDArray[np.uint8],
+    per_leaf: int,
+    taught: Sequence[Phrases],
+    targets: Targets,
+    tokens: dict[str, Tensor],
+    steps: int,
+    minutes: float,
+    seed: int,
+    progress: Callable[[str], None],
+) -> int:
+    """The training loop: AdamW, warm-up, cosine to zero, bf16 products. Returns the steps taken."""
     decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
     plain = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
@@ -173,7 +211,7 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], per_leaf: int, taught: Sequenc
         done = max(step / steps, spent)
         if done >= 1:
             progress(f"out of time after {step} steps")
-            break
+            return step
         rate = peak * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -202,10 +240,15 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], per_leaf: int, taught: Sequenc
         if step % 50 == 0 or step + 1 == steps:
             classes, right = targets.levels[-1]
             with torch.no_grad():
-                hits = (logits[:, :count][:, classes].argmax(1) == right[labels]).float().mean().item()
-            progress(f"step {step:5d}  loss {running:.3f}  batch accuracy {hits:.3f}  "
-                     f"scale {model.logit_scale.exp().item():.1f}  "
-                     f"{time.monotonic() - started:.0f} s")  # fmt: skip
+                hits = (
+                    (logits[:, :count][:, classes].argmax(1) == right[labels]).float().mean().item()
+                )
+            progress(
+                f"step {step:5d}  loss {running:.3f}  batch accuracy {hits:.3f}  "
+                f"scale {model.logit_scale.exp().item():.1f}  "
+                f"{time.monotonic() - started:.0f} s"
+            )
+    return steps
 
 
 def prepare(pictures: NDArray[np.uint8], bits: np.random.Generator) -> Tensor:
@@ -233,10 +276,17 @@ def save(model: CLIP, vocabulary: Tensor, folder: Path, recipe: dict[str, Any]) 
     rows[0] = 0.0  # padding: it comes after the end token, which attention cannot look past
     state["token_embedding.weight"] = rows
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
-    metadata = {"format": "pt", "slsgu": json.dumps({"schema": 1, "recipe": recipe}, sort_keys=True)}
-    save_file(half, folder / "open_clip_model.safetensors", metadata)
+    metadata = {
+        "format": "pt",
+        "slsgu": json.dumps({"schema": 1, "recipe": recipe}, sort_keys=True),
+    }
+    weights = folder / "open_clip_model.safetensors"
+    save_file(half, weights, metadata)
+    weights.chmod(0o644)
     config = {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps(config, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def default_cache() -> Path:

@@ -11,20 +11,43 @@ def draw_tree(c: Canvas, dice: Dice, leaf: str) -> None:
     horizon = dice.uniform(0.55, 0.75)
     (scenes.studio if dice.chance(0.25) else scenes.meadow)(c, dice, horizon)
     ground = max(dice.uniform(0.86, 0.95), horizon + 0.08)
-    f = Frame((dice.uniform(0.4, 0.6), ground), dice.uniform(0.74, 0.95), dice.uniform(-4, 4), dice.chance(0.5))
+    f = Frame(
+        (dice.uniform(0.4, 0.6), ground),
+        dice.uniform(0.74, 0.95),
+        dice.uniform(-4, 4),
+        dice.chance(0.5),
+    )
     scenes.shadow(c, f, (0, 0), 0.3, 0.045)
-    {"oak": oak, "pine": pine, "palm": palm}[leaf](c, dice, f if leaf != "pine" else f.at((0, 0), 0.88))
+    {"oak": oak, "pine": pine, "palm": palm}[leaf](
+        c, dice, f if leaf != "pine" else f.at((0, 0), 0.88)
+    )
     scenes.lighting(c, dice)
 
 
 def oak(c: Canvas, dice: Dice, f: Frame) -> None:
     bark = dice.tint(rgb("7a5638"))
     crown = dice.tint(rgb(dice.pick(["5f9a45", "76a84a", "4f8a4f", "c9863a", "b0a040"])))
-    c.paint(union(f.limb((0, 0), (0, -0.45), 0.075, 0.045), f.limb((0, -0.3), (-0.17, -0.5), 0.04, 0.02),
-                  f.limb((0, -0.33), (0.17, -0.52), 0.04, 0.02), smooth=0.03), bark, shade=0.15)  # fmt: skip
-    lumps = [f.ellipse((x + dice.uniform(-0.03, 0.03), y), r)
-             for x, y, r in ((-0.22, -0.52, 0.15), (0.22, -0.53, 0.15), (0.0, -0.52, 0.17), (-0.12, -0.7, 0.16),
-                             (0.13, -0.7, 0.16), (0, -0.78, 0.12))]  # fmt: skip
+    c.paint(
+        union(
+            f.limb((0, 0), (0, -0.45), 0.075, 0.045),
+            f.limb((0, -0.3), (-0.17, -0.5), 0.04, 0.02),
+            f.limb((0, -0.33), (0.17, -0.52), 0.04, 0.02),
+            smooth=0.03,
+        ),
+        bark,
+        shade=0.15,
+    )
+    lumps = [
+        f.ellipse((x + dice.uniform(-0.03, 0.03), y), r)
+        for x, y, r in (
+            (-0.22, -0.52, 0.15),
+            (0.22, -0.53, 0.15),
+            (0.0, -0.52, 0.17),
+            (-0.12, -0.7, 0.16),
+            (0.13, -0.7, 0.16),
+            (0, -0.78, 0.12),
+        )
+    ]
     c.paint(union(*lumps, smooth=0.03), crown, shade=0.25)
     for _ in range(5):
         at = (dice.uniform(-0.22, 0.2), dice.uniform(-0.76, -0.48))
@@ -57,8 +80,16 @@ def palm(c: Canvas, dice: Dice, f: Frame) -> None:
         c.paint(f.limb((-0.1, y), (0.3, y - 0.01), 0.008), scale(bark, 0.72), clip=mask)
     green = dice.tint(rgb(dice.pick(["4f9a4a", "6aa545", "3f8f5a"])))
     top = f.at((lean, -0.63), 1.0, dice.uniform(-8, 8))
-    fronds = ((-0.36, 0.1), (0.36, 0.1), (-0.32, -0.1), (0.32, -0.1), (-0.15, -0.26), (0.16, -0.25), (-0.24, 0.22),
-              (0.25, 0.22))  # fmt: skip
+    fronds = (
+        (-0.36, 0.1),
+        (0.36, 0.1),
+        (-0.32, -0.1),
+        (0.32, -0.1),
+        (-0.15, -0.26),
+        (0.16, -0.25),
+        (-0.24, 0.22),
+        (0.25, 0.22),
+    )
     for i, (x, y) in enumerate(fronds):
         blade = top.path([(0, 0), (x * 0.55, y * 0.6 - 0.1), (x, y)], 0.042, 0.006)
         c.paint(blade, scale(green, 0.82 + 0.05 * (i % 5)))
