@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slsgu.data.folders import FileSample, FolderSource
-from slsgu.data.partition import SPLITS, candidates, divide, rank
+from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.samples import Sample
 from slsgu.data.scan import some
 from slsgu.errors import DataError
@@ -44,19 +46,17 @@ def choose_files(
     for part, splits in feeds.items():
         for leaf in source.taxonomy.leaves:
             paths = source.parts[part].get(leaf, ())
-            samples, repeated = _ranked(source, leaf, paths, bounds[leaf], splits, seed)
+            members, repeated = _members(source, leaf, paths, bounds[leaf], splits, seed)
             copies += repeated
-            if len(samples) < len(splits):
-                what = f"{leaf.key} ({len(samples)})"
+            if members is None:
+                count = len(paths) - repeated
                 if leaf in forget:
-                    raise DataError(_too_few(leaf, part, len(samples), splits))
-                if samples:  # a leaf without any has been noted by the source
-                    few.append(what)
+                    raise DataError(_too_few(leaf, part, count, splits))
+                if paths:  # a leaf without any has been noted by the source
+                    few.append(f"{leaf.key} ({count})")
                 continue
-            start = 0
-            for split, size in divide(len(samples), splits).items():
-                ordered[split][leaf] = samples[start : start + size]
-                start += size
+            for split in splits:
+                ordered[split][leaf] = members[split]
     chosen, shared = _apart(ordered, bounds)
     for leaf in forget:
         for split in SPLITS:
@@ -84,30 +84,49 @@ def _too_few(leaf: Concept, part: str, count: int, splits: Sequence[str]) -> str
     )
 
 
-def _ranked(
+def _members(
     source: FolderSource,
     leaf: Concept,
     paths: Sequence[Path],
     bounds: Mapping[str, int | None],
     splits: Sequence[str],
     seed: int,
-) -> tuple[list[FileSample], int]:
-    """The distinct files of a class in order of rank, and how many copies were dropped.
+) -> tuple[dict[str, list[FileSample]] | None, int]:
+    """The distinct files of a class by split, each in a fixed order, and how many were copies.
 
-    Of a class with many more files than the limits need, a sample is chosen by path, so that the
-    rest is never opened.
+    A large class is looked through in an order that its paths decide, until every split has
+    enough; the rest is never opened. None means too few files to give every split one.
     """
-    enough = candidates({split: bounds[split] for split in splits})
-    if enough is not None and len(paths) > enough:
-        by_path = sorted(paths, key=lambda path: rank(os.fsencode(path.as_posix()), seed))
-        paths = sorted(by_path[:enough])
+    large = len(paths) > SMALL_CLASS
+    if large:
+        paths = sorted(paths, key=lambda path: rank(os.fsencode(path.as_posix()), seed))
+    enough = {split: _with_spare(bounds[split]) for split in splits}
+    members: dict[str, list[FileSample]] = {split: [] for split in splits}
     distinct: dict[str, FileSample] = {}
+    copies = 0
     for path in paths:
+        if large and all(len(members[split]) >= enough[split] for split in splits):
+            return members, copies
         content = _fingerprint(source.root, path)
-        if content not in distinct:
-            distinct[content] = source.sample(leaf, path, content)
-    samples = sorted(distinct.values(), key=lambda sample: rank(sample.fingerprint, seed))
-    return samples, len(paths) - len(distinct)
+        if content in distinct:
+            copies += 1
+            continue
+        distinct[content] = source.sample(leaf, path, content)
+        members[by_rank(rank(content, seed), splits)].append(distinct[content])
+    if len(distinct) < len(splits):
+        return None, copies
+    if len(distinct) <= SMALL_CLASS:
+        ranked = sorted(distinct.values(), key=lambda sample: rank(sample.fingerprint, seed))
+        start = 0
+        for split, size in by_count(len(ranked), splits).items():
+            members[split] = ranked[start : start + size]
+            start += size
+    return members, copies
+
+
+def _with_spare(limit: int | None) -> float:
+    """A few more than wanted, since some may be taken by another split."""
+    return math.inf if limit is None else limit + limit // 4 + 1
 
 
 def _fingerprint(root: Path, path: Path) -> str:
@@ -118,7 +137,7 @@ def _fingerprint(root: Path, path: Path) -> str:
             return file_sha256(root / path)
     except OSError:
         pass
-    return rank(b"no content:" + os.fsencode(path.as_posix()), 0)
+    return hashlib.sha256(b"no content:" + os.fsencode(path.as_posix())).hexdigest()
 
 
 def _apart(ordered: _Ordered, bounds: Bounds) -> tuple[dict[str, list[Sample]], list[str]]:

@@ -1,14 +1,15 @@
-"""Choose and divide the images of one class by content: pure functions on hashes.
+"""Which split an image belongs to, by its content: pure functions on hashes.
 
-A rank is the hash of (content, seed). It depends on nothing but the picture, so a new image
-changes the place of no other, only the boundaries by one.
+The rank of an image is a hash of its content and a seed, read as a number in [0, 1). A large class
+is cut at fixed ranks, so the split of an image depends on nothing but its bytes. A small class is
+sorted by rank and cut by count, which gives exact shares and at least one image each; a new image
+then moves at most one image across each boundary.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 SPLITS = ("gradient", "search", "test")
 """In this order they claim pictures: a later split loses what an earlier one has."""
@@ -16,46 +17,48 @@ SPLITS = ("gradient", "search", "test")
 SHARES = {"gradient": 0.5, "search": 0.2, "test": 0.3}
 """How the images of a class are divided where limits do not bind."""
 
-_SLACK = 1.25  # candidates for each image wanted, since some may be copies
+SMALL_CLASS = 128
+"""Classes up to this size are cut by count. Above it, cutting at fixed ranks misses the shares by
+little, and spares reading files that the limits leave out anyway."""
 
 
-def rank(identity: str | bytes, seed: int) -> str:
-    """A place in an order that looks random and never changes.
+def rank(identity: str | bytes, seed: int) -> float:
+    """A number in [0, 1) that looks random and never changes.
 
     >>> rank("a", 0) == rank("a", 0), rank("a", 0) == rank("a", 1)
     (True, False)
     """
     data = identity.encode() if isinstance(identity, str) else identity
-    return hashlib.sha256(b"%d:" % seed + data).hexdigest()
+    digest = hashlib.sha256(b"%d:" % seed + data).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53  # exact in a float
 
 
-def divide(count: int, splits: Sequence[str]) -> dict[str, int]:
+def by_rank(place: float, splits: Sequence[str]) -> str:
+    """The split of a rank, where `SHARES` are cut at fixed places.
+
+    >>> by_rank(0.49, SPLITS), by_rank(0.5, SPLITS), by_rank(0.7, SPLITS)
+    ('gradient', 'search', 'test')
+    """
+    total = sum(SHARES[split] for split in splits)
+    end = 0.0
+    for split in splits:
+        end += SHARES[split] / total
+        if place < end:
+            return split
+    return splits[-1]  # the shares may add up to a hair under one
+
+
+def by_count(count: int, splits: Sequence[str]) -> dict[str, int]:
     """How many of `count` images each split gets: by `SHARES`, at least one each.
 
     Needs `count >= len(splits)`. The first split takes what rounding leaves.
 
-    >>> divide(10, ("gradient", "search", "test"))
+    >>> by_count(10, ("gradient", "search", "test"))
     {'gradient': 5, 'search': 2, 'test': 3}
-    >>> divide(3, ("gradient", "search", "test")), divide(7, ("gradient", "search"))
+    >>> by_count(3, ("gradient", "search", "test")), by_count(7, ("gradient", "search"))
     ({'gradient': 1, 'search': 1, 'test': 1}, {'gradient': 5, 'search': 2})
     """
     assert count >= len(splits), f"{count} images cannot fill {len(splits)} splits"
     total = sum(SHARES[split] for split in splits)
     sizes = {split: max(1, round(count * SHARES[split] / total)) for split in splits[1:]}
     return {splits[0]: count - sum(sizes.values()), **sizes}
-
-
-def candidates(limits: Mapping[str, int | None]) -> int | None:
-    """How many images of a class to look at so that every split can reach its limit; None for
-    all of them. A power of two, so that a small change of a limit moves no image.
-
-    >>> candidates({"gradient": 50, "search": 25}), candidates({"gradient": 50, "search": None})
-    (128, None)
-    """
-    total = sum(SHARES[split] for split in limits)
-    needed = 1
-    for split, limit in limits.items():
-        if limit is None:
-            return None
-        needed = max(needed, math.ceil(_SLACK * limit * total / SHARES[split]))
-    return int(2 ** math.ceil(math.log2(needed)))
