@@ -8,10 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# Not lazy: the function shares its module's name, and a later import of the module would hide it.
+from slsgu.menagerie.draw import DRAW_VERSION, draw
+
 if TYPE_CHECKING:
-    from slsgu.menagerie.draw import DRAW_VERSION, draw
     from slsgu.menagerie.sheet import contact_sheet
-    from slsgu.menagerie.train import TRAIN_SEED, train
+    from slsgu.menagerie.train import TRAIN_SEED
 
 MODEL_DIR: Path = Path(__file__).parent / "model"
 """The shipped OpenCLIP ``local-dir``."""
@@ -19,29 +21,12 @@ MODEL_DIR: Path = Path(__file__).parent / "model"
 TAXONOMY_FILE: Path = Path(__file__).parent / "taxonomy.yaml"
 """The tree of everything that can be drawn."""
 
-_HOME = {
-    "DRAW_VERSION": "draw",
-    "draw": "draw",
-    "contact_sheet": "sheet",
-    "TRAIN_SEED": "train",
-    "train": "train",
-}
+_HOME = {"contact_sheet": "sheet", "TRAIN_SEED": "train"}
 
-__all__ = [
-    "DRAW_VERSION",
-    "MODEL_DIR",
-    "TAXONOMY_FILE",
-    "TRAIN_SEED",
-    "contact_sheet",
-    "draw",
-    "train",
-]
+__all__ = ["DRAW_VERSION", "MODEL_DIR", "TAXONOMY_FILE", "TRAIN_SEED", "contact_sheet", "draw"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    # Importing a submodule binds its name here; the function is what callers mean by it.
-    globals()[name] = value
-    return value
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

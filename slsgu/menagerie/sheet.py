@@ -65,16 +65,12 @@ def wrap(name: str, width: int = 14) -> str:
     return name[:cut] + "\n" + name[cut + 1 :]
 
 
-def contact_sheet(out: Path, *, seed: int = 0, layout: Layout | None = None) -> Path:
-    """Draws the whole taxonomy as one PNG.
+def sheet_figure(*, seed: int = 0, layout: Layout | None = None) -> Figure:
+    """The contact sheet as a figure of exactly the pixels it needs.
 
     Args:
-        out: file to write.
         seed: stream of drawings.
         layout: measures.
-
-    Returns:
-        ``out``.
     """
     m = layout or Layout()
     taxonomy = Taxonomy.load(TAXONOMY_FILE)
@@ -90,21 +86,29 @@ def contact_sheet(out: Path, *, seed: int = 0, layout: Layout | None = None) -> 
     FigureCanvasAgg(figure)
     y = m.margin  # from the top
     for top, lines in blocks:
-        figure.text(
-            m.margin / width,
-            1 - (y + 12) / height,
-            top.name,
-            color=TEXT,
-            size=17,
-            weight="bold",
-            va="center",
-        )
+        place = (m.margin / width, 1 - (y + 12) / height)
+        figure.text(*place, top.name, color=TEXT, size=17, weight="bold", va="center")
         y += m.title
         for line in lines:
             x = m.margin
             for heading, leaves in line:
                 x = _group(figure, m, x, y, heading, leaves, seed, (width, height)) + m.apart
             y += m.line
+    return figure
+
+
+def contact_sheet(out: Path, *, seed: int = 0, layout: Layout | None = None) -> Path:
+    """Draws the whole taxonomy as one PNG.
+
+    Args:
+        out: file to write.
+        seed: stream of drawings.
+        layout: measures.
+
+    Returns:
+        ``out``.
+    """
+    figure = sheet_figure(seed=seed, layout=layout)
     with replacing(out) as partial, partial.open("wb") as stream:
         figure.savefig(
             stream,
