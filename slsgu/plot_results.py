@@ -70,10 +70,10 @@ def curve(
     bare(ax, grid="y")
     steps = [trial.step for trial in trials]
     first = steps[0]
-    span = max(steps[-1] / first, 4.0)
+    span = max(steps[-1] / first, 2.0)
     zero = first / span**0.12  # where step 0 is drawn, left of the smallest step
     ax.set_xscale("log")
-    ax.set_xlim(zero / span**0.05, first * span**1.06)
+    ax.set_xlim(zero / span**0.05, steps[-1] * span**0.06)
     ax.set_ylim(-0.03, 1.04)
     for name, _, colour, marker in SERIES:
         found_values = [_value(trial.measures, name, after=True) for trial in trials]
@@ -189,7 +189,7 @@ def similarity(
             share = (value - low) / (high - low) if high > low else 0.0
             ax.text(
                 column, row, _cosine(value), ha="center", va="center",
-                fontsize=7.5 if len(shown) <= 10 else 6.8, color="white" if share > 0.6 else INK,
+                fontsize=7.5 if len(shown) <= 10 else 6.8, color="white" if share > 0.65 else INK,
             )  # fmt: skip
         ax.set_xticks(
             range(len(shown)), labels, rotation=45, ha="right", rotation_mode="anchor",

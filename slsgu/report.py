@@ -102,13 +102,13 @@ def interval(bounds: tuple[float, float] | None, signed: bool = False) -> str:
     """An interval of fractions, in percent.
 
     >>> interval((0.95, 0.984)), interval((-0.02, 0.01), signed=True)
-    ('95.0 – 98.4', '−2.0 to +1.0')
+    ('95.0–98.4', '−2.0 to +1.0')
     """
     if bounds is None:
         return ""
     if signed:
         return f"{points(bounds[0])} to {points(bounds[1])}"
-    return f"{bounds[0] * 100:.1f} – {bounds[1] * 100:.1f}"
+    return f"{bounds[0] * 100:.1f}–{bounds[1] * 100:.1f}"
 
 
 def number(value: float | None) -> str:

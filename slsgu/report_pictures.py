@@ -73,8 +73,8 @@ def curve_pictures(result: Result) -> list[dict[str, Any]]:
         best = best_trial(result, candidate)
         assert best is not None, "a candidate with trials has a best one"
         with drawing():
-            figure = Figure(figsize=(7.2, 3.1) if chosen else (3.6, 2.2))
-            margins = (0.085, 0.16, 0.895, 0.8) if chosen else (0.165, 0.215, 0.8, 0.735)
+            figure = Figure(figsize=(6.2, 2.9) if chosen else (3.6, 2.2))
+            margins = (0.095, 0.165, 0.885, 0.795) if chosen else (0.165, 0.215, 0.8, 0.735)
             ax = figure.add_axes(margins)
             curve(candidate, goal, ax, chosen=result.chosen.step if chosen else None)
             pictures.append({
@@ -126,8 +126,8 @@ def levels_picture(result: Result) -> dict[str, str]:
 
     height = 0.75 + 0.42 * len(measures.levels)
     with drawing():
-        figure = Figure(figsize=(7.2, height))
-        ax = figure.add_axes((0.335, 0.36 / height, 0.635, 1 - 0.46 / height))
+        figure = Figure(figsize=(6.2, height))
+        ax = figure.add_axes((0.36, 0.36 / height, 0.6, 1 - 0.46 / height))
         levels(measures, ax, name=name)
         return {"src": svg(figure), "alt": "Accuracy before and after at every level"}
 
