@@ -11,6 +11,7 @@ from torch import Tensor
 
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.errors import ArtifactError
+from slsgu.layers import Layer
 
 SCHEMA = 1
 KIND = "slsgu-gradients"
@@ -38,6 +39,11 @@ class Gradients:
     counts: Mapping[str, int]
     key: Mapping[str, Any]
     info: Mapping[str, Any]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers the gradients are of, as they were found in the model."""
+        return [Layer(**{**entry, "shape": tuple(entry["shape"])}) for entry in self.info["layers"]]
 
     def save(self, path: Path) -> None:
         """Write the cache, whole or not at all."""

@@ -15,10 +15,11 @@ from slsgu.clip import Clip
 from slsgu.direction import DIRECTIONS, DirectionContext, first_step
 from slsgu.errors import SlsguError
 from slsgu.evaluate import Answers, Exam
-from slsgu.layers import Layer, inventory, stages
+from slsgu.layers import Layer, inventory
 from slsgu.losses import FORGET_LOSSES
 from slsgu.measures import Measures
 from slsgu.pareto import LayerScore
+from slsgu.patch import Patch
 from slsgu.plan import Plan
 from slsgu.prompts import PromptBook
 from slsgu.replay import Replay
@@ -116,12 +117,10 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
             for score in scores
             if score.on_front and settings.tower in (None, score.tower)
         ]
-    depth = {tower: len(stages(plan.clip.model, tower)) for tower in ("vision", "language")}
     position = {name: index for index, name in enumerate(layers)}
 
     def place(layer: Layer) -> tuple[str, int, int]:
-        block = depth[layer.tower] if layer.block is None else layer.block
-        return layer.tower, block, position[layer.name]
+        return layer.tower, -1 if layer.block is None else layer.block, position[layer.name]
 
     return [(layer, by_name[layer.name]) for layer in sorted(chosen, key=place)]
 
@@ -165,6 +164,15 @@ class Climb:
     def delta(self, step: float) -> Tensor:
         """What a step adds, fp32."""
         return step * self.direction
+
+    def patch(self, step: float, clip: Clip) -> Patch:
+        """A step as a patch, with the layer as it was in its stored precision."""
+        name = self.layer.name
+        stored = clip.stored_dtypes.get(name, torch.float32)
+        return Patch(
+            {name: self.delta(step).to("cpu", torch.float32)},
+            {name: self.weight.to("cpu", stored)},
+        )
 
     def relative(self, step: float) -> float:
         """The length of a step as a share of the norm of the weights."""

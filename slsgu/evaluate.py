@@ -7,7 +7,7 @@ embeddings into answers, and answers before and after an edit into `Measures`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slsgu.clip import Clip
-from slsgu.data.batches import Batch
 from slsgu.measures import Bools, Group, Measures, bootstrap, measure
 from slsgu.prompts import PromptBook
 from slsgu.request import Request
@@ -124,21 +122,3 @@ class Exam:
                 if mask.any()
             ]
         return groups
-
-
-def embed_images(clip: Clip, batches: Iterable[Batch]) -> tuple[list[Concept], Tensor, list[str]]:
-    """Embed a stream of images without holding their pixels.
-
-    Returns:
-        Leaves, normalised embeddings [N, d], and names, in order.
-    """
-    leaves: list[Concept] = []
-    names: list[str] = []
-    parts: list[Tensor] = []
-    with torch.no_grad():
-        for batch in batches:
-            leaves += [sample.leaf for sample in batch.samples]
-            names += [sample.name for sample in batch.samples]
-            parts.append(clip.encode_image(batch.pixels).cpu())
-    width = parts[0].shape[1] if parts else 0
-    return leaves, torch.cat(parts) if parts else torch.empty(0, width), names

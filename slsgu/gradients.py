@@ -14,7 +14,7 @@ We store the gradient of the loss itself. Forgetting ascends: `theta + step * gr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -106,6 +106,7 @@ def compute_gradients(plan: Plan, ledger: Ledger, progress: Progress = SILENT) -
         key=plan.key,
         info={
             "title": request.title,
+            "layers": [asdict(layer) for layer in layers],
             "model": clip.describe(),
             "data": plan.splits.description,
             "pixel_hashes": list(ledger.hashes("gradient")),
@@ -200,6 +201,7 @@ def _run_pass(
 ) -> Pass:
     """Sum a loss and its gradients over logical batches; gradients gather where autograd leaves
     them, in `param.grad`."""
+    clip = replace(clip, precision="fp32")  # gradients are exact whatever evaluation runs in
     parameters = dict(clip.model.named_parameters())
     wanted = [parameters[layer.name] for layer in layers]
     assert not clip.model.training, "gradients are taken in eval mode"

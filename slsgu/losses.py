@@ -48,25 +48,34 @@ def contrastive(images: Tensor, texts: Tensor, captions: Tensor, scale: Tensor) 
     Returns:
         The mean loss over the batch, a scalar.
     """
-    target = torch.eye(len(images), device=images.device, dtype=images.dtype)
-    return _symmetric(images, texts[captions], target, scale)
+    own = torch.eye(len(images), device=images.device, dtype=torch.bool)
+    return _symmetric(images, texts[captions], own, scale)
 
 
 def multi_positive(images: Tensor, texts: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
-    """The symmetric contrastive loss in which equal captions share the target evenly.
+    """The symmetric contrastive loss in which all pairs of equal caption are positives: the loss
+    is minus the log of the probability of any of them (MIL-NCE, Miech et al. 2020).
 
     In a retain set made of class folders most captions of a batch stand there many times; this
-    variant does not push an image away from its own caption. Arguments as for `contrastive`.
+    variant does not push an image away from its own caption. (Sharing a cross-entropy target
+    evenly among equal captions would change nothing: summed over the batch it equals eq. 2.)
+    Arguments as for `contrastive`.
     """
-    same = (captions[:, None] == captions[None, :]).to(images.dtype)  # [B, B]
-    return _symmetric(images, texts[captions], same / same.sum(dim=1, keepdim=True), scale)
+    same = captions[:, None] == captions[None, :]  # [B, B]
+    return _symmetric(images, texts[captions], same, scale)
 
 
-def _symmetric(images: Tensor, texts: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    """Mean of image-to-text and text-to-image cross-entropy; `target` is symmetric [B, B]."""
+def _symmetric(images: Tensor, texts: Tensor, positive: Tensor, scale: Tensor) -> Tensor:
+    """Mean over the batch of minus the log probability of a positive, image to text and text to
+    image.
+
+    Args:
+        positive: which image and text belong together, symmetric [B, B].
+    """
     logits = scale * images @ texts.T  # [B, B]
-    image_to_text = -(target * logits.log_softmax(dim=1)).sum(dim=1)  # [B]
-    text_to_image = -(target * logits.log_softmax(dim=0)).sum(dim=0)  # [B]
+    matched = logits.masked_fill(~positive, -torch.inf)
+    image_to_text = logits.logsumexp(dim=1) - matched.logsumexp(dim=1)  # [B]
+    text_to_image = logits.logsumexp(dim=0) - matched.logsumexp(dim=0)  # [B]
     return 0.5 * (image_to_text + text_to_image).mean()
 
 

@@ -64,6 +64,16 @@ class Patch:
     def layers(self) -> tuple[str, ...]:
         return tuple(self.delta)
 
+    def requested_paths(self) -> tuple[str, ...]:
+        """The concepts it was made to forget, as paths in their taxonomy."""
+        parts = self.metadata.get("sum_of", [self.metadata])
+        paths = (path for part in parts for path in part.get("request", {}).get("paths", ()))
+        return tuple(dict.fromkeys(paths))
+
+    def patched(self, name: str) -> Tensor:
+        """A layer with the change, fp32."""
+        return self.original[name].float() + self.delta[name]
+
     # -- algebra ------------------------------------------------------------------------------
 
     def __mul__(self, factor: float) -> Patch:
@@ -196,7 +206,7 @@ class Patch:
         original = self.original[name]
         if found == layer_hash(name, original):
             return "original"
-        patched = original.float() + self.delta[name]
+        patched = self.patched(name)
         dtypes = {torch.float32, original.dtype, tensors[name].dtype}
         if any(found == layer_hash(name, patched.to(dtype)) for dtype in dtypes):
             return "patched"

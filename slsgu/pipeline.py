@@ -9,53 +9,26 @@ and what is reported is measured on a third.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from typing import Any
 
 from slsgu import __version__
 from slsgu.cache import Gradients
 from slsgu.candidates import Candidate, Climb, Scene, pick_candidates, search_candidate
 from slsgu.clip import Clip
-from slsgu.data.batches import Ledger, collect, stream
-from slsgu.data.samples import Sample
+from slsgu.data.batches import Ledger, collect
 from slsgu.errors import ConceptError, NotReachedError
-from slsgu.evaluate import Answers, Exam
 from slsgu.files import json_sha256
-from slsgu.layers import inventory
-from slsgu.measures import Measures
 from slsgu.pareto import LayerScore, score_layers
 from slsgu.patch import Patch
 from slsgu.plan import Plan, make_plan
 from slsgu.progress import SILENT, Progress
-from slsgu.prompts import PromptBook
-from slsgu.replay import edited
+from slsgu.proof import Proof, prove
 from slsgu.runs import RunFolder, obtain_gradients
 from slsgu.search import Goal, Trial, choose, choose_paper
 from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
-
-
-@dataclass(frozen=True, eq=False)
-class Proof:
-    """What the test split says: answers to one exam before and after, and mean embeddings.
-
-    Attributes:
-        samples: the N test images, in order.
-        similarity: cosine between the mean image embedding of class i and the class embedding of
-            class j at the finest level, (before, after), each [C, C].
-    """
-
-    exam: Exam
-    samples: tuple[Sample, ...]
-    before: Answers
-    after: Answers
-    measures: Measures
-    similarity: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +107,8 @@ def run_plan(
     ledger = Ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress)
     computed = time.perf_counter()
-    scores = rank_layers(plan, gradients)
+    norms = plan.settings.considers_norms or plan.settings.layer is not None
+    scores = rank_layers(gradients, norms=norms)
     scene = _search_scene(plan, ledger, progress)
     goal = Goal(plan.settings.target, plan.settings.floors)
     candidates, climbs = [], {}
@@ -152,12 +126,24 @@ def run_plan(
     chosen = (choose_paper if plan.settings.search == "paper" else choose)(trials, goal)
     success = goal.met(chosen.measures)
     climb = climbs[chosen.layer]
+    edit = climb.patch(chosen.step, plan.clip)
     searched = time.perf_counter()
-    proof = prove(plan, climb, chosen.step, ledger, progress)
+    proof = prove(
+        plan.clip,
+        plan.splits.test,
+        plan.taxonomy,
+        plan.templates,
+        settings=plan.settings,
+        request=plan.request,
+        patch=edit,
+        ledger=ledger,
+        progress=progress,
+    )
     ledger.check()
     patch = None
-    if success or plan.settings.force or plan.settings.search == "paper":
-        patch = _make_patch(plan, gradients, climb, chosen, proof.measures, success, command)
+    if success or plan.settings.force:
+        metadata = _describe_patch(plan, gradients, chosen, proof, command)
+        patch = replace(edit, metadata={**metadata, "success": success})
     end = time.perf_counter()
     return Result(
         plan=plan,
@@ -178,11 +164,13 @@ def run_plan(
     )
 
 
-def rank_layers(plan: Plan, gradients: Gradients) -> list[LayerScore]:
-    """Importance, alignment and the fronts, over the layers that the settings consider."""
-    layers = inventory(plan.clip.model, norms=plan.settings.considers_norms)
-    if plan.settings.layer is not None:
-        layers = inventory(plan.clip.model, norms=True)
+def rank_layers(gradients: Gradients, *, norms: bool) -> list[LayerScore]:
+    """Importance, alignment and the front of each tower; needs no model.
+
+    Args:
+        norms: whether gains of LayerNorm and BatchNorm compete too.
+    """
+    layers = [layer for layer in gradients.layers if norms or layer.kind != "norm"]
     return score_layers(layers, gradients.forget, gradients.retain, gradients.weight_norms)
 
 
@@ -233,102 +221,24 @@ def _search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
     return scene
 
 
-def prove(
-    plan: Plan, climb: Climb, step: float, ledger: Ledger, progress: Progress = SILENT
-) -> Proof:
-    """Measure one edit on the test split; images are streamed and embedded with and without it."""
-    clip, settings, layer = plan.clip, plan.settings, climb.layer
-    exam_concepts = Exam((), plan.taxonomy).concepts
-    book = PromptBook.of(exam_concepts, plan.templates)
-    parameter = dict(clip.model.named_parameters())[layer.name]
-    moved = climb.at(step)
-    samples: list[Sample] = []
-    images: dict[str, list[Tensor]] = {"before": [], "after": []}
-    with torch.no_grad(), progress.bar("test images", len(plan.splits.test)) as advance:
-        prompts = {"before": clip.encode_text(book.texts)}
-        with edited(parameter, moved if layer.tower == "language" else None):
-            prompts["after"] = clip.encode_text(book.texts)
-        for batch in stream(
-            plan.splits.test,
-            clip.preprocess,
-            split="test",
-            ledger=ledger,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            strict=settings.strict,
-            progress=advance,
-        ):
-            samples += batch.samples
-            images["before"].append(clip.encode_image(batch.pixels))
-            if layer.tower == "vision":
-                with edited(parameter, moved):
-                    images["after"].append(clip.encode_image(batch.pixels))
-    exam = Exam([sample.leaf for sample in samples], plan.taxonomy, plan.request)
-    if not exam.forget.any() or exam.forget.all():
-        which = "forget" if not exam.forget.any() else "other"
-        raise ConceptError(f"the test split has no usable {which} image: nothing can be proved")
-    embedded = {moment: torch.cat(parts) for moment, parts in images.items() if parts}
-    embedded.setdefault("after", embedded["before"])
-    answers = {m: exam.answer(embedded[m], prompts[m], book) for m in ("before", "after")}
-    measures = exam.measure_with_intervals(answers["before"], answers["after"], seed=settings.seed)
-    similarity = [
-        class_similarity(exam, embedded[m], prompts[m], book) for m in ("before", "after")
-    ]
-    return Proof(
-        exam,
-        tuple(samples),
-        answers["before"],
-        answers["after"],
-        measures,
-        (similarity[0], similarity[1]),
-    )
-
-
-def class_similarity(
-    exam: Exam, images: Tensor, prompts: Tensor, book: PromptBook
-) -> npt.NDArray[np.float64]:
-    """Figure 3: mean cosine between the images of class i and the text of class j [C, C], at the
-    finest level. A class without images has a row of NaN."""
-    classes = exam.levels[-1].classes
-    texts = book.class_embeddings(prompts, classes)  # [C, d]
-    labels = torch.from_numpy(exam.labels[:, -1]).to(images.device)
-    rows = [
-        images[labels == index].mean(dim=0)
-        if bool((labels == index).any())
-        else torch.full_like(texts[0], torch.nan)
-        for index in range(len(classes))
-    ]
-    return (torch.stack(rows) @ texts.T).double().cpu().numpy()
-
-
-def _make_patch(
-    plan: Plan,
-    gradients: Gradients,
-    climb: Climb,
-    chosen: Trial,
-    measures: Measures,
-    success: bool,
-    command: str | None,
-) -> Patch:
-    """The step as a patch. Nothing in it depends on the time or the place it was made."""
-    name = climb.layer.name
-    stored = plan.clip.stored_dtypes.get(name, torch.float32)
-    metadata = {
+def _describe_patch(
+    plan: Plan, gradients: Gradients, chosen: Trial, proof: Proof, command: str | None
+) -> dict[str, Any]:
+    """A patch's metadata. Nothing in it depends on the time or the place it was made."""
+    settings, measures = plan.settings, proof.measures
+    return {
         "version": __version__,
         "model": plan.clip.describe(),
         "request": plan.request.describe(),
-        "layer": name,
-        "tower": climb.layer.tower,
-        "forget_loss": plan.settings.forget_loss,
-        "direction": plan.settings.direction,
-        "search": plan.settings.search,
+        "forget_loss": settings.forget_loss,
+        "direction": settings.direction,
+        "search": settings.search,
         "step_size": chosen.step,
         "relative_step": chosen.relative_step,
-        "seed": plan.settings.seed,
+        "seed": settings.seed,
         "data": plan.splits.sha256,
         "gradients": json_sha256(dict(gradients.key)),
         "templates": list(plan.templates),
-        "success": success,
         "test": {
             "before": measures.before,
             "after": measures.after,
@@ -339,8 +249,3 @@ def _make_patch(
         },
         "command": command,
     }
-    return Patch(
-        {name: climb.delta(chosen.step).float().cpu()},
-        {name: climb.weight.cpu().to(stored)},
-        metadata,
-    )

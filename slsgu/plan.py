@@ -13,7 +13,7 @@ from typing import Any
 
 from slsgu.clip import Clip
 from slsgu.data.drawings import DrawingSource
-from slsgu.data.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.folders import FolderSource
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits, make_splits
 from slsgu.errors import DataError
@@ -21,9 +21,7 @@ from slsgu.files import json_sha256, slug
 from slsgu.prompts import load_templates
 from slsgu.request import Request
 from slsgu.settings import Settings
-from slsgu.taxonomy import Taxonomy
-
-MENAGERIE = "menagerie"
+from slsgu.taxonomy import MENAGERIE, Taxonomy, find_taxonomy
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +70,6 @@ class Plan:
     def folder_name(self) -> str:
         """`golden-retriever-1f0c`: the request in words, and a short hash of the key."""
         return f"{slug(self.request.title)}-{json_sha256(self.key)[:8]}"
-
-
-def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
-    """The taxonomy to use: the one given, the menagerie's, or the folder names as a flat list."""
-    if isinstance(taxonomy, Taxonomy):
-        return taxonomy
-    if taxonomy is not None and str(taxonomy) != MENAGERIE:
-        return Taxonomy.load(taxonomy)
-    if taxonomy is not None or data is None or str(data) == MENAGERIE:
-        from slsgu.menagerie import TAXONOMY_FILE
-
-        return Taxonomy.load(TAXONOMY_FILE)
-    return taxonomy_of_folders(Path(data))
 
 
 def find_splits(

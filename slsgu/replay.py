@@ -96,7 +96,7 @@ class Tower:
 
     @contextlib.contextmanager
     def _skipping(self, index: int) -> Iterator[None]:
-        """Stages before the cut hand their input through; the last of them returns what was kept."""
+        """Stages before the cut hand their input through; the last one returns what was kept."""
         skipped = self._stages[: self._cut]
         try:
             for stage in skipped[:-1]:
@@ -169,16 +169,8 @@ class Replay:
 
 
 @contextlib.contextmanager
-def edited(parameter: nn.Parameter, weight: Tensor | None) -> Iterator[None]:
-    """Replace a parameter's values in place, and restore them bit for bit, whatever happens.
-
-    Args:
-        parameter: what to edit.
-        weight: the new values; None changes nothing.
-    """
-    if weight is None:
-        yield
-        return
+def edited(parameter: nn.Parameter, weight: Tensor) -> Iterator[None]:
+    """Replace a parameter's values in place, and restore them bit for bit, whatever happens."""
     kept = parameter.detach().clone()
     try:
         with torch.no_grad():

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import slsgu.clip as slsgu_clip
@@ -120,3 +122,20 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("nothing may be downloaded before the refusal")
 
     monkeypatch.setattr(open_clip, "download_pretrained", refuse)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of tiny noisy pictures, each class with a tint of its own, and pets.yaml
+    beside them: dog (beagle, pug), cat (tabby, siamese)."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.Generator(np.random.PCG64(0))
+    for number, name in enumerate(("beagle", "pug", "tabby", "siamese")):
+        folder = root / "images" / name
+        folder.mkdir(parents=True)
+        tint = rng.integers(0, 200, 3) + 10 * number
+        for index in range(20):
+            pixels = np.clip(tint + rng.integers(-40, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+    (root / "pets.yaml").write_text("dog: [beagle, pug]\ncat: [tabby, siamese]\n")
+    return root

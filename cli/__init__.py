@@ -1,0 +1,67 @@
+"""The command line. Each command parses, calls the library, prints; heavy imports wait until then.
+
+Exit status: 0 done, 1 a request that can not be met or a file that can not be used, 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+import slsgu
+from slsgu.errors import SlsguError
+
+COMMANDS = {
+    "concepts": "List or search the concepts of a taxonomy.",
+    "grads": "Compute the forget and retain gradients: the one pass.",
+    "pareto": "Rank layers by importance and alignment.",
+    "apply": "Forget concepts: search a step, write a patch, prove it.",
+    "evaluate": "Accuracy at every level, with and without a patch.",
+    "patch": "Show, apply or revert a patch file.",
+    "menagerie": "The embedded world of drawings: sheet, check, train.",
+}
+
+
+class Commands(click.Group):
+    """Loads a command's module when it is used, and turns domain errors into exit status 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"slsgu.cli.{name}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SlsguError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted: finished files are whole, unfinished ones are gone.", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(slsgu.__version__, prog_name="slsgu")
+def main() -> None:
+    """Make a CLIP model forget one concept: one gradient, one layer, one step, one small patch.
+
+    \b
+    Try it on the embedded drawings (no download, no data needed):
+      slsgu apply --concept "golden retriever"
+    On your own model and pictures (one folder per class):
+      slsgu apply --concept "golden retriever" --data photos/ \\
+          --model ViT-B-32-quickgelu --pretrained laion400m_e32
+    """

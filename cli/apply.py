@@ -1,0 +1,187 @@
+"""`slsgu apply`: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .console import Console, command_line, echo_json, echo_table, interval, percent
+from .options import (
+    concept_option,
+    data_options,
+    gradient_options,
+    load_clip,
+    model_options,
+    norms_option,
+    parse_floors,
+    run_option,
+    search_mode_option,
+    settings_from,
+)
+
+if TYPE_CHECKING:
+    from slsgu.measures import Measures
+    from slsgu.pipeline import Result
+
+
+@click.command()
+@concept_option(required=True)
+@model_options
+@data_options
+@gradient_options
+@search_mode_option
+@click.option("--direction", metavar="NAME", help="Update direction.  [default: gradient]")
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Highest accuracy left at any forgotten level.  [default: 0.05]",
+)
+@click.option(
+    "--floor",
+    "floors",
+    multiple=True,
+    metavar="[NAME=]X",
+    callback=parse_floors,
+    help="Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
+    "retain_fine=X, retain_coarse=X.  [default: 0.85]",
+)
+@click.option("--trials", type=click.IntRange(1), metavar="K", help="Steps a layer.  [default: 10]")
+@click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
+@click.option("--layer", metavar="NAME", help="Only this layer.")
+@click.option("--step", type=float, metavar="X", help="This step size, with --layer.")
+@norms_option
+@run_option
+@click.option(
+    "--save-model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write the patched model as an OpenCLIP local-dir.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, in time and memory.")
+@click.option("--force", is_flag=True, help="Go on, and write the patch, where slsgu would refuse.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+def apply(
+    concepts: tuple[str, ...],
+    run: Path | None,
+    save_model: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Forget concepts: one gradient, one layer, one step, one patch, and the proof.
+
+    Computes what is missing, searches a step on each candidate layer, chooses by Q-U under the
+    floors, and measures the choice on images not used before. Writes patch.safetensors,
+    result.json and report.html in the run folder. Exit status 1 if the goal is not met: then no
+    patch is written unless --force.
+    """
+    from slsgu.checkpoint import save_local_dir
+    from slsgu.errors import SlsguError
+    from slsgu.files import write_json
+    from slsgu.pipeline import run_plan
+    from slsgu.plan import make_plan
+    from slsgu.report import to_json, write
+    from slsgu.runs import run_folder
+
+    console = Console()
+    settings = settings_from(options)
+    if save_model is not None and save_model.exists():
+        raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
+    clip = load_clip(options)
+    plan = make_plan(
+        clip, concepts, data=options["data"], taxonomy=options["taxonomy"], settings=settings
+    )
+    for note in plan.splits.notes:
+        console.say(f"note: {note}")
+    folder = run_folder(plan, run)
+    if dry_run:
+        from slsgu.estimate import estimate
+
+        found = estimate(plan, folder)
+        if as_json:
+            echo_json(found.to_json())
+        else:
+            click.echo(found.to_text())
+        return
+    result = run_plan(plan, folder=folder, progress=console, command=command_line())
+    for item in result.ledger.skipped:
+        console.say(f"skipped: {item.name}: {item.reason}")
+    if result.ledger.overlaps:
+        console.say(
+            f"{len(result.ledger.overlaps)} images stood in two splits and were used in one only"
+        )
+    patch_path = None
+    if result.patch is not None:
+        patch_path = folder.patch
+        result.patch.save(patch_path)
+        if save_model is not None:
+            with result.patch.applied(clip.model):
+                save_local_dir(clip, save_model)
+    summary = to_json(result, patch=patch_path, report=folder.report)
+    write_json(folder.result, summary)
+    write(result, folder.report, command=command_line(), patch=patch_path)
+    if as_json:
+        echo_json(summary)
+    else:
+        print_result(result)
+        if patch_path is not None:
+            click.echo(f"patch      {patch_path}")
+        if save_model is not None and patch_path is not None:
+            click.echo(f"model      {save_model}")
+        click.echo(f"report     {folder.report}")
+    if not result.success:
+        click.echo(f"Error: {result.shortfall}", err=True)
+        if patch_path is None:
+            click.echo(
+                "No patch was written. Try another --tower, looser --floor values or a higher "
+                "--target, or --force to take this trade-off.",
+                err=True,
+            )
+        sys.exit(1)
+
+
+def print_result(result: Result) -> None:
+    """The compact before/after table."""
+    chosen = result.chosen
+    click.echo(
+        f"{result.plan.request.title}: {chosen.layer} ({result.tower} tower), "
+        f"step {chosen.step:.6g} ({chosen.relative_step:.1%} of the layer's norm)\n"
+    )
+    print_levels(result.proof.measures)
+    measures = result.proof.measures
+    click.echo("")
+    for name, value in (
+        ("quality", measures.quality),
+        ("utility", measures.utility),
+        ("Q-U", measures.q_u),
+    ):
+        bounds = measures.intervals.get(name.lower().replace("-", "_"))
+        click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
+    seconds = result.seconds
+    click.echo(
+        f"\ntime       {seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
+        f"search {seconds['search']:.1f} s)"
+    )
+
+
+def print_levels(measures: Measures) -> None:
+    """Accuracy by level on the test split, before and after, with 95 % intervals."""
+    table = [("images", "level", "wanted", "before", "after", "95 % interval after", "count")]
+    for row in measures.levels:
+        wanted = "forget" if row.forgotten else "keep"
+        table.append(
+            (
+                "requested" if row.images == "forget" else "others",
+                f"{row.level}{' (fine)' if row.fine else ''}",
+                wanted if row.measurable else f"{wanted} (not measurable)",
+                percent(row.before),
+                percent(row.after),
+                interval(row.after_interval),
+                str(row.count),
+            )
+        )
+    echo_table(table, left=3)

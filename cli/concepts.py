@@ -1,0 +1,64 @@
+"""`slsgu concepts`: what can be asked for."""
+
+from __future__ import annotations
+
+import click
+
+from .console import echo_json
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--data", metavar="DIR", help="Take the class folders as a flat list of concepts.")
+@click.option("--taxonomy", metavar="FILE", help="YAML tree.  [default: the menagerie's]")
+@click.option("--json", "as_json", is_flag=True, help="A list of concepts as JSON.")
+def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: bool) -> None:
+    """List the concepts of a taxonomy as a tree, or those that TEXT matches.
+
+    TEXT matches names, aliases, plurals and ids in part; case, spaces, dashes and underscores
+    make no difference.
+    """
+    from slsgu.taxonomy import find_taxonomy, normalise
+
+    tree = find_taxonomy(taxonomy, data)
+    found = tree.concepts
+    if text:
+        wanted = normalise(text)
+        found = tuple(
+            concept
+            for concept in tree.concepts
+            if concept in tree.search(text)
+            or any(
+                wanted in normalise(word)
+                for word in (concept.name, *concept.aliases, concept.plural, concept.id)
+                if word
+            )
+        )
+        if not found:
+            tree.find(text)  # raises, with suggestions
+    if as_json:
+        echo_json(
+            [
+                {
+                    "name": concept.name,
+                    "path": concept.key,
+                    "depth": concept.depth,
+                    "leaves": sum(1 for _ in concept.leaves()),
+                    "aliases": list(concept.aliases),
+                    "plural": concept.plural,
+                    "definition": concept.definition,
+                    "id": concept.id,
+                }
+                for concept in found
+            ]
+        )
+        return
+    for concept in found:
+        name = concept.key if text else "  " * (concept.depth - 1) + concept.name
+        notes = [f"also {', '.join(concept.aliases)}"] if concept.aliases else []
+        if concept.definition and text:
+            notes.append(concept.definition)
+        click.echo(name + (f"  ({'; '.join(notes)})" if notes else ""))
+    levels = ", ".join(f"{len(tree.level(d))} at level {d}" for d in range(1, tree.depth + 1))
+    if not text:
+        click.echo(f"\n{len(tree.leaves)} leaves; classes: {levels}", err=True)

@@ -1,0 +1,68 @@
+"""What the commands print: progress and notes to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from slsgu.progress import Advance, Progress
+
+
+class Console(Progress):
+    """Bars and lines on stderr; bars only where someone is watching."""
+
+    def say(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    @contextlib.contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Advance]:
+        with tqdm(
+            desc=f"{what:<16}",
+            total=total,
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            dynamic_ncols=True,
+        ) as bar:
+            yield bar.update
+
+
+def echo_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def echo_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Columns padded to fit; the first `left` columns are flush left, the rest flush right. The
+    first row is the heading."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for index, row in enumerate(rows):
+        cells = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+        if index == 0:
+            click.echo("  ".join("-" * width for width in widths))
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage with one decimal; a dash where it is not defined."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """An interval of fractions as percentages."""
+    return "" if bounds is None else f"[{bounds[0]:.1%}, {bounds[1]:.1%}]"
+
+
+def command_line() -> str:
+    """The command as it was typed, ready to paste."""
+    return shlex.join(["slsgu", *sys.argv[1:]])

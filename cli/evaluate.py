@@ -1,0 +1,104 @@
+"""`slsgu evaluate`: accuracy at every level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .apply import print_levels
+from .console import Console, echo_json, echo_table, interval, percent
+from .options import concept_option, data_options, load_clip, model_options, settings_from
+
+
+@click.command()
+@click.option(
+    "--patch",
+    "patches",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compare with and without this patch. Given several times, they are added.",
+)
+@concept_option(required=False)
+@model_options
+@data_options
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+def evaluate(
+    patches: tuple[Path, ...], concepts: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Zero-shot accuracy at every level of the taxonomy, with and without a patch.
+
+    With a patch, what counts as forgotten is what the patch was made for, or --concept.
+    """
+    from slsgu.evaluate import evaluated_levels
+    from slsgu.patch import Patch
+    from slsgu.plan import find_splits
+    from slsgu.prompts import load_templates
+    from slsgu.proof import prove
+    from slsgu.request import Request
+    from slsgu.taxonomy import find_taxonomy
+
+    console = Console()
+    settings = settings_from(options)
+    patch = None
+    for path in patches:
+        loaded = Patch.load(path)
+        patch = loaded if patch is None else patch + loaded
+    taxonomy = find_taxonomy(options["taxonomy"], options["data"])
+    wanted = concepts or (patch.requested_paths() if patch is not None else ())
+    request = Request.of(taxonomy, wanted) if wanted else None
+    clip = load_clip(options)
+    splits = find_splits(clip, options["data"], taxonomy, settings, request)
+    proof = prove(
+        clip,
+        splits.test,
+        taxonomy,
+        load_templates(options["templates"], taxonomy),
+        settings=settings,
+        request=request,
+        patch=patch,
+        progress=console,
+    )
+    measures = proof.measures
+    if as_json:
+        echo_json(
+            {
+                "model": clip.describe(),
+                "request": request.describe() if request else None,
+                "patches": [str(path) for path in patches],
+                "levels": [row.to_json() for row in measures.levels],
+                "before": measures.before,
+                "after": measures.after,
+                "counts": measures.counts,
+                "quality": measures.quality,
+                "utility": measures.utility,
+                "q_u": measures.q_u,
+                "intervals": {name: list(b) for name, b in measures.intervals.items()},
+            }
+        )
+        return
+    if patch is not None:
+        print_levels(measures)
+        if measures.q_u is not None:
+            click.echo(
+                f"\nquality {percent(measures.quality)}, utility {percent(measures.utility)}, "
+                f"Q-U {percent(measures.q_u)}"
+            )
+        return
+    classes = {level.depth: len(level.classes) for level in evaluated_levels(taxonomy)}
+    table = [("images", "level", "classes", "accuracy", "95 % interval", "chance", "count")]
+    table += [
+        (
+            "all" if request is None else "requested" if row.images == "forget" else "others",
+            f"{row.level}{' (fine)' if row.fine else ''}",
+            str(classes[row.level]),
+            percent(row.before),
+            interval(row.before_interval),
+            percent(row.chance),
+            str(row.count),
+        )
+        for row in measures.levels
+    ]
+    echo_table(table, left=2)

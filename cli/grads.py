@@ -1,0 +1,73 @@
+"""`slsgu grads`: the one pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import Console, echo_json
+from .options import (
+    concept_option,
+    data_options,
+    gradient_options,
+    load_clip,
+    model_options,
+    run_option,
+    search_mode_option,
+    settings_from,
+)
+
+
+@click.command()
+@concept_option(required=True)
+@model_options
+@data_options
+@gradient_options
+@search_mode_option
+@run_option
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+def grads(concepts: tuple[str, ...], run: Path | None, as_json: bool, **options: Any) -> None:
+    """Compute the gradients of the forget and the retain loss for every layer.
+
+    Writes gradients.safetensors in the run folder; `pareto` and `apply` reuse it. Note that the
+    cache can bring forgotten knowledge back: keep it as you keep the original model.
+    """
+    from slsgu.data.batches import Ledger
+    from slsgu.plan import make_plan
+    from slsgu.runs import obtain_gradients, run_folder
+
+    console = Console()
+    settings = settings_from(options)
+    plan = make_plan(
+        load_clip(options),
+        concepts,
+        data=options["data"],
+        taxonomy=options["taxonomy"],
+        settings=settings,
+    )
+    for note in plan.splits.notes:
+        console.say(f"note: {note}")
+    folder = run_folder(plan, run)
+    gradients, reused = obtain_gradients(plan, folder, Ledger(), console)
+    for name, reason in gradients.info["skipped"]:
+        console.say(f"skipped: {name}: {reason}")
+    if as_json:
+        echo_json(
+            {
+                "run": str(folder.path),
+                "gradients": str(folder.gradients),
+                "reused": reused,
+                "losses": dict(gradients.losses),
+                "counts": dict(gradients.counts),
+                "layers": len(gradients.forget),
+            }
+        )
+        return
+    click.echo(
+        f"{plan.request.title}: {gradients.counts['forget']} forget images "
+        f"(loss {gradients.losses['forget']:.4f}), {gradients.counts['retain']} retain images "
+        f"(loss {gradients.losses['retain']:.4f}), {len(gradients.forget)} layers"
+    )
+    click.echo(f"gradients  {folder.gradients}")

@@ -1,0 +1,188 @@
+"""Options that several commands share, and the library values they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from slsgu.clip import Clip
+    from slsgu.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FLOORS = ("forget_coarse", "retain_fine", "retain_coarse")
+
+
+def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, listed in this order in `--help`."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_options: Callable[[F], F] = stack(
+    click.option(
+        "--model",
+        metavar="SPEC",
+        help="OpenCLIP name, local-dir:PATH or hf-hub:ORG/REPO.  [default: the menagerie]",
+    ),
+    click.option("--pretrained", metavar="TAG|FILE", help="Pretrained tag or checkpoint file."),
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps."),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        default="fp32",
+        show_default=True,
+        help="Precision of evaluation; gradients and updates are always fp32.",
+    ),
+    click.option(
+        "--cache-dir", type=click.Path(file_okay=False), help="Where OpenCLIP keeps downloads."
+    ),
+    click.option(
+        "--quick-gelu/--gelu", default=None, help="Say which activation a checkpoint file needs."
+    ),
+)
+
+data_options: Callable[[F], F] = stack(
+    click.option(
+        "--data",
+        metavar="DIR",
+        help="One folder per class, with train/ and test/ if you have them.  "
+        "[default: the menagerie's drawings]",
+    ),
+    click.option("--taxonomy", metavar="FILE", help="YAML tree of concepts.  [default: folders]"),
+    click.option(
+        "--templates",
+        metavar="NAME|FILE",
+        help="Prompt templates: simple, openai, photo, or a file with one a line.",
+    ),
+    click.option(
+        "--gradient-images",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Images a class for gradients.",
+    ),
+    click.option(
+        "--search-images",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Images a class for the search.",
+    ),
+    click.option(
+        "--test-images", type=click.IntRange(1), metavar="N", help="Images a class for the proof."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        help="Images a forward pass: speed and memory, never results.",
+    ),
+    click.option("--workers", type=click.IntRange(0), help="Processes that read images."),
+    click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping."),
+)
+
+gradient_options: Callable[[F], F] = stack(
+    click.option("--forget-loss", metavar="NAME", help="Forget loss.  [default: cosine]"),
+    click.option(
+        "--retain-loss",
+        metavar="NAME",
+        help="multi-positive or contrastive (the paper's).  [default: multi-positive]",
+    ),
+    click.option(
+        "--contrastive-batch",
+        type=click.IntRange(2),
+        metavar="N",
+        help="Images contrasted with each other.  [default: 128]",
+    ),
+)
+
+run_option = click.option(
+    "--run",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Run folder.  [default: runs/<concept>-<hash>]",
+)
+
+search_mode_option = click.option(
+    "--search",
+    type=click.Choice(["default", "paper"]),
+    help="How layer and step are chosen.  [default: default]",
+)
+
+norms_option = click.option(
+    "--norms", is_flag=True, help="Also consider gains of LayerNorm and BatchNorm."
+)
+
+
+def concept_option(*, required: bool) -> Callable[[F], F]:
+    """`--concept`, which may be given several times."""
+    return click.option(
+        "--concept",
+        "concepts",
+        multiple=True,
+        required=required,
+        metavar="NAME",
+        help="What to forget: a name, alias or path (bird/crane). May be given several times.",
+    )
+
+
+def load_clip(options: dict[str, Any]) -> Clip:
+    """Load the model that the model options name."""
+    from slsgu.clip import load
+
+    return load(
+        options["model"],
+        options["pretrained"],
+        device=options["device"],
+        precision=options["precision"],
+        cache_dir=options["cache_dir"],
+        quick_gelu=options["quick_gelu"],
+    )
+
+
+def settings_from(options: dict[str, Any]) -> Settings:
+    """Settings from whatever options a command has; what was not given keeps its default."""
+    from dataclasses import fields, replace
+
+    from slsgu.data.splits import Limits
+    from slsgu.settings import Settings
+
+    limits = Limits()
+    for split in ("gradient", "search", "test"):
+        count = options.get(f"{split}_images")
+        if count is not None:
+            limits = replace(limits, **{split: count})
+    known = {field.name for field in fields(Settings)} - {"limits", "floors"}
+    given = {name: options[name] for name in known if options.get(name) is not None}
+    settings = Settings(limits=limits, **given)
+    floors = options.get("floors") or {}
+    return replace(settings, floors={**settings.floors, **floors}) if floors else settings
+
+
+def parse_floors(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """`0.9` for all floors, or `retain_fine=0.9` for one."""
+    floors: dict[str, float] = {}
+    for value in values:
+        name, equals, number = value.rpartition("=")
+        if equals and name not in FLOORS:
+            raise click.BadParameter(f"unknown floor {name!r}; floors are {', '.join(FLOORS)}")
+        try:
+            share = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not NAME=NUMBER or NUMBER") from None
+        if not 0 <= share <= 1:
+            raise click.BadParameter(f"{share} is not between 0 and 1")
+        floors |= dict.fromkeys([name] if equals else FLOORS, share)
+    return floors

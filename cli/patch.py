@@ -1,0 +1,99 @@
+"""`slsgu patch`: patch files and checkpoints, without building a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .console import echo_json, percent
+
+CHECKPOINT = click.Path(path_type=Path)
+
+
+@click.group()
+def patch() -> None:
+    """Show a patch file, apply it to a checkpoint, or take it back out."""
+
+
+@patch.command()
+@click.argument("file", type=CHECKPOINT)
+@click.option("--json", "as_json", is_flag=True, help="All metadata as JSON.")
+def show(file: Path, as_json: bool) -> None:
+    """What a patch changes, where it came from, and what it did."""
+    from slsgu.patch import Patch, layer_hash
+
+    loaded = Patch.load(file)
+    layers = [
+        {
+            "layer": name,
+            "shape": list(loaded.delta[name].shape),
+            "stored": str(loaded.original[name].dtype).removeprefix("torch."),
+            "relative_change": float(
+                loaded.delta[name].norm() / loaded.original[name].float().norm()
+            ),
+            "sha256": layer_hash(name, loaded.original[name]),
+        }
+        for name in loaded.layers
+    ]
+    if as_json:
+        echo_json({"layers": layers, **loaded.metadata})
+        return
+    for part in loaded.metadata.get("sum_of", [loaded.metadata]):
+        request = part.get("request", {})
+        model = part.get("model", {})
+        click.echo(f"forgets    {', '.join(request.get('paths', [])) or 'unknown'}")
+        click.echo(f"model      {model.get('name')} {model.get('pretrained') or ''}".rstrip())
+        click.echo(
+            f"made by    slsgu {part.get('version')}, {part.get('search')} search, "
+            f"{part.get('forget_loss')} loss, {part.get('direction')} direction, "
+            f"step {part.get('step_size')}"
+        )
+        if part.get("command"):
+            click.echo(f"command    {part['command']}")
+        test = part.get("test", {})
+        for key, before in test.get("before", {}).items():
+            if before is not None:
+                after = test["after"][key]
+                click.echo(f"{key:<15}{percent(before):>7} -> {percent(after):>6}")
+        if test:
+            click.echo(f"{'Q-U':<15}{percent(test.get('q_u')):>7}")
+    for layer in layers:
+        click.echo(
+            f"layer      {layer['layer']} {tuple(layer['shape'])} {layer['stored']}, changed by "
+            f"{layer['relative_change']:.2%} of its norm, sha256 {str(layer['sha256'])[:12]}"
+        )
+
+
+@patch.command("apply")
+@click.argument("file", type=CHECKPOINT)
+@click.argument("model", type=CHECKPOINT)
+@click.option("--out", type=CHECKPOINT, required=True, help="Where to write the patched model.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Times the step.")
+def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
+    """Apply patch FILE to MODEL: a checkpoint file or a local-dir."""
+    from slsgu.patch import Patch
+    from slsgu.rewrite import rewrite_model
+
+    loaded = Patch.load(file)
+    if scale != 1.0:
+        loaded = scale * loaded
+    rewrite_model(model, out, loaded.apply_to)
+    click.echo(f"patched    {out}")
+
+
+@patch.command()
+@click.argument("file", type=CHECKPOINT)
+@click.argument("model", type=CHECKPOINT)
+@click.option("--out", type=CHECKPOINT, required=True, help="Where to write the original model.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="As it was applied.")
+def revert(file: Path, model: Path, out: Path, scale: float) -> None:
+    """Take patch FILE back out of MODEL, exact to the bit."""
+    from slsgu.patch import Patch
+    from slsgu.rewrite import rewrite_model
+
+    loaded = Patch.load(file)
+    if scale != 1.0:
+        loaded = scale * loaded
+    rewrite_model(model, out, loaded.revert_from)
+    click.echo(f"reverted   {out}")

@@ -1,0 +1,146 @@
+"""The proof: what a patch does on images that nothing was chosen on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from slsgu.clip import Clip
+from slsgu.data.batches import Ledger, stream
+from slsgu.data.samples import Sample
+from slsgu.errors import DataError
+from slsgu.evaluate import Answers, Exam
+from slsgu.measures import Measures
+from slsgu.patch import Patch
+from slsgu.progress import SILENT, Progress
+from slsgu.prompts import PromptBook
+from slsgu.replay import edited
+from slsgu.request import Request
+from slsgu.settings import Settings
+from slsgu.taxonomy import Taxonomy
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """Answers to one exam before and after a patch.
+
+    Attributes:
+        samples: the N images, in order.
+        similarity: Figure 3, before and after: mean cosine between the images of class i and the
+            class embedding of class j at the finest level, each [C, C].
+    """
+
+    exam: Exam
+    samples: tuple[Sample, ...]
+    before: Answers
+    after: Answers
+    measures: Measures
+    similarity: tuple[Matrix, Matrix]
+
+
+def prove(
+    clip: Clip,
+    samples: Sequence[Sample],
+    taxonomy: Taxonomy,
+    templates: Sequence[str],
+    *,
+    settings: Settings,
+    request: Request | None = None,
+    patch: Patch | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress = SILENT,
+) -> Proof:
+    """Measure a model with and without a patch. Images are streamed and embedded once each way.
+
+    Args:
+        clip: the unpatched model; it is unchanged afterwards, to the bit.
+        samples: the images, all from the test split.
+        request: what the patch is to make forgotten; None if nothing is.
+        patch: None measures the model as it is (after equals before).
+        ledger: pictures used by another split are left out.
+
+    Raises:
+        LayerMismatchError: the patch was not made for this model.
+        DataError: no usable image is left.
+    """
+    parameters = dict(clip.model.named_parameters())
+    moved: dict[str, Tensor] = {}
+    if patch is not None:
+        patch.check(parameters)
+        moved = {name: patch.patched(name).to(parameters[name]) for name in patch.layers}
+    towers = {"vision" if name.startswith("visual.") else "language" for name in moved}
+    book = PromptBook.of(Exam((), taxonomy).concepts, templates)
+    found: list[Sample] = []
+    images: dict[str, list[Tensor]] = {"before": [], "after": []}
+    with torch.no_grad(), progress.bar("test images", len(samples)) as advance:
+        before = clip.encode_text(book.texts)
+        after = before
+        if "language" in towers:
+            with _all_edited(parameters, moved):
+                after = clip.encode_text(book.texts)
+        for batch in stream(
+            samples,
+            clip.preprocess,
+            split="test",
+            ledger=ledger or Ledger(),
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            strict=settings.strict,
+            progress=advance,
+        ):
+            found += batch.samples
+            images["before"].append(clip.encode_image(batch.pixels))
+            if "vision" in towers:
+                with _all_edited(parameters, moved):
+                    images["after"].append(clip.encode_image(batch.pixels))
+    if not found:
+        raise DataError("no usable image is left in the test split")
+    exam = Exam([sample.leaf for sample in found], taxonomy, request)
+    if request is not None and (not exam.forget.any() or exam.forget.all()):
+        which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
+        raise DataError(f"the test split has no usable {which}: nothing can be proved")
+    vision_before = torch.cat(images["before"])
+    vision_after = torch.cat(images["after"]) if images["after"] else vision_before
+    answers = (
+        exam.answer(vision_before, before, book),
+        exam.answer(vision_after, after, book),
+    )
+    return Proof(
+        exam=exam,
+        samples=tuple(found),
+        before=answers[0],
+        after=answers[1],
+        measures=exam.measure_with_intervals(*answers, seed=settings.seed),
+        similarity=(
+            class_similarity(exam, vision_before, before, book),
+            class_similarity(exam, vision_after, after, book),
+        ),
+    )
+
+
+def class_similarity(exam: Exam, images: Tensor, prompts: Tensor, book: PromptBook) -> Matrix:
+    """Figure 3: mean cosine between the images of class i and the text of class j [C, C], at the
+    finest level. A class without images has a row of NaN."""
+    classes = exam.levels[-1].classes
+    texts = book.class_embeddings(prompts, classes)  # [C, d]
+    labels = torch.from_numpy(exam.labels[:, -1]).to(images.device)
+    sums = torch.zeros_like(texts).index_add_(0, labels, images)  # [C, d]
+    counts = torch.bincount(labels, minlength=len(classes)).to(images)
+    means = sums / counts[:, None]  # 0 / 0 gives the NaN of a class without images
+    return np.asarray((means @ texts.T).double().cpu().numpy())
+
+
+@contextlib.contextmanager
+def _all_edited(parameters: dict[str, nn.Parameter], moved: dict[str, Tensor]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for name, weight in moved.items():
+            stack.enter_context(edited(parameters[name], weight))
+        yield

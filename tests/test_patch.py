@@ -1,0 +1,178 @@
+"""A patch is a value; apply and revert are exact; files are checked before they are trusted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from slsgu.artifact import write_artifact
+from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.patch import Patch, layer_hash
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.a = nn.Parameter(torch.randn(4, 3, generator=generator))
+        self.b = nn.Parameter(torch.randn(3, generator=generator))
+
+
+def patch_for(model: nn.Module, name: str = "a", seed: int = 1, half: bool = False) -> Patch:
+    weight = dict(model.named_parameters())[name].detach().clone()
+    generator = torch.Generator().manual_seed(seed)
+    delta = torch.randn(weight.shape, generator=generator)
+    return Patch({name: delta}, {name: weight.half() if half else weight}, {"step_size": 1.0})
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_zero_step_changes_nothing_and_a_step_changes_one_layer() -> None:
+    model, patch = Net(), patch_for(Net())
+    assert same((0.0 * patch).apply(model), model)
+    moved = patch.apply(model)
+    assert not torch.equal(moved.a, model.a)
+    assert torch.equal(moved.b, model.b)
+
+
+def test_apply_leaves_its_input_alone() -> None:
+    model = Net()
+    patch_for(model).apply(model)
+    assert same(model, Net())
+
+
+def test_applied_restores_every_bit_even_after_an_error() -> None:
+    model = Net()
+    with pytest.raises(RuntimeError, match="inside"), patch_for(model).applied(model):
+        assert not same(model, Net())
+        raise RuntimeError("inside")
+    assert same(model, Net())
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3))
+def test_algebra_is_that_of_the_weights(x: float, y: float) -> None:
+    model, patch = Net(), patch_for(Net())
+    together = (x * patch + y * patch).apply(model)
+    expected = model.a + (x + y) * patch.delta["a"]
+    assert torch.allclose(together.a, expected, atol=1e-5)
+    opposite = (-(x * patch)).apply(model)
+    assert torch.allclose(opposite.a, model.a - x * patch.delta["a"], atol=1e-5)
+
+
+def test_patches_of_two_layers_add_up_and_of_other_weights_do_not() -> None:
+    model = Net()
+    both = patch_for(model, "a") + patch_for(model, "b")
+    assert set(both.layers) == {"a", "b"}
+    other = Net()
+    with torch.no_grad():
+        other.a.add_(1)
+    with pytest.raises(LayerMismatchError, match="different weights of a"):
+        patch_for(model) + patch_for(other)
+
+
+def test_a_patch_refuses_other_weights_a_second_time_and_a_missing_layer() -> None:
+    model, patch = Net(), patch_for(Net())
+    with pytest.raises(LayerMismatchError, match="applied already"):
+        patch.apply(patch.apply(model))
+    with pytest.raises(LayerMismatchError, match="not made for this model"):
+        with torch.no_grad():
+            model.a[0, 0] += 1e-6
+        patch.apply(model)
+    with pytest.raises(LayerMismatchError, match="no layer a"):
+        patch.apply(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_apply_then_revert_is_equal_to_the_bit(dtype: torch.dtype) -> None:
+    tensors = {n: t.detach().to(dtype) for n, t in Net().state_dict().items()}
+    patch = Patch({"a": torch.full((4, 3), 0.1)}, {"a": tensors["a"]})
+    patched = patch.apply_to(tensors)
+    assert patched["a"].dtype == dtype and not torch.equal(patched["a"], tensors["a"])
+    back = patch.revert_from(patched)
+    assert all(torch.equal(back[n], tensors[n]) and back[n].dtype == dtype for n in tensors)
+    # Control: subtracting the change is not exact in every precision, and nothing is reverted
+    # that was not applied.
+    with pytest.raises(LayerMismatchError, match="nothing to revert"):
+        patch.revert_from(tensors)
+
+
+def test_a_half_precision_layer_and_its_upcast_hash_the_same() -> None:
+    layer = torch.randn(5, 2).half()
+    assert layer_hash("x", layer) == layer_hash("x", layer.float())
+    assert layer_hash("x", layer) != layer_hash("y", layer)
+    assert layer_hash("x", layer) != layer_hash("x", layer.T.contiguous())
+
+
+def test_a_patch_from_half_precision_fits_the_upcast_model() -> None:
+    model = Net()
+    with torch.no_grad():
+        model.a.copy_(model.a.half().float())
+    patch = patch_for(model, half=True)
+    assert not same(patch.apply(model), model)
+
+
+def test_save_and_load_keep_everything_and_bytes_repeat(tmp_path: Path) -> None:
+    patch = patch_for(Net())
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    patch.save(one)
+    Patch.load(one).save(two)
+    assert one.read_bytes() == two.read_bytes()
+    loaded = Patch.load(one)
+    assert torch.equal(loaded.delta["a"], patch.delta["a"])
+    assert loaded.metadata["step_size"] == 1.0
+
+
+def test_ten_lines_without_slsgu_apply_it(tmp_path: Path) -> None:
+    """The documented format is enough (docs/formats.md)."""
+    model, patch = Net(), patch_for(Net())
+    patch.save(tmp_path / "p.safetensors")
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for key, delta in load_file(tmp_path / "p.safetensors").items():
+        if key.startswith("delta/"):
+            name = key.removeprefix("delta/")
+            tensors[name] = (tensors[name].float() + delta).to(tensors[name].dtype)
+    assert torch.equal(tensors["a"], patch.apply(model).a)
+
+
+def test_damaged_foreign_and_newer_files_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    patch_for(Net()).save(path)
+    whole = path.read_bytes()
+    with pytest.raises(ArtifactError, match="not found"):
+        Patch.load(tmp_path / "none.safetensors")
+    for broken in (whole[:-5], whole[:20], b"", b"PK\x03\x04" + whole):
+        path.write_bytes(broken)
+        with pytest.raises(ArtifactError, match="damaged"):
+            Patch.load(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ArtifactError, match="not a patch"):
+        Patch.load(path)
+    write_artifact(path, {"x": torch.zeros(1)}, kind="slsgu-patch", schema=99, header={})
+    with pytest.raises(ArtifactError, match="newer slsgu"):
+        Patch.load(path)
+    write_artifact(path, {"x": torch.zeros(1)}, kind="slsgu-gradients", schema=1, header={})
+    with pytest.raises(ArtifactError, match="not a patch"):
+        Patch.load(path)
+
+
+def test_a_patch_whose_layer_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    patch_for(Net()).save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["slsgu"])
+    tensors = load_file(path)
+    tensors["original/a"] = tensors["original/a"] + 1
+    save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
+    with pytest.raises(ArtifactError, match="disagrees with itself"):
+        Patch.load(path)

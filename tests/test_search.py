@@ -1,0 +1,99 @@
+"""Algorithms 2 and 3 and the choice, against hand-made curves."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsgu.measures import Measures
+from slsgu.pareto import LayerScore, pareto_front
+from slsgu.search import Goal, Trial, choose, choose_paper, search_step
+
+
+def scores_of(points: list[tuple[float, float]]) -> list[LayerScore]:
+    return [LayerScore(str(n), "vision", "matrix", i, a, a) for n, (i, a) in enumerate(points)]
+
+
+def beats(a: LayerScore, b: LayerScore) -> bool:
+    no_worse = a.importance >= b.importance and a.alignment <= b.alignment
+    return no_worse and (a.importance > b.importance or a.alignment < b.alignment)
+
+
+values = st.sampled_from([0.0, 0.1, 0.2, 0.5, 1.0])
+
+
+@given(st.lists(st.tuples(values, values), max_size=12))
+def test_the_front_is_exactly_the_undominated(points: list[tuple[float, float]]) -> None:
+    scores = scores_of(points)
+    expected = {s.layer for s in scores if not any(beats(other, s) for other in scores)}
+    assert {s.layer for s in pareto_front(scores)} == expected
+
+
+@given(st.floats(0.01, 1000), st.floats(0.01, 100))
+def test_doubling_then_bisecting_finds_the_threshold(threshold: float, first: float) -> None:
+    tried = search_step(lambda step: step, first, reached=lambda x: x >= threshold, trials=60)
+    reached = [step for step, _ in tried if step >= threshold]
+    assert min(reached) == pytest.approx(threshold, rel=1e-6)
+
+
+def test_the_search_stops_at_its_limit_and_its_resolution() -> None:
+    never = search_step(lambda s: s, 1.0, reached=lambda x: False, trials=5)
+    assert [step for step, _ in never] == [1, 2, 4, 8, 16]
+    coarse = search_step(lambda s: s, 1.0, reached=lambda x: x >= 5, trials=60, resolution=0.1)
+    fine = search_step(lambda s: s, 1.0, reached=lambda x: x >= 5, trials=60)
+    assert len(coarse) < len(fine) == 60
+
+
+def measures(forget: float, kept: float, q_u: float) -> Measures:
+    fields: dict[str, Any] = {
+        "before": dict.fromkeys(("forget_fine", "forget_coarse", "retain_fine", "retain_coarse"), 1.0),
+        "after": {"forget_fine": forget, "forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": 1.0},
+        "kept_ratios": {"forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": None},
+        "levels": (SimpleNamespace(forgotten=True, measurable=True, after=forget),),
+    }  # fmt: skip
+    return Measures(**fields, counts={}, quality=1 - forget, utility=kept, q_u=q_u)
+
+
+def trial(name: str, forget: float, kept: float, q_u: float, length: float = 0.1) -> Trial:
+    return Trial(name, 1.0, length, measures(forget, kept, q_u))
+
+
+GOAL = Goal(target=0.05, floors={"forget_coarse": 0.9, "retain_fine": 0.9, "retain_coarse": 0.9})
+
+
+def test_the_choice_is_the_best_q_u_that_meets_the_goal() -> None:
+    good, better = trial("good", 0.0, 0.92, 0.95), trial("better", 0.05, 0.95, 0.96)
+    broken, weak = trial("broken", 0.0, 0.5, 0.99), trial("weak", 0.3, 1.0, 0.99)
+    assert choose([good, broken, weak, better], GOAL).layer == "better"
+    # Control: without floors and target the highest Q-U wins.
+    free = Goal(target=1.0, floors={})
+    assert choose([good, broken, weak, better], free).layer == "broken"
+
+
+def test_floors_come_before_the_target_where_both_can_not_be_had() -> None:
+    assert (
+        choose([trial("gone", 0.0, 0.2, 0.9), trial("kept", 0.5, 1.0, 0.6)], GOAL).layer == "kept"
+    )
+
+
+def test_ties_go_to_the_shorter_step() -> None:
+    trials = [trial("long", 0, 1, 1.0, 0.9), trial("short", 0, 1, 1.0, 0.2)]
+    assert choose(trials, GOAL).layer == "short"
+
+
+def test_the_papers_rule_takes_the_least_forget_accuracy_whatever_is_lost() -> None:
+    ruin, sane = trial("ruin", 0.0, 0.1, 0.2), trial("sane", 0.01, 0.99, 0.99)
+    also_zero = trial("also", 0.0, 0.3, 0.4)
+    assert choose_paper([ruin, sane, also_zero], GOAL).layer == "also"
+    assert choose([ruin, sane, also_zero], GOAL).layer == "sane"
+
+
+def test_a_floor_that_can_not_be_measured_is_not_called_broken() -> None:
+    assert GOAL.broken_floors(measures(0, 1.0, 1.0)) == []
+    assert GOAL.broken_floors(measures(0, 0.89, 1.0)) == ["retain_fine"]
+    assert not math.isnan(GOAL.target)

@@ -1,0 +1,132 @@
+"""Finding concepts by name, reading trees, and what a request means for each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slsgu.errors import ConceptError, DataError
+from slsgu.request import Request
+from slsgu.taxonomy import Taxonomy
+
+TREE = """
+$name: zoo
+$templates: ["a {}", "the {}"]
+animal:
+  bird: [crane, duck]
+  dog:
+    $aliases: [canine, hound]
+    retriever:
+      golden retriever: {$id: n02099601, $plural: golden retrievers}
+      labrador:
+    pug:
+machine: [crane, lorry]
+"""
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Taxonomy:
+    path = tmp_path / "zoo.yaml"
+    path.write_text(TREE)
+    return Taxonomy.load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["golden retriever", "Golden_Retriever", " golden-retriever", "golden retrievers",
+     "n02099601", "dog/golden retriever", "animal/dog/retriever/golden retriever"],
+)  # fmt: skip
+def test_a_concept_answers_to_all_its_names(zoo: Taxonomy, text: str) -> None:
+    assert zoo.find(text).key == "animal/dog/retriever/golden retriever"
+
+
+def test_homonyms_are_told_apart_by_path(zoo: Taxonomy) -> None:
+    with pytest.raises(ConceptError, match=r"animal/bird/crane, machine/crane"):
+        zoo.find("crane")
+    assert zoo.find("machine/crane").key == "machine/crane"
+    assert zoo.find("bird/crane").key == "animal/bird/crane"
+
+
+def test_an_unknown_name_brings_close_ones(zoo: Taxonomy) -> None:
+    with pytest.raises(ConceptError, match="did you mean 'golden retriever'"):
+        zoo.find("goldn retreiver")
+    with pytest.raises(ConceptError) as caught:
+        zoo.find("xylophone")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_levels_let_shallow_leaves_stand_for_themselves(zoo: Taxonomy) -> None:
+    assert [c.name for c in zoo.level(1)] == ["animal", "machine"]
+    assert [c.key for c in zoo.level(2)] == [
+        "animal/bird", "animal/dog", "machine/crane", "machine/lorry"
+    ]  # fmt: skip
+    assert len(zoo.level(4)) == len(zoo.leaves) == 7
+    lorry = zoo.find("lorry")
+    assert zoo.ancestor(lorry, 4) is lorry and zoo.ancestor(lorry, 1).name == "machine"
+
+
+@pytest.mark.parametrize(
+    ("folder", "key"),
+    [
+        ("golden_retriever", "animal/dog/retriever/golden retriever"),
+        ("n02099601-golden_retriever", "animal/dog/retriever/golden retriever"),
+        ("n02099601", "animal/dog/retriever/golden retriever"),
+        ("n99999999-labrador", "animal/dog/retriever/labrador"),
+        ("machine__crane", "machine/crane"),
+    ],
+)
+def test_class_folders_find_their_leaf(zoo: Taxonomy, folder: str, key: str) -> None:
+    leaf = zoo.leaf_of_folder(folder)
+    assert leaf is not None and leaf.key == key
+
+
+def test_an_inner_node_is_no_class_folder(zoo: Taxonomy) -> None:
+    assert zoo.leaf_of_folder("dog") is None
+    with pytest.raises(ConceptError, match="name it by path"):
+        zoo.leaf_of_folder("crane")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [b, b]", "stands twice"),
+        ("a: {b: , B_: {}}\nc: ", "stands twice"),
+        ("a: {$colour: red, b: }", "unknown attribute"),
+        ("a: 3\nb: ", "expected names"),
+        ("[a, [b, c]]", "not a usable name"),
+        ("a", "at least 2"),
+        ("$templates: ['a photo']\na: [b, c]", "exactly once"),
+        ("a: [b", "not valid YAML"),
+        ("a: [true, false]", "not a usable name"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_broken_trees_are_refused_with_a_reason(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "tree.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        Taxonomy.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not found"):
+        Taxonomy.load(tmp_path / "none.yaml")
+
+
+def test_a_request_is_captioned_with_what_must_go_and_nothing_above(zoo: Taxonomy) -> None:
+    request = Request.of(zoo, ["dog"])
+    names = [c.name for c in request.forgotten_names(zoo.find("labrador"))]
+    assert names == ["dog", "retriever", "labrador"]  # never animal
+    assert request.forgotten_names(zoo.find("duck")) == ()
+    assert request.forget_depth(zoo.find("labrador")) == 2
+
+
+def test_a_concept_below_another_counts_once(zoo: Taxonomy) -> None:
+    assert Request.of(zoo, ["labrador", "dog", "canine"]).concepts == (zoo.find("dog"),)
+
+
+def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
+    with pytest.raises(ConceptError, match="leave something"):
+        Request.of(zoo, ["animal", "machine"])
+    assert Request.of(zoo, ["animal"]).retain_leaves  # control: one side may go
