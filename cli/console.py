@@ -31,7 +31,11 @@ class Console(Progress):
             leave=False,
             dynamic_ncols=True,
         ) as bar:
-            yield bar.update
+
+            def advance(count: int) -> None:
+                bar.update(count)
+
+            yield advance
 
 
 def echo_json(value: Any) -> None:

@@ -102,7 +102,7 @@ gradient_options: Callable[[F], F] = stack(
         "--contrastive-batch",
         type=click.IntRange(2),
         metavar="N",
-        help="Images contrasted with each other.  [default: 128]",
+        help="Images contrasted with each other.  [default: 64]",
     ),
 )
 
@@ -162,6 +162,8 @@ def settings_from(options: dict[str, Any]) -> Settings:
         count = options.get(f"{split}_images")
         if count is not None:
             limits = replace(limits, **{split: count})
+            if split != "test":  # what is asked for by name is not capped
+                limits = replace(limits, **{f"retain_{split}": None})
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
     settings = Settings(limits=limits, **given)

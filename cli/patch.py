@@ -60,7 +60,7 @@ def show(file: Path, as_json: bool) -> None:
             click.echo(f"{'Q-U':<15}{percent(test.get('q_u')):>7}")
     for layer in layers:
         click.echo(
-            f"layer      {layer['layer']} {tuple(layer['shape'])} {layer['stored']}, changed by "
+            f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, changed by "
             f"{layer['relative_change']:.2%} of its norm, sha256 {str(layer['sha256'])[:12]}"
         )
 

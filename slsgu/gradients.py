@@ -170,7 +170,7 @@ def retain_pass(
         contrastive_batch: images that are contrasted with each other. The gradient depends on it,
             so it is recorded; it must be a multiple of the size of a full micro-batch.
     """
-    scale = clip.model.logit_scale.detach().exp().reshape(())
+    scale = dict(clip.model.named_parameters())["logit_scale"].detach().exp().reshape(())
 
     def batch_loss(images: Tensor, texts: Tensor, rows: Sequence[Batch]) -> Tensor:
         indices = torch.cat([caption_of(batch) for batch in rows]).to(images.device)
@@ -217,24 +217,24 @@ def _run_pass(
             leaf = texts.clone().requires_grad_(True)
             if len(group) == 1:
                 value = batch_loss(clip.encode_image(group[0].pixels), leaf, group)
-                value.backward()
+                torch.autograd.backward(value)
             else:
                 with torch.no_grad():
                     parts = [clip.encode_image(batch.pixels) for batch in group]
                 images = torch.cat(parts).requires_grad_(True)  # [B, d]
                 value = batch_loss(images, leaf, group)
-                value.backward()
+                torch.autograd.backward(value)
                 assert images.grad is not None
                 sizes = [len(part) for part in parts]
-                for batch, upstream in zip(group, images.grad.split(sizes), strict=True):
-                    clip.encode_image(batch.pixels).backward(upstream)
+                for batch, upstream in zip(group, torch.split(images.grad, sizes), strict=True):
+                    torch.autograd.backward(clip.encode_image(batch.pixels), upstream)
             assert leaf.grad is not None
             text_gradient += leaf.grad
             total += float(value.detach())
             count += sum(len(batch.samples) for batch in group)
         for start in range(0, len(captions), TEXT_CHUNK):
             part = slice(start, start + TEXT_CHUNK)
-            clip.encode_text(captions[part]).backward(text_gradient[part])
+            torch.autograd.backward(clip.encode_text(captions[part]), text_gradient[part])
         gradients = {
             layer.name: torch.zeros_like(parameter, device="cpu")
             if parameter.grad is None

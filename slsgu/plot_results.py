@@ -21,9 +21,9 @@ from slsgu.plot_style import (
     PURPLE,
     VERMILLION,
     bare,
+    fit,
     log_ticks,
     number,
-    one_line,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Matrix = npt.NDArray[np.float64]
 
 MOST_CLASSES, MOST_FORGOTTEN = 12, 6
+SIMILARITY_LABEL, LEVEL_LABEL = 84.0, 170.0  # points, the room that a figure leaves for labels
 
 # name, label, colour, marker: what a curve shows. The markers differ too, for print.
 SERIES = (
@@ -178,7 +179,7 @@ def similarity(
     low = min(float(np.nanmin(g)) for g in grids if g.size) if shown else 0.0
     high = max(float(np.nanmax(g)) for g in grids if g.size) if shown else 1.0
     gone = sum(i in forgotten for i in shown)
-    labels = [one_line(names[i], 18) for i in shown]
+    labels = [fit(names[i], 9, SIMILARITY_LABEL) for i in shown]  # 8 points, but some are bold
     for ax, grid, title in zip(axes, grids, ("before", "after"), strict=True):
         ax.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
         if not shown:
@@ -244,7 +245,7 @@ def levels(
                 [value], [y], marker="o", markersize=5.5, markeredgecolor=colour,
                 markerfacecolor=face, clip_on=False, zorder=3,
             )  # fmt: skip
-    labels = [one_line(name(row) if name else level_name(row), 48) for row in rows]
+    labels = [fit(name(row) if name else level_name(row), 8.5, LEVEL_LABEL) for row in rows]
     ax.set_yticks(range(len(rows)), labels, parse_math=False)
     ax.tick_params(axis="y", length=0, labelsize=8.5)
     ax.set_ylim(len(rows) - 0.45, -0.55)

@@ -24,6 +24,8 @@ INK, GREY, FAINT = "#1F2933", "#6B7785", "#D5DBE1"
 LONGEST_NAME = 30
 
 _PREFIX = re.compile(r"^(visual\.|text\.)?(transformer\.|trunk\.)?((resblocks|blocks)\.(?=\d))?")
+# A name in a script that the font lacks is drawn as boxes; the tables spell it out.
+_NO_GLYPH = ".*[Gg]lyph.*missing from"
 _SUFFIX = re.compile(r"[._]weight$")
 
 
@@ -32,8 +34,7 @@ def drawing() -> Iterator[None]:
     """Draw the same whatever the user's matplotlibrc says, to the byte."""
     style = {"svg.hashsalt": "slsgu", "svg.fonttype": "path", "font.family": "DejaVu Sans"}
     with matplotlib.style.context(["default", style]), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the tables spell it out.
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing from")
+        warnings.filterwarnings("ignore", message=_NO_GLYPH)
         yield
 
 
@@ -78,8 +79,25 @@ def one_line(text: str, longest: int = 200) -> str:
 
 
 def text_width(text: str, size: float) -> float:
-    """Width in points of one line of ASCII text, without a renderer."""
-    return float(TextPath((0, 0), text, size=size).get_extents().width)
+    """Width in points of one line of text, without a renderer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_NO_GLYPH)
+        # A dollar sign is a dollar sign, not the start of a formula.
+        return float(TextPath((0, 0), text.replace("$", "S"), size=size).get_extents().width)
+
+
+def fit(text: str, size: float, width: float) -> str:
+    """Text from a user on one line of at most `width` points; its middle goes first.
+
+    >>> fit("a name that goes on and on", 8, 60), fit("short", 8, 60)
+    ('a name…nd on', 'short')
+    """
+    text = one_line(text)
+    for longest in range(len(text), 1, -1):
+        cut = middle_cut(text, longest, longest // 2 - 1)
+        if text_width(cut, size) <= width:
+            return cut
+    return text[:1]
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

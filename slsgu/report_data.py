@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from slsgu.measures import LevelAccuracy, Measures
     from slsgu.pipeline import Result
     from slsgu.proof import Proof
-    from slsgu.taxonomy import Concept
 
 WORDS = {
     "forget_fine": "Forget images, finest level",
@@ -110,13 +109,11 @@ def level_names(exam: Exam, row: LevelAccuracy) -> str:
     """What is asked of a row's images at its level, in words: `dog`, `7 classes`."""
     if row.images == "retain":
         return f"{round(1 / row.chance)} classes"
-    places = [leaf for leaf, gone in zip(exam.leaves, exam.forget, strict=True) if gone]
-    asked = dict.fromkeys(_at(exam, leaf, row.level).name for leaf in places)
-    return ", ".join(asked) if len(asked) <= 3 else f"{len(asked)} classes"
-
-
-def _at(exam: Exam, leaf: Concept, level: int) -> Concept:
-    return exam.taxonomy.ancestor(leaf, level)
+    depths = exam.forget_depth
+    mine = exam.forget & ((depths <= row.level) == row.forgotten)
+    leaves = [leaf for leaf, asked in zip(exam.leaves, mine, strict=True) if asked]
+    names = list(dict.fromkeys(exam.taxonomy.ancestor(leaf, row.level).name for leaf in leaves))
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
 
 
 def verdict(result: Result) -> dict[str, Any]:
@@ -141,11 +138,14 @@ def verdict(result: Result) -> dict[str, Any]:
 def _changes(result: Result) -> list[dict[str, Any]]:
     """The requested level, the level above it, and everything else."""
     exam, rows = result.proof.exam, result.proof.measures.levels
+    request = result.plan.request
     gone = [row for row in rows if row.forgotten]
+    # The word itself; of several, at different depths, the only level that all of them reach.
+    gone = gone[:1] if len(request.concepts) == 1 else gone[-1:]
     kept = [row for row in rows if row.images == "forget" and not row.forgotten]
     rest = [row for row in rows if row.images == "retain" and row.fine]
     chosen = [
-        *((result.plan.request.title, row, "forget") for row in gone[:1]),
+        *((request.title, row, "forget") for row in gone),
         *((f"{level_names(exam, row)} kept", row, "keep") for row in kept[-1:]),
         *(("everything else kept", row, "keep") for row in rest),
     ]

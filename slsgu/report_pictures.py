@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from slsgu.errors import DataError
 from slsgu.plot import curve, levels, pareto, similar_classes, similarity
+from slsgu.plot_results import LEVEL_LABEL, SIMILARITY_LABEL
 from slsgu.plot_style import drawing, short_layer
 from slsgu.report_data import best_trial, goal_of, level_names
 
@@ -98,14 +99,12 @@ def similarity_pictures(result: Result) -> list[dict[str, str]]:
     if shown < 2:
         return []
     names = class_names(exam.levels[-1].classes)
-    side = 1.2 + 0.37 * max(shown, 6)
+    reach = 0.37 * max(shown, 6)  # inches, the side of a matrix
+    width, height = SIMILARITY_LABEL / 72 + 0.35 + reach, SIMILARITY_LABEL / 100 + 0.65 + reach
+    box = (1 - (reach + 0.08) / width, 1 - (reach + 0.28) / height, reach / width, reach / height)
     with drawing():
-        figures = [Figure(figsize=(side, side)) for _ in range(2)]
-        reach = 0.37 * max(shown, 6) / side
-        axes = [
-            figure.add_axes((0.97 - reach, 0.94 - reach, reach, reach), anchor="NE")
-            for figure in figures
-        ]
+        figures = [Figure(figsize=(width, height)) for _ in range(2)]
+        axes = [figure.add_axes(box) for figure in figures]
         similarity(before, after, names, gone, axes)
         return [
             {
@@ -127,7 +126,8 @@ def levels_picture(result: Result) -> dict[str, str]:
     height = 0.75 + 0.42 * len(measures.levels)
     with drawing():
         figure = Figure(figsize=(6.2, height))
-        ax = figure.add_axes((0.36, 0.36 / height, 0.6, 1 - 0.46 / height))
+        left = (LEVEL_LABEL + 12) / 72 / 6.2
+        ax = figure.add_axes((left, 0.36 / height, 0.96 - left, 1 - 0.46 / height))
         levels(measures, ax, name=name)
         return {"src": svg(figure), "alt": "Accuracy before and after at every level"}
 

@@ -63,7 +63,7 @@ def search_step(
     """
     assert first > 0 and math.isfinite(first), first
     low, high, step = 0.0, math.inf, first
-    tried = []
+    tried: list[tuple[float, T]] = []
     while len(tried) < trials:
         measures = evaluate(step)
         tried.append((step, measures))

@@ -51,7 +51,7 @@ class Settings:
     templates: str | None = None
     limits: Limits = field(default_factory=Limits)
     batch_size: int = 64
-    contrastive_batch: int = 128
+    contrastive_batch: int = 64
     seed: int = 0
     workers: int | None = None
     strict: bool = False

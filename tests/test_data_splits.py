@@ -248,10 +248,11 @@ def test_big_classes_are_not_read_whole(
 
 def test_many_classes_share_the_retain_total() -> None:
     limits = Limits()
-    assert [limits.capped("gradient", n) for n in (1, 80, 100, 1000, 9000)] == [50, 50, 40, 4, 1]
-    assert [limits.capped("search", n) for n in (1, 80, 100, 1000)] == [25, 25, 20, 2]
+    assert [limits.capped("gradient", n) for n in (1, 20, 25, 250, 9000)] == [50, 50, 40, 4, 1]
+    assert [limits.capped("search", n) for n in (1, 20, 25, 250)] == [25, 25, 20, 2]
     assert limits.capped("test", 9000) == 50
-    assert Limits(gradient=None).capped("gradient", 10) == 400
+    assert Limits(gradient=None).capped("gradient", 10) == 100
+    assert Limits(retain_gradient=None).capped("gradient", 9000) == 50
 
 
 @pytest.mark.parametrize("count", range(3, 200, 7))

@@ -7,7 +7,7 @@ hold the same *pixels* is proved while reading, by the ledger.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,14 +21,14 @@ from slsgu.files import json_sha256
 from slsgu.request import Request
 from slsgu.taxonomy import Concept
 
-RETAIN_TOTAL = {"gradient": 4000, "search": 2000}
-"""At most so many retain images in all. Where a taxonomy has many classes, each gives fewer than
-its limit (never less than one): 1000 classes give 4 images each to the gradient."""
-
-
 @dataclass(frozen=True)
 class Limits:
-    """Images per class in each split; None is no limit (drawings have no end: their default).
+    """How many images are used; None is no limit (drawings have no end: their default).
+
+    Attributes:
+        gradient, search, test: images per class in each split.
+        retain_gradient, retain_search: retain images in all. Where a taxonomy has many classes,
+            each gives fewer than its limit, but never less than one.
 
     Raises:
         DataError: a limit is less than one.
@@ -37,12 +37,13 @@ class Limits:
     gradient: int | None = 50
     search: int | None = 25
     test: int | None = 50
+    retain_gradient: int | None = 1000
+    retain_search: int | None = 500
 
     def __post_init__(self) -> None:
-        for split in SPLITS:
-            limit = self.of(split)
+        for name, limit in asdict(self).items():
             if limit is not None and (isinstance(limit, bool) or limit < 1):
-                raise DataError(f"{split} limit is {limit}; give 1 or more images per class")
+                raise DataError(f"{name} limit is {limit}; give 1 or more images")
 
     def of(self, split: str) -> int | None:
         """The limit of one split."""
@@ -50,15 +51,16 @@ class Limits:
         return value
 
     def capped(self, split: str, retained: int) -> int | None:
-        """The limit for a retain class, with `RETAIN_TOTAL` shared by `retained` classes.
+        """The limit for a retain class, where `retained` classes share the total.
 
-        >>> Limits().capped("gradient", 10), Limits().capped("gradient", 1000)
+        >>> Limits().capped("gradient", 10), Limits().capped("gradient", 250)
         (50, 4)
         """
         limit = self.of(split)
-        if split not in RETAIN_TOTAL:
+        total: int | None = getattr(self, f"retain_{split}", None)
+        if total is None:
             return limit
-        share = max(1, RETAIN_TOTAL[split] // max(retained, 1))
+        share = max(1, total // max(retained, 1))
         return share if limit is None else min(limit, share)
 
 
@@ -98,7 +100,7 @@ def make_splits(
     Args:
         source: where the pictures are.
         request: what is to be forgotten; its leaves must have images in every split, and only the
-            others share `RETAIN_TOTAL`. None treats every leaf as retained.
+            others share the retain totals. None treats every leaf as retained.
         limits: images per class.
         seed: another seed chooses other images.
 
@@ -143,7 +145,8 @@ def make_splits(
 def _drawings(
     source: DrawingSource, forget: frozenset[Concept], limits: Limits, seed: int
 ) -> dict[str, list[Sample]]:
-    finite = Limits(*(limits.of(split) or Limits().of(split) for split in SPLITS))
+    endless = {split: Limits().of(split) for split in SPLITS if limits.of(split) is None}
+    finite = replace(limits, **endless)
     retained = len(source.taxonomy.leaves) - len(forget)
     chosen: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for split in SPLITS:

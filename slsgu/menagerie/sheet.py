@@ -57,12 +57,12 @@ def lines_of(top: Concept, columns: int) -> list[list[tuple[str, list[Concept]]]
     return lines
 
 
-def wrap(name: str, width: int = 14) -> str:
+def wrap(name: str, width: int = 14) -> list[str]:
     """A leaf's name on at most two lines."""
     if len(name) <= width or " " not in name:
-        return name
+        return [name]
     cut = min((i for i, ch in enumerate(name) if ch == " "), key=lambda i: abs(2 * i - len(name)))
-    return name[:cut] + "\n" + name[cut + 1 :]
+    return [name[:cut], name[cut + 1 :]]
 
 
 def sheet_figure(*, seed: int = 0, layout: Layout | None = None) -> Figure:
@@ -134,24 +134,19 @@ def _group(
     """Places one group with its heading; returns where it ends."""
     width, height = whole
     end = x + len(leaves) * m.cell - m.gap
-    at = 1 - (y + m.heading - 8) / height
-    figure.text(x / width, at + 3 / height, heading, color=QUIET, size=9.5, va="bottom")
-    figure.add_artist(Line2D([x / width, end / width], [at, at], color=QUIET, linewidth=0.8))
+    rule = 1 - (y + m.heading - 8) / height
+    figure.text(x / width, rule + 3 / height, heading, color=QUIET, size=9.5, va="bottom")
+    figure.add_artist(Line2D([x / width, end / width], [rule, rule], color=QUIET, linewidth=0.8))
     for column, leaf in enumerate(leaves):
         left = x + column * m.cell
         for row in range(m.rows):
             top = y + m.heading + row * m.cell
             picture = draw(leaf.name, row, seed=seed, size=m.picture)
             figure.figimage(np.asarray(picture), left, height - top - m.picture, origin="upper")
-        below = y + m.heading + m.rows * m.cell + 11
-        figure.text(
-            (left + m.picture / 2) / width,
-            1 - below / height,
-            wrap(leaf.name),
-            color=TEXT,
-            size=8.5,
-            ha="center",
-            va="baseline",
-            linespacing=1.05,
-        )
+        middle = (left + m.picture / 2) / width
+        below = y + m.heading + m.rows * m.cell
+        # One text a line: matplotlib aligns several lines by their last one.
+        for number, line in enumerate(wrap(leaf.name)):
+            at = 1 - (below + 10 + 12 * number) / height
+            figure.text(middle, at, line, color=TEXT, size=8.5, ha="center", va="baseline")
     return end + m.gap
