@@ -82,7 +82,8 @@ def test_every_leaf_draws_something_but_not_the_same_thing(tree: Taxonomy) -> No
 def test_a_larger_picture_shows_the_same_scene(leaf: str) -> None:
     def shrunk(index: int) -> np.ndarray[Any, Any]:
         large = draw(leaf, index, size=192).astype(float)
-        return large.reshape(64, 3, 64, 3, 3).mean(axis=(1, 3))
+        small: np.ndarray[Any, Any] = large.reshape(64, 3, 64, 3, 3).mean(axis=(1, 3))
+        return small
 
     small = draw(leaf, 5).astype(float)
     same, other = np.abs(shrunk(5) - small).mean(), np.abs(shrunk(6) - small).mean()
@@ -314,8 +315,8 @@ def test_the_contact_sheet_has_every_leaf_and_nothing_overlaps(
     # Half a pixel in: boxes may touch.
     boxes = [text.get_window_extent(renderer).padded(-0.5) for text in figure.texts]
     for picture in figure.images:
-        x, y = picture.get_offset() if hasattr(picture, "get_offset") else (picture.ox, picture.oy)
-        boxes.append(Bbox.from_bounds(x, y, 96, 96).padded(-0.5))
+        corner: Any = picture
+        boxes.append(Bbox.from_bounds(corner.ox, corner.oy, 96, 96).padded(-0.5))
     assert len(figure.images) == 2 * len(tree.leaves)
     for i, a in enumerate(boxes):
         assert a.x0 >= 0 and a.y0 >= 0 and a.x1 <= figure.bbox.x1 and a.y1 <= figure.bbox.y1

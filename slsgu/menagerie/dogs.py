@@ -7,7 +7,6 @@ size, place, backdrop, light, toys, collar) comes from the same dice for all of 
 from slsgu.menagerie import scenes
 from slsgu.menagerie.breeds import BREEDS, Breed
 from slsgu.menagerie.canvas import (
-    INK,
     WHITE,
     Canvas,
     Colour,
@@ -21,6 +20,7 @@ from slsgu.menagerie.canvas import (
     scale,
     union,
 )
+from slsgu.menagerie.dog_heads import paint_head
 
 COLLARS = ["d6423b", "2f7fc1", "3f9b57", "e0b52f", "8a4fb0", "ec7fa9"]
 
@@ -92,7 +92,7 @@ class Dog:
             )
             self.leg((hip[0] - 0.01, hip[1] + 0.05), hip[0] - 0.03 - step, self.coat, self.trim)
         self.neckwear(chest, head)
-        self.head(head)
+        paint_head(self, head)
 
     def leg(self, top: Point, foot: float, colour: Colour, paw: Colour) -> None:
         """One leg down to the ground at x = ``foot``, with its hair and paw."""
@@ -277,97 +277,3 @@ class Dog:
             band = self.f.limb((x - 0.11, y - 0.05), (x + 0.1, y + 0.03), 0.024)
             self.c.paint(band, rgb(self.dice.pick(COLLARS)))
             self.c.paint(self.f.ellipse((x + 0.1, y + 0.07), 0.026), rgb("f2d675"))
-
-    def head(self, p: Point) -> None:
-        b, c, dice = self.b, self.c, self.dice
-        h = self.f.at(p, 1.0, dice.uniform(-14, 12))
-        tall = -0.165 if b.ears == "prick" else -0.12
-        if b.ears == "prick":
-            far = h.polygon([(-0.02, -0.1), (0.1, -0.1), (0.07, tall - 0.1)], 0.015)
-            c.paint(far, scale(self.ear, 0.75))
-        m, r = b.muzzle, b.snout
-        jaw = (0.1 + m, 0.045)
-        skull = h.ellipse((0, 0), 0.155, 0.145)
-        snout = h.limb((0.08, 0.04), jaw, r + 0.02, r * 0.82)
-        mask = c.paint(union(skull, snout, smooth=0.05 * h.size), self.coat, shade=0.16)
-        if b.marks == "saddle" and not b.beard:
-            c.paint(h.limb((0.13, 0.05), (0.2 + m, 0.05), r * 1.15), self.mark, clip=mask)
-        elif b.marks == "husky":
-            c.paint(h.ellipse((0.06, 0.09), 0.16, 0.11), self.trim, clip=mask)
-            c.paint(h.ellipse((0.09, -0.05), 0.05, 0.035), self.trim, clip=mask)
-            c.paint(h.limb((0.13, 0.05), (0.22 + m, 0.05), r), self.trim, clip=mask)
-        elif b.trim:
-            c.paint(h.limb((0.14, 0.06), (0.22 + m, 0.05), r * 1.1), self.trim, clip=mask)
-            if b.marks in ("collie", "tricolour"):
-                c.paint(h.limb((0.05, -0.16), (0.12, 0.0), 0.035), self.trim, clip=mask)
-        if b.marks == "spots":
-            for x, y in ((-0.05, -0.09), (0.12, 0.07), (0.0, 0.08), (0.04, -0.11)):
-                c.paint(h.ellipse((x, y), 0.022), self.mark, clip=mask)
-        if b.beard:
-            locks = [
-                h.limb(
-                    (0.06 + 0.055 * i, 0.07), (0.07 + 0.06 * i, 0.2 + 0.02 * (i % 2)), 0.045, 0.012
-                )
-                for i in range(4)
-            ]
-            c.paint(union(*locks), scale(self.coat, 0.85))
-            c.paint(h.limb((0.02, -0.1), (0.13, -0.075), 0.028, 0.012), scale(self.coat, 0.8))
-        if dice.chance(0.3) and not b.beard:
-            c.paint(h.limb((jaw[0] - 0.05, 0.09), (jaw[0] - 0.045, 0.15), 0.028), rgb("e8788a"))
-        c.paint(
-            h.limb((jaw[0] - 0.01, 0.045 + r * 0.5), (0.1, 0.045 + r * 0.75), 0.008),
-            scale(self.coat, 0.35),
-        )
-        c.paint(h.ellipse((jaw[0] + r * 0.6, 0.01), 0.036, 0.03), INK)
-        c.paint(h.ellipse((0.075, -0.035), 0.03), rgb(b.eye))
-        if b.marks == "husky":
-            c.paint(h.ellipse((0.08, -0.035), 0.013), INK)
-        c.paint(h.ellipse((0.084, -0.046), 0.01), WHITE)
-        if b.marks == "pompoms":
-            self.puff(h_point(self.f, p, (-0.03, -0.14)), 0.13, self.coat)
-        self.ears(h, tall)
-
-    def ears(self, h: Frame, tall: float) -> None:
-        b, c = self.b, self.c
-        flop = self.dice.uniform(-0.02, 0.03)
-        if b.ears == "prick":
-            high = tall - (0.1 if not b.ball else 0.03)
-            ear = c.paint(
-                h.polygon([(-0.13, -0.08), (0.0, -0.11), (-0.055, high)], 0.022), self.ear
-            )
-            c.paint(
-                h.polygon([(-0.09, -0.09), (-0.03, -0.1), (-0.055, high + 0.05)], 0.005),
-                rgb("d99b93"),
-                clip=ear,
-                opacity=0.7,
-            )
-        elif b.ears == "fold":
-            c.paint(h.limb((-0.07, -0.1), (-0.05, -0.17), 0.05, 0.035), self.ear)
-            c.paint(
-                h.polygon([(-0.09, -0.17), (0.03, -0.17), (0.02, -0.06 + flop)], 0.018),
-                scale(self.ear, 1.15),
-            )
-        elif b.ears == "long":
-            if b.marks == "pompoms":
-                p = (-0.1, 0.07)
-                for dy in (-0.06, 0.02, 0.1):
-                    c.paint(
-                        h.ellipse((p[0] - dy * 0.2, p[1] + dy), 0.07),
-                        scale(self.coat, 0.92),
-                        shade=0.25,
-                    )
-                return
-            c.paint(h.limb((-0.07, -0.06), (-0.1 + flop, 0.16), 0.055, 0.075), self.ear, shade=0.15)
-        else:
-            c.paint(
-                h.polygon(
-                    [(-0.11, -0.1), (0.0, -0.09), (-0.04 + flop, 0.08), (-0.11, 0.06)], 0.025
-                ),
-                self.ear,
-                shade=0.15,
-            )
-
-
-def h_point(f: Frame, head: Point, offset: Point) -> Point:
-    """A point near the head, in the body's frame (curls do not turn with the head)."""
-    return (head[0] + offset[0], head[1] + offset[1])
