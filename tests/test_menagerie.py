@@ -144,14 +144,18 @@ def test_the_backdrop_does_not_tell_the_breed(tree: Taxonomy) -> None:
     assert accuracy(middle) > 2.5 / len(breeds)  # control: the dog itself does tell
 
 
-def test_many_processes_draw_what_one_does(tmp_path: Path) -> None:
-    leaves = ["apple", "palm", "taxi", "robin"]
-    one = draw_pool(leaves, 101, seed=9, workers=1, cache=tmp_path)
-    two = draw_pool(leaves, 101, seed=9, workers=2)
+def test_many_processes_draw_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slsgu.menagerie import pool
+
+    monkeypatch.setattr(pool, "FEW", 10)
+    leaves = ["apple", "palm", "taxi"]
+    one = draw_pool(leaves, 11, seed=9, workers=1, cache=tmp_path)
+    two = draw_pool(leaves, 11, seed=9, workers=2)
     assert (one == two).all()
-    assert (one[101] == draw("palm", 0, seed=9)).all()
+    assert (one[11] == draw("palm", 0, seed=9)).all()
+    assert (one != draw_pool(leaves, 11, seed=8, workers=2)).any()  # control
     said: list[str] = []
-    again = draw_pool(leaves, 101, seed=9, workers=1, cache=tmp_path, progress=said.append)
+    again = draw_pool(leaves, 11, seed=9, workers=1, cache=tmp_path, progress=said.append)
     assert (again == one).all() and "reusing" in said[0]
 
 

@@ -3,22 +3,23 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slsgu.errors import SlsguError
 from slsgu.files import replacing
 from slsgu.menagerie.draw import DRAW_VERSION, draw
 
-Job = tuple[str, int, int, int, int]
-
-
-def _draw_some(job: Job) -> NDArray[np.uint8]:
-    leaf, start, stop, seed, size = job
-    return np.stack([draw(leaf, i, seed=seed, size=size) for i in range(start, stop)])
+FEW = 400
+"""Fewer pictures than this are drawn here: starting another process would take longer."""
 
 
 def draw_pool(
@@ -39,46 +40,95 @@ def draw_pool(
         seed: the stream of pictures.
         size: pixels.
         cache: folder in which the pictures are kept for the next call with the same arguments.
-        workers: processes; all cores by default, and none besides this one for a small job.
+        workers: processes; as many as there are cores by default, and none besides this one for
+            a small job.
         progress: told how far it is.
 
     Returns:
         ``[len(leaves) * per_leaf, size, size, 3]``, in the order of the leaves.
     """
     what = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
-    file = (
-        cache / f"drawings-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy" if cache else None
-    )
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    file = cache / f"drawings-{key}.npy" if cache else None
     if file and file.exists():
         progress(f"reusing {file}")
         kept: NDArray[np.uint8] = np.load(file)
         return kept
     total = len(leaves) * per_leaf
     pictures = np.empty((total, size, size, 3), np.uint8)
-    chunk = 50
-    jobs = [
-        (leaf, start, min(start + chunk, per_leaf), seed, size)
-        for leaf in leaves
-        for start in range(0, per_leaf, chunk)
-    ]
-    count = workers or os.cpu_count() or 1
+    count = 1 if total < FEW else min(workers or os.cpu_count() or 1, total)
+    bounds = [total * i // count for i in range(count + 1)]
+    lock = threading.Lock()
     done = 0
 
-    def keep(part: NDArray[np.uint8]) -> None:
+    def tick() -> None:
         nonlocal done
-        pictures[done : done + len(part)] = part
-        done += len(part)
-        if done * 10 // total > (done - len(part)) * 10 // total:
-            progress(f"drawn {done} of {total}")
+        with lock:
+            done += 1
+            if total >= FEW and done * 10 // total > (done - 1) * 10 // total:
+                progress(f"drawn {done} of {total}")
 
-    if count == 1 or total < 400:
-        for job in jobs:
-            keep(_draw_some(job))
+    if count == 1:
+        for i in range(total):
+            pictures[i] = draw(leaves[i // per_leaf], i % per_leaf, seed=seed, size=size)
+            tick()
     else:
-        with ProcessPoolExecutor(count) as executor:
-            for part in executor.map(_draw_some, jobs):
-                keep(part)
+        with ThreadPoolExecutor(count) as readers:
+            parts = [
+                readers.submit(_draw_elsewhere, pictures[a:b], a, leaves, per_leaf, seed, tick)
+                for a, b in pairwise(bounds)
+            ]
+        for part in parts:
+            part.result()
     if file:
         with replacing(file) as partial, partial.open("wb") as stream:
             np.save(stream, pictures)
     return pictures
+
+
+def _draw_elsewhere(
+    pictures: NDArray[np.uint8],
+    start: int,
+    leaves: Sequence[str],
+    per_leaf: int,
+    seed: int,
+    tick: Callable[[], None],
+) -> None:
+    """Fills ``pictures`` (numbers ``start ..`` of the pool) from another process.
+
+    A plain child process rather than ``multiprocessing``: it neither forks a process that has
+    threads nor imports the caller's script again.
+    """
+    size = pictures.shape[1]
+    order = {
+        "leaves": list(leaves),
+        "per_leaf": per_leaf,
+        "seed": seed,
+        "size": size,
+        "start": start,
+        "count": len(pictures),
+    }
+    command = [sys.executable, "-c", "from slsgu.menagerie.pool import _serve; _serve()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(json.dumps(order).encode())
+        child.stdin.close()
+        for picture in pictures:
+            raw = child.stdout.read(picture.nbytes)
+            if len(raw) != picture.nbytes:
+                raise SlsguError("a process that draws the menagerie stopped early")
+            picture[:] = np.frombuffer(raw, np.uint8).reshape(picture.shape)
+            tick()
+
+
+def _serve() -> None:
+    """The child's side: reads an order from stdin, writes raw pictures to stdout."""
+    order = json.load(sys.stdin)
+    for i in range(order["start"], order["start"] + order["count"]):
+        leaf, index = order["leaves"][i // order["per_leaf"]], i % order["per_leaf"]
+        picture = draw(leaf, index, seed=order["seed"], size=order["size"])
+        sys.stdout.buffer.write(picture.tobytes())
+    sys.stdout.flush()
