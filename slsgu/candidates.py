@@ -27,7 +27,7 @@ from slsgu.search import Goal, Trial, search_step
 from slsgu.taxonomy import Concept
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
-RESOLUTION = 0.03  # the default search stops once the step is known to 3 %
+RESOLUTION = 0.1  # the default search stops once the step is known to 10 %
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,7 @@ def search_candidate(
             lambda step: scene.measure(climb.layer, climb.at(step)),
             first_step(float(climb.weight.norm()), climb.direction),
             reached=(lambda m: m.forget_fine_after == 0) if paper else goal.reached,
+            hopeless=lambda m: not paper and bool(goal.broken_floors(m)),
             trials=settings.trials,
             resolution=0.0 if paper else RESOLUTION,
         )

@@ -41,6 +41,7 @@ def search_step(
     first: float,
     *,
     reached: Callable[[T], bool],
+    hopeless: Callable[[T], bool] = lambda measures: False,
     trials: int = 10,
     resolution: float = 0.0,
 ) -> list[tuple[float, T]]:
@@ -50,6 +51,8 @@ def search_step(
         evaluate: measures the model at a step size.
         first: the first step size tried, positive.
         reached: whether the forget target is reached; the paper's is a forget accuracy of 0.
+        hopeless: whether, at a step that does not reach the target, too much is lost already for
+            a longer one to be of use; the search on this layer then ends.
         trials: K, how many steps are tried at most.
         resolution: stop once the bracket is narrower than this share of its upper end
             (0: never, as in the paper).
@@ -71,6 +74,8 @@ def search_step(
             high = step
         else:
             low = step
+            if hopeless(measures):
+                break
         if high < math.inf and high - low <= resolution * high:
             break
         step = 2 * step if high == math.inf else (low + high) / 2

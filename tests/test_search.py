@@ -49,13 +49,22 @@ def test_the_search_stops_at_its_limit_and_its_resolution() -> None:
     assert len(coarse) < len(fine) == 60
 
 
+def test_a_hopeless_layer_is_left_but_a_reached_target_is_not() -> None:
+    """Hopeless counts only at a step that does not reach the target."""
+    lost = search_step(lambda s: s, 1.0, reached=lambda x: x >= 9, hopeless=lambda x: x >= 3)
+    assert [step for step, _ in lost] == [1, 2, 4]
+    found = search_step(lambda s: s, 1.0, reached=lambda x: x >= 3, hopeless=lambda x: x >= 3)
+    assert len(found) == 10
+
+
 def measures(forget: float, kept: float, q_u: float) -> Measures:
+    keys = ("forget_fine", "forget_coarse", "retain_fine", "retain_coarse")
     fields: dict[str, Any] = {
-        "before": dict.fromkeys(("forget_fine", "forget_coarse", "retain_fine", "retain_coarse"), 1.0),
-        "after": {"forget_fine": forget, "forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": 1.0},
+        "before": dict.fromkeys(keys, 1.0),
+        "after": dict(zip(keys, (forget, 1.0, kept, 1.0), strict=True)),
         "kept_ratios": {"forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": None},
         "levels": (SimpleNamespace(forgotten=True, measurable=True, after=forget),),
-    }  # fmt: skip
+    }
     return Measures(**fields, counts={}, quality=1 - forget, utility=kept, q_u=q_u)
 
 

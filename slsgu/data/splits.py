@@ -21,6 +21,7 @@ from slsgu.files import json_sha256
 from slsgu.request import Request
 from slsgu.taxonomy import Concept
 
+
 @dataclass(frozen=True)
 class Limits:
     """How many images are used; None is no limit (drawings have no end: their default).
