@@ -19,10 +19,10 @@ from slsgu.plot_style import (
     INK,
     bare,
     drawing,
+    fit,
     heading,
     log_ticks,
     number,
-    one_line,
     short_layers,
     spread,
     text_width,
@@ -131,8 +131,8 @@ def pareto_figure(
         pareto(scores, tower, ax, chosen=chosen)
     if title:
         figure.text(
-            left / width, 1 - 0.14 / height, one_line(title, 60 * len(towers)), fontsize=13,
-            fontweight="bold", color=INK, va="top", parse_math=False,
+            left / width, 1 - 0.14 / height, fit(title, 1.15 * 13, 72 * (width - left - right)),
+            fontsize=13, fontweight="bold", color=INK, va="top", parse_math=False,
         )  # fmt: skip
     return figure
 
@@ -193,8 +193,8 @@ def _positive(values: Sequence[float]) -> tuple[list[float], float | None]:
 
 def _ticks(ax: Axes, which: str, values: Sequence[float], zero: float | None) -> None:
     """Ticks where there are data (not under the labels); what is drawn at `zero` reads 0."""
-    positive = [v for v in values if v != zero] or list(values)
-    ticks = log_ticks(min(positive) * 0.999, max(positive) * 1.001)
+    positive = [v for v in values if v != zero]
+    ticks = log_ticks(min(positive) * 0.999, max(positive) * 1.001) if positive else []
     labels = [number(tick) for tick in ticks]
     if zero is not None:
         ticks, labels = [zero, *ticks], ["0", *labels]

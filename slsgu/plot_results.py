@@ -212,7 +212,8 @@ def similarity(
 
 
 def _cosine(value: float) -> str:
-    return f"{value:.2f}".replace("-0.00", "0.00").replace("0.", ".", 1)
+    text = f"{value:.2f}".replace("-0.00", "0.00")
+    return text.replace("0.", ".", 1).replace("-", "\N{MINUS SIGN}")
 
 
 # -- Levels ---------------------------------------------------------------------------------------

@@ -92,12 +92,12 @@ def fit(text: str, size: float, width: float) -> str:
     >>> fit("a name that goes on and on", 8, 60), fit("short", 8, 60)
     ('a name…nd on', 'short')
     """
-    text = one_line(text)
-    for longest in range(len(text), 1, -1):
+    text = cut = one_line(text)
+    longest = len(text)
+    while longest > 2 and (found := text_width(cut, size)) > width:
+        longest = min(longest - 1, int(len(cut) * width / found) + 1)
         cut = middle_cut(text, longest, longest // 2 - 1)
-        if text_width(cut, size) <= width:
-            return cut
-    return text[:1]
+    return cut if longest > 2 else text[:1]
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

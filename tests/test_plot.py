@@ -1,0 +1,241 @@
+"""Figures: nothing overlaps or is cut off whatever the data, and what is drawn is the data."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_result import fake_result, fake_scores
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from slsgu.pareto import LayerScore
+from slsgu.plot import curve, levels, pareto_figure, save_pareto, similar_classes, similarity
+from slsgu.plot_pareto import LABEL
+from slsgu.plot_style import drawing, fit, short_layers, spread, text_width
+from slsgu.report_data import goal_of
+
+
+def boxes(texts: list[Text], figure: Figure) -> list[Bbox]:
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    return [text.get_window_extent(renderer) for text in texts]
+
+
+def labels_of(ax: Axes) -> list[Text]:
+    return [text for text in ax.texts if text.get_gid() == LABEL]
+
+
+def complaints(ax: Axes, labels: list[Text]) -> list[str]:
+    """What is wrong with where the labels stand."""
+    assert isinstance(ax.figure, Figure)
+    found = []
+    placed = boxes(labels, ax.figure)
+    for (one, a), (two, b) in itertools.combinations(zip(labels, placed, strict=True), 2):
+        if a.overlaps(b):
+            found.append(f"{one.get_text()} over {two.get_text()}")
+    points = np.concatenate([
+        ax.transData.transform(np.asarray(dots.get_offsets())) for dots in ax.collections
+    ])  # fmt: skip
+    for label, box in zip(labels, placed, strict=True):
+        if not (box.x0 >= ax.bbox.x0 and box.x1 <= ax.bbox.x1):
+            found.append(f"{label.get_text()} leaves the panel")
+        if not (box.y0 >= ax.bbox.y0 and box.y1 <= ax.figure.bbox.y1):
+            found.append(f"{label.get_text()} leaves the figure")
+        if any(box.padded(3).contains(x, y) for x, y in points):
+            found.append(f"{label.get_text()} on a point")
+    return found
+
+
+def long_names(scores: list[LayerScore]) -> list[LayerScore]:
+    from dataclasses import replace
+
+    return [
+        replace(s, layer=f"visual.trunk.stages.{i}.blocks.{i}.some_module.attn.query_key_value")
+        for i, s in enumerate(scores)
+        if s.tower == "vision"
+    ]
+
+
+CASES = {
+    "one": fake_scores(1, 0),
+    "one and many": fake_scores(1, 60),
+    "seven": fake_scores(7),
+    "fifteen": fake_scores(15, 80),
+    "forty": fake_scores(40),
+    "zeros": fake_scores(6, zeros=True),
+    "all zero": [LayerScore("visual.proj", "vision", "matrix", 0.1, 0.0, 0.0, True)],
+    "long names": long_names(fake_scores(9)),
+    "no front": fake_scores(0, 8),
+}
+
+
+@pytest.mark.parametrize("scores", CASES.values(), ids=CASES.keys())
+def test_labels_never_collide(scores: list[LayerScore]) -> None:
+    with drawing():
+        figure = pareto_figure(scores, title="Which layers?")
+        for ax in figure.axes:
+            assert complaints(ax, labels_of(ax)) == []
+            ticks = [t for t in ax.get_xticklabels() if t.get_text()]
+            for a, b in itertools.combinations(boxes(ticks, figure), 2):
+                assert not a.overlaps(b)
+    towers = {score.tower for score in scores}
+    assert len(figure.axes) == len(towers)
+    labels = sum(len(labels_of(ax)) for ax in figure.axes)
+    assert labels == sum(score.on_front for score in scores)
+
+
+def test_labels_beside_their_dots_do_collide() -> None:
+    """The control: the obvious placement fails the same checks."""
+    figure = pareto_figure(CASES["fifteen"])
+    ax = figure.axes[0]
+    naive = [
+        ax.text(s.alignment, s.importance, s.layer) for s in CASES["fifteen"] if s.on_front
+    ]  # fmt: skip
+    assert complaints(ax, naive)
+
+
+def test_a_chosen_layer_is_ringed_and_its_bold_label_still_fits() -> None:
+    scores = CASES["seven"]
+    figure = pareto_figure(scores, chosen=scores[3].layer)
+    ax = figure.axes[0]
+    bold = [t.get_text() for t in labels_of(ax) if t.get_fontweight() == "bold"]
+    assert bold == ["3.attn.out_proj"]
+    assert complaints(ax, labels_of(ax)) == []
+    plain = pareto_figure(scores).axes[0]
+    assert len(ax.collections) == len(plain.collections) + 1
+
+
+def test_zero_is_drawn_and_called_zero() -> None:
+    for name, expected in (("zeros", True), ("seven", False)):
+        ax = pareto_figure(CASES[name]).axes[0]
+        assert ("0" in [t.get_text() for t in ax.get_xticklabels()]) == expected
+    dots = sum(len(c.get_offsets()) for c in pareto_figure(CASES["zeros"]).axes[0].collections)
+    assert dots == sum(score.tower == "vision" for score in CASES["zeros"])
+
+
+def test_the_saved_figure_is_repeatable_and_its_numbers_lie_beside_it(tmp_path: Path) -> None:
+    scores = CASES["seven"]
+    title = "Which layers hold a $x and <b>\n and " + "very " * 40 + "long?"
+    for name in ("one", "two"):
+        save_pareto(scores, tmp_path / name / "pareto.png", title=title)
+    one, two = (tmp_path / name / "pareto.png" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    with Image.open(one) as image:
+        assert round(image.info["dpi"][0]) == 150
+        edge = np.asarray(image.convert("L"))
+    assert edge[:, 0].min() == edge[:, -1].min() == edge[0].min() == edge[-1].min() == 255
+    assert edge.min() < 255  # the control: there is ink elsewhere
+    with (tmp_path / "one" / "pareto.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["layer"], float(r["importance"]), float(r["alignment"])) for r in rows] == [
+        (s.layer, s.importance, s.alignment) for s in scores
+    ]
+    assert not list((tmp_path / "one").glob(".*"))
+
+
+heights = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(sorted)
+
+
+@given(heights, st.floats(0.001, 0.2))
+@settings(max_examples=100, deadline=None)
+def test_spread_keeps_order_gap_and_range(wanted: list[float], gap: float) -> None:
+    placed = spread(wanted, gap, 0, 1)
+    gap = min(gap, 1 / max(len(wanted) - 1, 1))
+    assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(placed))
+    assert min(placed) >= -1e-9
+    assert max(placed) <= 1 + 1e-9
+    if all(b - a > gap for a, b in itertools.pairwise(wanted)) and len(wanted) * gap < 1:
+        assert placed == pytest.approx(wanted, abs=max(gap, 1e-9) * len(wanted))
+
+
+def test_spread_leaves_what_stands_well_apart() -> None:
+    assert spread([0.1, 0.4, 0.9], 0.2, 0, 1) == [0.1, 0.4, 0.9]
+    assert spread([0.1, 0.2, 0.9], 0.2, 0, 1) != [0.1, 0.2, 0.9]  # the control
+
+
+def test_short_names_are_unique() -> None:
+    names = [f"visual.trunk.stages.3.blocks.{i}.attn.query_key_value.weight" for i in range(30)]
+    short = short_layers(names)
+    assert len(set(short)) == 30
+    assert max(map(len, short)) <= 30
+    assert short_layers(["a.b.weight", "a.b"]) == ["a.b.weight", "a.b"]
+
+
+def test_fitted_text_fits() -> None:
+    name = "a $very$ long name\nof a class " * 5
+    assert text_width(fit(name, 8, 80), 8) <= 80 < text_width(" ".join(name.split()), 8)
+
+
+def test_the_curve_draws_the_trials() -> None:
+    result = fake_result()
+    candidate = result.candidates[0]
+    ax = Figure().add_subplot()
+    assert curve(candidate, goal_of(result), ax, chosen=result.chosen.step) is ax
+    drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in ax.lines]
+    steps = tuple(trial.step for trial in candidate.trials)
+    for values in (
+        [trial.measures.forget_accuracy for trial in candidate.trials],
+        [trial.measures.after["retain_fine"] for trial in candidate.trials],
+        [trial.measures.after["forget_coarse"] for trial in candidate.trials],
+    ):
+        assert (steps, tuple(values)) in drawn
+    assert (steps, (0.0,) * len(steps)) not in drawn  # the control
+    horizontals = {line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2}  # type: ignore[index]
+    assert goal_of(result).target in horizontals
+    assert ax.get_xscale() == "log"
+
+
+def test_a_curve_of_one_trial_and_of_a_flat_taxonomy() -> None:
+    result = fake_result("one", tree=["one", "two", "three"])
+    ax = curve(result.candidates[0].trials[:1], goal_of(result), Figure().add_subplot())
+    boxes(list(ax.get_xticklabels()), ax.figure)  # type: ignore[arg-type]
+
+
+def test_similar_classes_are_forgotten_ones_then_the_nearest() -> None:
+    rng = np.random.Generator(np.random.PCG64(0))
+    matrix = rng.uniform(0, 0.2, (30, 30))
+    matrix[4, 9] = 0.9  # images of 4 look like the text of 9
+    matrix[17, 4] = 0.8
+    matrix[3] = np.nan
+    shown = similar_classes(matrix, {4, 3})
+    assert shown[:3] == [4, 9, 17]
+    assert len(shown) == 12
+    assert 3 not in shown
+    assert len([i for i in similar_classes(matrix, set(range(5, 20))) if 5 <= i < 20]) == 6
+
+
+def test_similarity_shows_the_numbers_on_one_scale() -> None:
+    before = np.array([[0.31, 0.1], [0.2, 0.28]])
+    after = np.array([[-0.04, 0.1], [0.2, 0.5]])
+    axes = Figure().subplots(1, 2)
+    similarity(before, after, ["<b>", "$x^2$"], {1}, axes)
+    texts = [text.get_text() for text in axes[1].texts]
+    assert texts == [".50", ".20", ".10", "\N{MINUS SIGN}.04"]  # class 1, forgotten, comes first
+    scales = [ax.images[0].get_clim() for ax in axes]
+    assert scales == [(-0.04, 0.5)] * 2
+    bold = [t.get_text() for t in axes[0].get_yticklabels() if t.get_fontweight() == "bold"]
+    assert bold == ["$x^2$"]
+
+
+def test_similarity_without_images_draws_nothing() -> None:
+    empty = np.full((3, 3), np.nan)
+    axes = Figure().subplots(1, 2)
+    similarity(empty, empty, ["a", "b", "c"], {0}, axes)
+    assert not any(ax.images for ax in axes)
+
+
+def test_levels_draw_every_row() -> None:
+    measures = fake_result("dog").proof.measures
+    ax = levels(measures, Figure().add_subplot())
+    values = {line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1}  # type: ignore[index]
+    assert values == {row.before for row in measures.levels} | {r.after for r in measures.levels}
+    assert len(ax.get_yticklabels()) == len(measures.levels)

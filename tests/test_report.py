@@ -1,0 +1,257 @@
+"""Reports: what was promised, nothing that runs, nothing that is fetched, the same every time."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_result import fake_result
+from PIL import Image
+
+from slsgu import report
+from slsgu.pipeline import Result
+from slsgu.report_data import plain, verdict
+from slsgu.search import choose_paper
+
+# Design, section 5.
+PROMISED = {
+    "request", "model", "layer", "tower", "step_size", "direction", "forget_loss", "success",
+    "before", "after", "counts", "levels", "quality", "utility", "q_u", "candidates", "seconds",
+    "patch", "report",
+}  # fmt: skip
+FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
+MORE = {
+    "relative_step", "shortfall", "intervals", "kept_ratios", "not_measurable", "search_split",
+    "per_class", "losses", "gradient_images", "data", "notes", "skipped", "overlaps", "templates",
+    "settings", "command", "version",
+}  # fmt: skip
+
+HOSTILE = {
+    "$name": "<script>alert(0)</script>",
+    "<img src=x onerror=alert(1)>": ["<svg onload=alert(2)", "<script>alert(3)", "a\"b'c&d $x^2$"],
+    "very long name " * 8: ["x" * 90, "日本語"],
+}
+
+
+class Page(HTMLParser):
+    """Tags, the addresses in them, and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.parts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        self.handlers += [k for k, _ in attrs if k.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.parts).split())
+
+
+def outside(text: str) -> list[str]:
+    """Everything a page would fetch or run."""
+    page = Page(text)
+    found = [a for a in page.addresses if not a.startswith("data:")]
+    found += re.findall(r"@import|url\([^)]*\)", text)
+    found += [tag for tag in page.tags if tag in ("script", "iframe", "link", "object", "embed")]
+    for address in page.addresses:
+        if address.startswith("data:image/svg+xml;base64,"):
+            drawing = base64.b64decode(address.partition(",")[2]).decode("utf-8")
+            found += re.findall(r"<script|href=\"(?!#|data:)[^\"]*|url\((?!#)[^)]*", drawing)
+    return found + page.handlers
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return fake_result("golden retriever", images=12)
+
+
+@pytest.fixture(scope="module")
+def page(result: Result) -> str:
+    return report.html(result, command="slsgu apply --concept 'golden retriever'", patch=Path("p"))
+
+
+@pytest.fixture(scope="module")
+def hostile_page() -> str:
+    result = fake_result("<svg onload=alert(2)", tree=HOSTILE, forgotten=0.6, size=1000)
+    return report.html(result, command="slsgu apply --concept '</pre><b>\udcff'", patch=None)
+
+
+def test_json_has_the_promised_keys(result: Result) -> None:
+    value = report.to_json(result, patch=Path("a/patch.safetensors"), report=None)
+    assert value.keys() == PROMISED | MORE
+    assert all(value[key].keys() == FOUR for key in ("before", "after", "counts"))
+    assert value["request"]["concepts"] == ["golden retriever"]
+    assert {"name", "pretrained", "sha256"} <= value["model"].keys()
+    assert {"level", "images", "before", "after", "count", "forgotten"} <= value["levels"][0].keys()
+    assert value["seconds"].keys() == {"gradients", "search", "total"}
+    assert value["patch"] == "a/patch.safetensors"
+    assert value["report"] is None
+    needed = {"layer", "tower", "importance", "alignment", "step_size", "trials"}
+    assert all(needed <= row.keys() for row in value["candidates"])
+    assert value["version"] == report.metadata_version()
+
+
+def test_json_is_plain(result: Result) -> None:
+    value = report.to_json(result, patch=None, report=None)
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert value["losses"]["retain"] is None
+    with pytest.raises(ValueError, match="not JSON compliant"):  # the control: there was a NaN
+        json.dumps(dict(result.gradients.losses), allow_nan=False)
+
+
+def test_plain_knows_numpy_paths_and_broken_text() -> None:
+    found = plain({"a": np.float32(0.5), "b": (Path("x"), "\udcff", float("inf")), 3: np.ones(2)})
+    assert found == {"a": 0.5, "b": ["x", "?", None], "3": [1.0, 1.0]}
+
+
+def test_fractions_and_counts_are_those_of_the_proof(result: Result) -> None:
+    value = report.to_json(result, patch=None, report=None)
+    rows = [row for row in value["per_class"] if not row["forgotten"]]
+    right = sum(row["after"] * row["count"] for row in rows)
+    assert right / value["counts"]["retain_fine"] == pytest.approx(value["after"]["retain_fine"])
+    assert [row["class"] for row in value["per_class"] if row["forgotten"]] == ["golden retriever"]
+    low, high = value["intervals"]["after"]["retain_fine"]
+    assert low < value["after"]["retain_fine"] < high
+    names = [item["name"] for item in value["skipped"]]
+    assert names == ["cat/old.jpg", "dog/<broken>.jpg"]
+
+
+@pytest.mark.parametrize("search", ["default", "paper"])
+def test_candidates_show_their_best_trial_under_the_rule_of_the_run(search: str) -> None:
+    result = fake_result(search=search)
+    value = report.to_json(result, patch=None, report=None)
+    for row, candidate in zip(value["candidates"], result.candidates, strict=True):
+        assert row["trials"] == len(candidate.trials)
+        if not candidate.trials:
+            assert row["step_size"] is None
+        elif search == "paper":
+            assert row["step_size"] == choose_paper(candidate.trials, None).step  # type: ignore[arg-type]
+    chosen = [row for row in value["candidates"] if row["layer"] == result.chosen.layer]
+    if search == "default":
+        assert chosen[0]["step_size"] == result.chosen.step
+
+
+def test_the_page_fetches_and_runs_nothing(page: str, hostile_page: str) -> None:
+    assert outside(page) == []
+    assert outside(hostile_page) == []
+    for control in (
+        '<img src="https://example.org/x.png">',
+        "<script>1</script>",
+        "<b onclick=x>",
+        "<style>@import 'x'</style>",
+    ):
+        assert outside(page + control)
+
+
+def test_names_from_users_appear_as_text(hostile_page: str) -> None:
+    words = Page(hostile_page).words
+    for name in ("<svg onload=alert(2)", "<script>alert(3)", "<img src=x onerror=alert(1)>",
+                 "a\"b'c&d $x^2$", "dog/<broken>.jpg", "</pre><b>?"):  # fmt: skip
+        assert name in words
+    assert "script" in Page(html.unescape(hostile_page)).tags  # the control: escaping is the cause
+
+
+def test_the_page_can_be_written(hostile_page: str) -> None:
+    hostile_page.encode("utf-8")
+    with pytest.raises(UnicodeEncodeError):  # the control: the command could not
+        "\udcff".encode()
+
+
+def test_every_picture_is_one(page: str) -> None:
+    kinds = []
+    for address in Page(page).addresses:
+        head, _, data = address.partition(",")
+        kinds.append(head)
+        raw = base64.b64decode(data, validate=True)
+        if "svg" in head:
+            assert raw.startswith(b"<?xml")
+        else:
+            with Image.open(io.BytesIO(raw)) as image:
+                image.load()
+    assert kinds.count("data:image/svg+xml;base64") >= 6
+    assert any("png" in kind for kind in kinds)
+
+
+def test_large_pictures_become_small_jpegs_and_lost_ones_are_said_to_be(hostile_page: str) -> None:
+    raw = [a for a in Page(hostile_page).addresses if a.startswith("data:image/jpeg")]
+    assert raw
+    with Image.open(io.BytesIO(base64.b64decode(raw[0].partition(",")[2]))) as image:
+        assert max(image.size) == 256
+    assert "can not be read any more" in Page(hostile_page).words
+
+
+def test_the_same_result_gives_the_same_page(result: Result, page: str) -> None:
+    again = report.html(result, command="slsgu apply --concept 'golden retriever'", patch=Path("p"))
+    assert again == page
+
+
+def test_the_page_says_what_matters(result: Result, page: str) -> None:
+    words = Page(page).words
+    measures = result.proof.measures
+    for text in (
+        "golden retriever: forgotten",
+        f"{measures.q_u:.1%}",
+        f"{measures.after['retain_fine']:.1%}",
+        "retriever kept",
+        "ViT-B-32 · laion400m_e32",
+        "slsgu apply --concept 'golden retriever'",
+        "Suppressing is not deleting",
+        "van has only 3 images",
+        "2 images could not be read",
+        "passed over: its direction is zero",
+    ):
+        assert text in words, text
+    assert "not forgotten" not in words
+
+
+def test_a_failure_says_so(hostile_page: str) -> None:
+    words = Page(hostile_page).words
+    assert "not forgotten within the floors" in words
+    assert "the goal was not met" in words
+    assert "No patch was written" in words
+
+
+def test_verdicts() -> None:
+    def tone(**settings: object) -> tuple[str, str]:
+        found = verdict(fake_result("golden retriever", images=12, **settings))  # type: ignore[arg-type]
+        return found["tone"], found["text"]
+
+    assert tone()[0] == "good"
+    assert tone(forgotten=0.8) == ("bad", "golden retriever: not forgotten within the floors")
+    floors = dict.fromkeys(("forget_coarse", "retain_fine", "retain_coarse"), 1.0)
+    assert "more was lost" in tone(floors=floors)[1]
+
+
+def test_two_concepts_at_two_depths_are_told_apart() -> None:
+    result = fake_result("dog", "taxi", images=12)
+    changes = verdict(result)["changes"]
+    assert [change["name"] for change in changes] == [
+        "dog and taxi", "car kept", "everything else kept",
+    ]  # fmt: skip
+    assert changes[0]["before"] == result.proof.measures.before["forget_fine"]
+
+
+def test_writing_leaves_one_whole_file(tmp_path: Path) -> None:
+    flat = fake_result("one", tree=["one", "two", "three"])
+    report.write(flat, tmp_path / "run" / "report.html", command="slsgu", patch=None)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert text.rstrip().endswith("</html>")
+    assert "coarser levels </td>" not in text
