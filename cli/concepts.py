@@ -18,7 +18,8 @@ def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: 
     TEXT matches names, aliases, plurals and ids in part; case, spaces, dashes and underscores
     make no difference.
     """
-    from slsgu.taxonomy import find_taxonomy, normalise
+    from slsgu.sources import find_taxonomy
+    from slsgu.taxonomy import normalise
 
     tree = find_taxonomy(taxonomy, data)
     found = tree.concepts

@@ -34,11 +34,10 @@ def evaluate(
     """
     from slsgu.evaluate import evaluated_levels
     from slsgu.patch import Patch
-    from slsgu.plan import find_splits
     from slsgu.prompts import load_templates
     from slsgu.proof import prove
     from slsgu.request import Request
-    from slsgu.taxonomy import find_taxonomy
+    from slsgu.sources import find_splits, find_taxonomy
 
     console = Console()
     settings = settings_from(options)

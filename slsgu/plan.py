@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from slsgu.clip import Clip
-from slsgu.data.drawings import DrawingSource
-from slsgu.data.folders import FolderSource
 from slsgu.data.samples import Sample
-from slsgu.data.splits import Splits, make_splits
-from slsgu.errors import DataError
+from slsgu.data.splits import Splits
 from slsgu.files import json_sha256, slug
 from slsgu.prompts import load_templates
 from slsgu.request import Request
 from slsgu.settings import Settings
-from slsgu.taxonomy import MENAGERIE, Taxonomy, find_taxonomy
+from slsgu.sources import find_splits, find_taxonomy
+from slsgu.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +68,6 @@ class Plan:
     def folder_name(self) -> str:
         """`golden-retriever-1f0c`: the request in words, and a short hash of the key."""
         return f"{slug(self.request.title)}-{json_sha256(self.key)[:8]}"
-
-
-def find_splits(
-    clip: Clip,
-    data: str | Path | None,
-    taxonomy: Taxonomy,
-    settings: Settings,
-    request: Request | None = None,
-) -> Splits:
-    """Gradient, search and test images: drawings, or photographs from class folders.
-
-    Raises:
-        DataError: no data was given for a model that is not the menagerie's, or the folders can
-            not be used.
-    """
-    if data is None and not clip.is_menagerie:
-        raise DataError(
-            f"the model {clip.name} needs images: give a folder with one folder per class "
-            f"(or {MENAGERIE!r} to try it on the drawings)"
-        )
-    if data is None or str(data) == MENAGERIE:
-        source: DrawingSource | FolderSource = DrawingSource(taxonomy)
-    else:
-        source = FolderSource(Path(data), taxonomy)
-    return make_splits(source, request=request, limits=settings.limits, seed=settings.seed)
 
 
 def make_plan(

@@ -31,8 +31,6 @@ from slsgu.errors import ConceptError, DataError
 from slsgu.files import json_sha256
 
 _ATTRIBUTES = {"aliases", "plural", "definition", "prompts", "id"}
-MENAGERIE = "menagerie"  # names the embedded drawings and their taxonomy
-
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -323,18 +321,3 @@ def _strings(value: Any, name: str, attribute: str) -> list[str]:
     if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
         return list(value)
     raise DataError(f"taxonomy: ${attribute} of {name!r} must be a list of strings, not {value!r}")
-
-
-def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
-    """The taxonomy to use: the one given, the menagerie's, or the folder names as a flat list."""
-    if isinstance(taxonomy, Taxonomy):
-        return taxonomy
-    if taxonomy is not None and str(taxonomy) != MENAGERIE:
-        return Taxonomy.load(taxonomy)
-    if taxonomy is not None or data is None or str(data) == MENAGERIE:
-        from slsgu.menagerie import TAXONOMY_FILE
-
-        return Taxonomy.load(TAXONOMY_FILE)
-    from slsgu.data.folders import taxonomy_of_folders
-
-    return taxonomy_of_folders(Path(data))

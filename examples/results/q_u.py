@@ -24,7 +24,8 @@ import slsgu
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits
 from slsgu.files import write_json
-from slsgu.taxonomy import Concept, find_taxonomy
+from slsgu.sources import find_taxonomy
+from slsgu.taxonomy import Concept
 
 KEYS = ("forget_fine", "forget_coarse", "retain_fine", "retain_coarse")
 

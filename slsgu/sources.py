@@ -1,0 +1,59 @@
+"""What `--data` and `--taxonomy` name: a tree of concepts, and the images for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slsgu.data.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.splits import Splits, make_splits
+from slsgu.errors import DataError
+from slsgu.request import Request
+from slsgu.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from slsgu.clip import Clip
+    from slsgu.data.drawings import DrawingSource
+    from slsgu.settings import Settings
+
+MENAGERIE = "menagerie"  # names the embedded drawings and their taxonomy
+
+
+def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
+    """The taxonomy to use: the one given, the menagerie's, or the folder names as a flat list."""
+    if isinstance(taxonomy, Taxonomy):
+        return taxonomy
+    if taxonomy is not None and str(taxonomy) != MENAGERIE:
+        return Taxonomy.load(taxonomy)
+    if taxonomy is not None or data is None or str(data) == MENAGERIE:
+        from slsgu.menagerie import TAXONOMY_FILE
+
+        return Taxonomy.load(TAXONOMY_FILE)
+    return taxonomy_of_folders(Path(data))
+
+
+def find_splits(
+    clip: Clip,
+    data: str | Path | None,
+    taxonomy: Taxonomy,
+    settings: Settings,
+    request: Request | None = None,
+) -> Splits:
+    """Gradient, search and test images: drawings, or photographs from class folders.
+
+    Raises:
+        DataError: no data was given for a model that is not the menagerie's, or the folders can
+            not be used.
+    """
+    if data is None and not clip.is_menagerie:
+        raise DataError(
+            f"the model {clip.name} needs images: give a folder with one folder per class "
+            f"(or {MENAGERIE!r} to try it on the drawings)"
+        )
+    if data is None or str(data) == MENAGERIE:
+        from slsgu.data.drawings import DrawingSource
+
+        source: DrawingSource | FolderSource = DrawingSource(taxonomy)
+    else:
+        source = FolderSource(Path(data), taxonomy)
+    return make_splits(source, request=request, limits=settings.limits, seed=settings.seed)
