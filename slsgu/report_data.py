@@ -121,18 +121,33 @@ def verdict(result: Result) -> dict[str, Any]:
     title = result.plan.request.title
     goal, measures = goal_of(result), result.proof.measures
     searched, tested = goal.met(result.chosen.measures), goal.met(measures)
+    detail = result.shortfall
     if searched and tested:
-        tone, text = "good", f"{title}: forgotten"
+        tone, text = "good", "forgotten"
     elif searched:
-        tone, text = (
-            "fair",
-            f"{title}: forgotten on the search images, not quite on the test images",
-        )
+        tone, text = "fair", "the goal was met on the search images, not on the test images"
+        detail = _missed(goal, measures)
     elif goal.reached(result.chosen.measures):
-        tone, text = "bad", f"{title}: forgotten, but more was lost than the floors allow"
+        tone, text = "bad", "forgotten, but more was lost than the floors allow"
     else:
-        tone, text = "bad", f"{title}: not forgotten within the floors"
-    return {"tone": tone, "text": text, "changes": _changes(result), "detail": result.shortfall}
+        tone, text = "bad", "not forgotten within the floors"
+    return {
+        "tone": tone,
+        "text": f"{title}: {text}",
+        "changes": _changes(result),
+        "detail": detail,
+    }
+
+
+def _missed(goal: Goal, measures: Measures) -> str:
+    """Which parts of a goal do not hold."""
+    parts = []
+    if not goal.reached(measures):
+        parts.append(f"{measures.forget_accuracy:.1%} is left (target {goal.target:.1%})")
+    for name in goal.broken_floors(measures):
+        ratio, floor = measures.kept_ratios[name], goal.floors[name]
+        parts.append(f"{WORDS[name].lower()}: {ratio:.1%} kept (floor {floor:.1%})")
+    return f"On the test images, {'; '.join(parts)}."
 
 
 def _changes(result: Result) -> list[dict[str, Any]]:

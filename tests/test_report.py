@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -237,6 +238,17 @@ def test_verdicts() -> None:
     assert tone(forgotten=0.8) == ("bad", "golden retriever: not forgotten within the floors")
     floors = dict.fromkeys(("forget_coarse", "retain_fine", "retain_coarse"), 1.0)
     assert "more was lost" in tone(floors=floors)[1]
+
+
+def test_a_goal_met_only_where_it_was_searched_is_not_called_forgotten() -> None:
+    result = fake_result("golden retriever", images=12)
+    assert verdict(result)["tone"] == "good"  # the control
+    missed = replace(result, proof=fake_result("golden retriever", images=12, forgotten=0.5).proof)
+    found = verdict(missed)
+    assert found["tone"] == "fair"
+    assert "not on the test images" in found["text"]
+    left = missed.proof.measures.forget_accuracy
+    assert found["detail"] == f"On the test images, {left:.1%} is left (target 5.0%)."
 
 
 def test_two_concepts_at_two_depths_are_told_apart() -> None:
