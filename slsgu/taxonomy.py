@@ -131,7 +131,9 @@ class Taxonomy:
             raise DataError(f"taxonomy file not found: {path}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read taxonomy file {path}: {error}") from None
-        except yaml.YAMLError as error:
+        except RecursionError:
+            raise DataError(f"taxonomy file {path} is nested too deeply") from None
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # 2001-99-99 is a ValueError
             raise DataError(f"taxonomy file {path} is not valid YAML: {error}") from None
         return cls.parse(tree, name=path.stem)
 
@@ -190,7 +192,7 @@ class Taxonomy:
 
     def search(self, text: str) -> list[Concept]:
         """All concepts that `text` names exactly (a name beats an alias)."""
-        *above, word = [normalise(part) for part in re.split(r"[/>]", text)]
+        *above, word = [normalise(part) for part in text.split("/")]
         found = self._index.get(word, [])
         found = [c for c in found if _follows([normalise(p) for p in c.path[:-1]], above)]
         named = [c for c in found if normalise(c.name) == word]
@@ -198,7 +200,7 @@ class Taxonomy:
 
     def suggest(self, text: str, count: int = 3) -> list[str]:
         """Names that are close to `text`, best first."""
-        word = normalise(re.split(r"[/>]", text)[-1])
+        word = normalise(text.split("/")[-1])
         close = difflib.get_close_matches(word, self._index, n=count, cutoff=0.6)
         return list(dict.fromkeys(self._index[c][0].name for c in close))
 
