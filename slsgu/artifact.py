@@ -51,6 +51,6 @@ def read_artifact(
                     "install a newer slsgu"
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
     return header, tensors

@@ -105,12 +105,9 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
     layers = {layer.name: layer for layer in inventory(plan.clip.model, norms=True)}
     by_name = {score.layer: score for score in scores}
     settings = plan.settings
-    if settings.layer is not None:
-        chosen = [find_layer(settings.layer, layers)]
-        if settings.tower not in (None, chosen[0].tower):
-            raise SlsguError(
-                f"layer {settings.layer} is in the {chosen[0].tower} tower, not {settings.tower}"
-            )
+    fixed = check_choice(plan)
+    if fixed is not None:
+        chosen = [fixed]
     else:
         chosen = [
             layers[score.layer]
@@ -123,6 +120,24 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
         return layer.tower, -1 if layer.block is None else layer.block, position[layer.name]
 
     return [(layer, by_name[layer.name]) for layer in sorted(chosen, key=place)]
+
+
+def check_choice(plan: Plan) -> Layer | None:
+    """The layer an expert fixed, if any. Cheap: a slip of the pen costs no pass over the images.
+
+    Raises:
+        SlsguError: the named layer does not exist, can not be edited, or is in the other tower.
+    """
+    settings = plan.settings
+    if settings.layer is None:
+        return None
+    layers = {layer.name: layer for layer in inventory(plan.clip.model, norms=True)}
+    chosen = find_layer(settings.layer, layers)
+    if settings.tower not in (None, chosen.tower):
+        raise SlsguError(
+            f"layer {settings.layer} is in the {chosen.tower} tower, not {settings.tower}"
+        )
+    return chosen
 
 
 def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from slsgu.cache import Gradients
-from slsgu.candidates import pick_candidates
+from slsgu.candidates import check_choice, pick_candidates
 from slsgu.clip import Clip
-from slsgu.errors import ArtifactError
+from slsgu.data.images import UnreadableImageError
+from slsgu.errors import ArtifactError, DataError
 from slsgu.pipeline import rank_layers
 from slsgu.plan import Plan
 from slsgu.runs import RunFolder, key_differences
@@ -76,10 +77,10 @@ class Estimate:
 def estimate(plan: Plan, folder: RunFolder) -> Estimate:
     """Estimate time and memory of a plan. Reads a handful of images; writes nothing."""
     clip, settings, splits = plan.clip, plan.settings, plan.splits
-    samples = splits.gradient[:SAMPLE]
+    check_choice(plan)
     start = time.perf_counter()
-    pixels = torch.stack([clip.preprocess(sample.read()) for sample in samples])
-    read = (time.perf_counter() - start) / len(samples)
+    pixels = _first_pixels(plan)
+    read = (time.perf_counter() - start) / len(pixels)
     forward = _seconds_per_image(clip, pixels)
     cached = _matching_cache(plan, folder)
     candidates: list[str] = []
@@ -124,6 +125,22 @@ def estimate(plan: Plan, folder: RunFolder) -> Estimate:
         seconds={**seconds, "total": sum(seconds.values())},
         bytes={**sizes, "total": sum(sizes.values())},
     )
+
+
+def _first_pixels(plan: Plan) -> Tensor:
+    """A few readable gradient images [n, 3, H, W], n at most `SAMPLE`."""
+    pixels: list[Tensor] = []
+    for sample in plan.splits.gradient:
+        try:
+            pixels.append(plan.clip.preprocess(sample.read()))
+        except UnreadableImageError:
+            if plan.settings.strict:
+                raise
+        if len(pixels) == SAMPLE:
+            break
+    if not pixels:
+        raise DataError("no image of the gradient split can be read")
+    return torch.stack(pixels)
 
 
 def _matching_cache(plan: Plan, folder: RunFolder) -> Gradients | None:

@@ -1,7 +1,8 @@
 """Files that are either whole or absent: write beside, flush, rename.
 
-Every artifact goes through `replacing`, so a crash, a full disk or `kill -9` can leave a stray
-temporary file (named `.NAME.*.part`, removed by the next writer of NAME), never half a result.
+Every artifact goes through `replacing` or `replacing_folder`, so a crash, a full disk or `kill -9`
+can leave a stray temporary (named `.NAME.*.part`, removed by the next writer of NAME), never half
+a result.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
-            stale.unlink(missing_ok=True)
+        _remove_stale(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         part = Path(name)
@@ -71,9 +71,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         part.chmod(0o755)
         yield part
+        for inside in part.rglob("*"):
+            if inside.is_file():
+                with inside.open("rb+") as file:
+                    os.fsync(file.fileno())
         part.rename(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -138,6 +143,15 @@ def slug(text: str, length: int = 60) -> str:
 def glob_escape(name: str) -> str:
     """`name` as a literal inside a glob pattern."""
     return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _remove_stale(path: Path) -> None:
+    """Clear away what a killed writer of `path` left."""
+    for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
+        if stale.is_dir() and not stale.is_symlink():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

@@ -242,6 +242,8 @@ class Patch:
         """
         header, tensors = read_artifact(Path(path), kind=KIND, schema=SCHEMA, what="patch")
         layers = header.pop("layers", {})
+        if not isinstance(layers, dict) or not _described(header):
+            raise ArtifactError(f"patch is damaged: {path} has a header that makes no sense")
         names = [key.removeprefix("delta/") for key in tensors if key.startswith("delta/")]
         try:
             delta = {name: tensors[f"delta/{name}"] for name in names}
@@ -252,9 +254,36 @@ class Patch:
             fits = delta[name].shape == original[name].shape and delta[name].dtype == torch.float32
             if not fits or layers.get(name) != layer_hash(name, original[name]):
                 raise ArtifactError(f"patch is damaged: {path} disagrees with itself about {name}")
+            if not bool(torch.isfinite(delta[name]).all()):
+                raise ArtifactError(f"patch is damaged: {path} changes {name} by no finite number")
         if not names:
             raise ArtifactError(f"patch is damaged: {path} changes no layer")
         return cls(delta, original, header)
+
+
+def _described(header: Mapping[str, Any]) -> bool:
+    """Whether metadata has the types that readers of a patch rely on."""
+    parts = header.get("sum_of", [header])
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        return False
+    for part in (header, *parts):
+        request, test = part.get("request", {}), part.get("test", {})
+        maps = (request, part.get("model", {}), test)
+        if not all(isinstance(value, dict) for value in maps):
+            return False
+        paths, before, after = request.get("paths", []), test.get("before", {}), test.get("after")
+        figures = [*before.values(), test.get("q_u")] if isinstance(before, dict) else [""]
+        if before:
+            if not isinstance(after, dict) or after.keys() != before.keys():
+                return False
+            figures += after.values()
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            return False
+        if not all(value is None or isinstance(value, int | float) for value in figures):
+            return False
+        if not isinstance(part.get("scale", 1.0), int | float):
+            return False
+    return True
 
 
 def layer_hash(name: str, tensor: Tensor) -> str:

@@ -15,7 +15,14 @@ from typing import Any
 
 from slsgu import __version__
 from slsgu.cache import Gradients
-from slsgu.candidates import Candidate, Climb, Scene, pick_candidates, search_candidate
+from slsgu.candidates import (
+    Candidate,
+    Climb,
+    Scene,
+    check_choice,
+    pick_candidates,
+    search_candidate,
+)
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, collect
 from slsgu.errors import ConceptError, NotReachedError
@@ -104,6 +111,7 @@ def run_plan(
         command: the command line, recorded in the patch.
     """
     start = time.perf_counter()
+    check_choice(plan)
     ledger = Ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress)
     computed = time.perf_counter()

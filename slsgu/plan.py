@@ -54,6 +54,7 @@ class Plan:
         s = self.settings
         return {
             "model": self.clip.sha256,
+            "configuration": json_sha256([self.clip.model_cfg, self.clip.preprocess_cfg]),
             "request": self.request.describe(),
             "templates": list(self.templates),
             "forget_loss": s.forget_loss,

@@ -9,7 +9,7 @@ from typing import Any
 
 from slsgu.cache import Gradients
 from slsgu.data.batches import Ledger
-from slsgu.errors import ArtifactError
+from slsgu.errors import ArtifactError, DataError
 from slsgu.gradients import compute_gradients
 from slsgu.plan import Plan
 from slsgu.progress import SILENT, Progress
@@ -88,10 +88,14 @@ def obtain_gradients(
 
     Args:
         folder: None computes without saving.
-        ledger: learns which pictures the gradients were made from, either way.
+        ledger: learns which pictures the gradients were made from and which could not be read,
+            either way.
 
     Returns:
         The gradients, and whether they were reused.
+
+    Raises:
+        DataError: the plan is strict, and a picture can not or could not be read.
     """
     if folder is not None and folder.gradients.exists():
         try:
@@ -102,6 +106,10 @@ def obtain_gradients(
         if not differences:
             progress.say(f"gradients: reusing {folder.gradients}")
             ledger.restore("gradient", cached.info["pixel_hashes"])
+            for name, reason in cached.info["skipped"]:
+                if plan.settings.strict:
+                    raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
+                ledger.skip(name, reason)
             return cached, True
         progress.say(f"gradients: not reusing {folder.gradients}: {'; '.join(differences)}")
     gradients = compute_gradients(plan, ledger, progress)

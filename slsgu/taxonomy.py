@@ -31,6 +31,8 @@ from slsgu.errors import ConceptError, DataError
 from slsgu.files import json_sha256
 
 _ATTRIBUTES = {"aliases", "plural", "definition", "prompts", "id"}
+MAX_DEPTH = 64  # deeper trees are taken for cycles
+MAX_CONCEPTS = 200_000  # a few lines of YAML aliases can claim billions
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -151,6 +153,7 @@ class Taxonomy:
             tree = {k: v for k, v in tree.items() if k not in ("$name", "$templates")}
         else:
             templates = []
+        _refuse_endless(tree, name)
         attributes, children = _split(tree, None, name)
         if attributes:
             raise DataError(
@@ -255,6 +258,28 @@ def check_templates(templates: Any, *, where: str) -> None:
             raise DataError(f"{where}: template {template!r} must contain '{{}}' exactly once")
 
 
+def _refuse_endless(tree: Any, name: str) -> None:
+    """Refuse trees that contain themselves or are out of all proportion, before they are built."""
+    count = 0
+    todo = [(tree, 1)]
+    while todo:
+        node, depth = todo.pop()
+        if depth > 2 * MAX_DEPTH:  # in YAML a level may be a list of mappings
+            raise DataError(
+                f"taxonomy {name!r} is more than {MAX_DEPTH} levels deep, or contains itself"
+            )
+        if isinstance(node, Mapping):
+            below = list(node.values())
+        elif isinstance(node, Sequence) and not isinstance(node, str):
+            below = list(node)
+        else:
+            continue
+        count += len(below)
+        if count > MAX_CONCEPTS:
+            raise DataError(f"taxonomy {name!r} has more than {MAX_CONCEPTS:,} entries")
+        todo += [(child, depth + 1) for child in below]
+
+
 def _follows(path: list[str], wanted: list[str]) -> bool:
     """Whether the names of `wanted` appear in `path` in order (not every one need be given)."""
     rest = iter(path)
@@ -286,6 +311,8 @@ def _split(tree: Any, parent: Concept | None, where: str) -> tuple[dict[str, Any
                 "(quote words such as yes, no, null; '/' is not allowed)"
             )
         name = str(key).replace("_", " ").strip()
+        if not name.isprintable():  # control characters; half a surrogate pair
+            raise DataError(f"taxonomy: {name!r} under {where!r} holds unprintable characters")
         if not name or any(normalise(child.name) == normalise(name) for child in children):
             raise DataError(f"taxonomy: {key!r} stands twice, or is empty, under {where!r}")
         children.append(_concept(name, below, parent))
