@@ -89,6 +89,8 @@ def apply(
 
     console = Console()
     settings = settings_from(options)
+    if save_model is not None:
+        save_model = Path(str(save_model).removeprefix("local-dir:"))
     if save_model is not None and save_model.exists():
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
     clip = load_clip(options)
@@ -108,12 +110,7 @@ def apply(
             click.echo(found.to_text())
         return
     result = run_plan(plan, folder=folder, progress=console, command=command_line())
-    for item in result.ledger.skipped:
-        console.say(f"skipped: {item.name}: {item.reason}")
-    if result.ledger.overlaps:
-        console.say(
-            f"{len(result.ledger.overlaps)} images stood in two splits and were used in one only"
-        )
+    console.say_left_out(result.ledger)
     patch_path = None
     if result.patch is not None:
         patch_path = folder.patch

@@ -7,12 +7,18 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
 from slsgu.progress import Advance, Progress
+
+if TYPE_CHECKING:
+    from slsgu.data.ledger import Ledger
+
+
+LISTED = 50  # skipped images that are named one by one; report and result.json have all
 
 
 class Console(Progress):
@@ -20,6 +26,21 @@ class Console(Progress):
 
     def say(self, text: str) -> None:
         click.echo(text, err=True)
+
+    def say_left_out(self, ledger: Ledger) -> None:
+        """Name and count the pictures that were not used."""
+        skipped, overlaps = ledger.skipped, ledger.overlaps
+        for item in skipped[:LISTED]:
+            self.say(f"skipped: {item.name}: {item.reason}")
+        if len(skipped) > LISTED:
+            self.say(f"skipped: and {len(skipped) - LISTED} more")
+        if skipped:
+            self.say(f"{len(skipped)} image(s) can not be read and were skipped")
+        if overlaps:
+            self.say(
+                f"{len(overlaps)} image(s) have the same pixels as one in another split and were "
+                "left out"
+            )
 
     @contextlib.contextmanager
     def bar(self, what: str, total: int) -> Iterator[Advance]:

@@ -32,6 +32,7 @@ def evaluate(
 
     With a patch, what counts as forgotten is what the patch was made for, or --concept.
     """
+    from slsgu.data.batches import Ledger
     from slsgu.evaluate import evaluated_levels
     from slsgu.patch import Patch
     from slsgu.prompts import load_templates
@@ -50,6 +51,9 @@ def evaluate(
     request = Request.of(taxonomy, wanted) if wanted else None
     clip = load_clip(options)
     splits = find_splits(clip, options["data"], taxonomy, settings, request)
+    for note in splits.notes:
+        console.say(f"note: {note}")
+    ledger = Ledger()
     proof = prove(
         clip,
         splits.test,
@@ -58,8 +62,10 @@ def evaluate(
         settings=settings,
         request=request,
         patch=patch,
+        ledger=ledger,
         progress=console,
     )
+    console.say_left_out(ledger)
     measures = proof.measures
     if as_json:
         echo_json(

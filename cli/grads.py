@@ -50,9 +50,9 @@ def grads(concepts: tuple[str, ...], run: Path | None, as_json: bool, **options:
     for note in plan.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
-    gradients, reused = obtain_gradients(plan, folder, Ledger(), console)
-    for name, reason in gradients.info["skipped"]:
-        console.say(f"skipped: {name}: {reason}")
+    ledger = Ledger()
+    gradients, reused = obtain_gradients(plan, folder, ledger, console)
+    console.say_left_out(ledger)
     if as_json:
         echo_json(
             {

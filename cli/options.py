@@ -79,7 +79,7 @@ data_options: Callable[[F], F] = stack(
     click.option(
         "--test-images", type=click.IntRange(1), metavar="N", help="Images a class for the proof."
     ),
-    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
     click.option(
         "--batch-size",
         type=click.IntRange(1),
@@ -151,10 +151,15 @@ def load_clip(options: dict[str, Any]) -> Clip:
 
 
 def settings_from(options: dict[str, Any]) -> Settings:
-    """Settings from whatever options a command has; what was not given keeps its default."""
+    """Settings from whatever options a command has; what was not given keeps its default.
+
+    Raises:
+        click.UsageError: a value makes no sense: wrong usage, whichever part of slsgu notices.
+    """
     from dataclasses import fields, replace
 
     from slsgu.data.splits import Limits
+    from slsgu.errors import SlsguError
     from slsgu.settings import Settings
 
     limits = Limits()
@@ -166,9 +171,12 @@ def settings_from(options: dict[str, Any]) -> Settings:
                 limits = replace(limits, **{f"retain_{split}": None})
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
-    settings = Settings(limits=limits, **given)
     floors = options.get("floors") or {}
-    return replace(settings, floors={**settings.floors, **floors}) if floors else settings
+    try:
+        settings = Settings(limits=limits, **given)
+        return replace(settings, floors={**settings.floors, **floors})
+    except SlsguError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def parse_floors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -9,6 +10,13 @@ import click
 from .console import echo_json, percent
 
 CHECKPOINT = click.Path(path_type=Path)
+
+
+def finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse nan and inf, which `float` accepts."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 @click.group()
@@ -69,7 +77,9 @@ def show(file: Path, as_json: bool) -> None:
 @click.argument("file", type=CHECKPOINT)
 @click.argument("model", type=CHECKPOINT)
 @click.option("--out", type=CHECKPOINT, required=True, help="Where to write the patched model.")
-@click.option("--scale", type=float, default=1.0, show_default=True, help="Times the step.")
+@click.option(
+    "--scale", type=float, callback=finite, default=1.0, show_default=True, help="Times the step."
+)
 def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
     """Apply patch FILE to MODEL: a checkpoint file or a local-dir."""
     from slsgu.patch import Patch
@@ -86,7 +96,14 @@ def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
 @click.argument("file", type=CHECKPOINT)
 @click.argument("model", type=CHECKPOINT)
 @click.option("--out", type=CHECKPOINT, required=True, help="Where to write the original model.")
-@click.option("--scale", type=float, default=1.0, show_default=True, help="As it was applied.")
+@click.option(
+    "--scale",
+    type=float,
+    callback=finite,
+    default=1.0,
+    show_default=True,
+    help="As it was applied.",
+)
 def revert(file: Path, model: Path, out: Path, scale: float) -> None:
     """Take patch FILE back out of MODEL, exact to the bit."""
     from slsgu.patch import Patch

@@ -95,7 +95,10 @@ def compute_gradients(plan: Plan, ledger: Ledger, progress: Progress = SILENT) -
         )
     for what, found in (("forget", forget), ("retain", retain)):
         if found.count == 0:
-            raise DataError(f"no usable image is left in the {what} set of the gradient split")
+            raise DataError(
+                f"no usable image is left in the {what} set of the gradient split"
+                f"{ledger.why('gradient')}"
+            )
     parameters = dict(clip.model.named_parameters())
     return Gradients(
         forget=forget.gradients,

@@ -25,7 +25,7 @@ from slsgu.candidates import (
 )
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, collect
-from slsgu.errors import ConceptError, NotReachedError
+from slsgu.errors import ConceptError, NotReachedError, SlsguError
 from slsgu.files import json_sha256
 from slsgu.pareto import LayerScore, score_layers
 from slsgu.patch import Patch
@@ -135,6 +135,11 @@ def run_plan(
     success = goal.met(chosen.measures)
     climb = climbs[chosen.layer]
     edit = climb.patch(chosen.step, plan.clip)
+    if not all(bool(delta.isfinite().all()) for delta in edit.delta.values()):
+        raise SlsguError(
+            f"step {chosen.step:g} takes {chosen.layer} out of the range of numbers; give a "
+            "smaller --step"
+        )
     searched = time.perf_counter()
     proof = prove(
         plan.clip,

@@ -76,6 +76,7 @@ def prove(
     if patch is not None:
         patch.check(parameters)
         moved = {name: patch.patched(name).to(parameters[name]) for name in patch.layers}
+    ledger = Ledger() if ledger is None else ledger
     towers = {"vision" if name.startswith("visual.") else "language" for name in moved}
     book = PromptBook.of(Exam((), taxonomy).concepts, templates)
     found: list[Sample] = []
@@ -90,7 +91,7 @@ def prove(
             samples,
             clip.preprocess,
             split="test",
-            ledger=ledger or Ledger(),
+            ledger=ledger,
             batch_size=settings.batch_size,
             workers=settings.workers,
             strict=settings.strict,
@@ -102,11 +103,13 @@ def prove(
                 with _all_edited(parameters, moved):
                     images["after"].append(clip.encode_image(batch.pixels))
     if not found:
-        raise DataError("no usable image is left in the test split")
+        raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
     exam = Exam([sample.leaf for sample in found], taxonomy, request)
     if request is not None and (not exam.forget.any() or exam.forget.all()):
         which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
-        raise DataError(f"the test split has no usable {which}: nothing can be proved")
+        raise DataError(
+            f"the test split has no usable {which}: nothing can be proved{ledger.why('test')}"
+        )
     vision_before = torch.cat(images["before"])
     vision_after = torch.cat(images["after"]) if images["after"] else vision_before
     answers = (

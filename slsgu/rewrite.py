@@ -27,7 +27,7 @@ def rewrite_model(model: Path, out: Path, change: Change) -> None:
         ModelError: `model` can not be read.
         SlsguError: `out` exists, or can not be written.
     """
-    model = Path(str(model).removeprefix("local-dir:"))
+    model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
     if out.exists():
         raise SlsguError(f"{out} exists already; give a new --out")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
+from slsgu.cli import main
 
 import slsgu.clip as slsgu_clip
+import slsgu.report
 
 TINY_CFG: dict[str, Any] = {
     "embed_dim": 32,
@@ -139,3 +143,92 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(folder / f"{index:02d}.png")
     (root / "pets.yaml").write_text("dog: [beagle, pug]\ncat: [tabby, siamese]\n")
     return root
+
+
+TREE = {"dog": ("beagle", "pug"), "cat": ("tabby", "siamese")}  # pets.yaml
+
+
+@pytest.fixture(scope="session")
+def taught_dir(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A local-dir that knows `photos` at both levels; made with OpenCLIP and Adam alone."""
+    folder = write_local_dir(tmp_path_factory.mktemp("taught") / "model", seed=1)
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    names = [*(leaf for leaves in TREE.values() for leaf in leaves), *TREE]
+    templates = open_clip.SIMPLE_IMAGENET_TEMPLATES
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    tokens = tokenizer([template(name) for name in names for template in templates])
+    files = [
+        (f, i) for i, n in enumerate(names[:4]) for f in sorted((photos / "images" / n).iterdir())
+    ]
+    pixels = torch.stack([preprocess(Image.open(file)) for file, _ in files])
+    fine = torch.tensor([label for _, label in files])
+    taught = torch.arange(len(files)) % 2 == 0  # the rest is held out
+    model.token_embedding.weight.requires_grad_(False)  # large, and random rows tell words apart
+    learner = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        texts = model.encode_text(tokens, normalize=True).unflatten(0, (len(names), -1))
+        classes = torch.nn.functional.normalize(texts.mean(dim=1), dim=-1)
+        return 20 * model.encode_image(images, normalize=True) @ classes.T  # [B, 6]
+
+    model.train()
+    for _ in range(40):
+        found = logits(pixels[taught])
+        loss = torch.nn.functional.cross_entropy(found[:, :4], fine[taught])
+        loss = loss + torch.nn.functional.cross_entropy(found[:, 4:], fine[taught] // 2)
+        learner.zero_grad()
+        loss.backward()
+        learner.step()
+    model.eval()
+    with torch.no_grad():
+        found = logits(pixels[~taught])
+    for part, labels in ((found[:, :4], fine[~taught]), (found[:, 4:], fine[~taught] // 2)):
+        assert (part.argmax(dim=1) == labels).float().mean() > 0.9
+    weights = folder / "open_clip_model.safetensors"
+    save_file(model.state_dict(), weights, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(taught_dir: Path, photos: Path) -> list[str]:
+    """The options that name the taught model, the photographs and their taxonomy."""
+    return [
+        *("--model", f"local-dir:{taught_dir}"),
+        *("--data", str(photos / "images"), "--taxonomy", str(photos / "pets.yaml")),
+    ]
+
+
+@pytest.fixture
+def taught(taught_dir: Path) -> slsgu_clip.Clip:
+    """The taught model, loaded afresh."""
+    return slsgu_clip.load(f"local-dir:{taught_dir}", device="cpu")
+
+
+class Ran(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run `slsgu` in this process, in the empty folder `tmp_path`. Anything but an exit status
+    fails the test: a user must never see a traceback. The report is left out unless asked for,
+    since drawing it takes longer than all the rest."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str | Path, report: bool = False) -> Ran:
+        words = [str(arg) for arg in args]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["slsgu", *words])
+            if not report:
+                patch.setattr(slsgu.report, "write", lambda result, path, **_: path.touch())
+            done = CliRunner().invoke(main, words, prog_name="slsgu")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert "Traceback" not in done.output
+        return Ran(done.exit_code, done.stdout, done.stderr)
+
+    return run

@@ -152,7 +152,7 @@ def collect(
     missing = [leaf.key for leaf in required if leaf not in have]
     if missing or not batches:
         of = f" of {', '.join(missing)}" if missing else ""
-        raise DataError(f"no usable image{of} is left in the {split} split{_why(ledger, split)}")
+        raise DataError(f"no usable image{of} is left in the {split} split{ledger.why(split)}")
     return usable, torch.cat([batch.pixels for batch in batches])
 
 
@@ -162,13 +162,6 @@ def default_workers(count: int) -> int:
         return 0  # a daemonic process may not have children
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return 0 if cores == 1 else min(cores, _MOST_WORKERS)
-
-
-def _why(ledger: Ledger, split: str) -> str:
-    lost = [f"{item.name}: {item.reason}" for item in ledger.skipped[:3]]
-    shared = [item for item in ledger.overlaps if item.split == split]
-    lost += [f"{item.name}: same pixels as in the {item.other} split" for item in shared[:3]]
-    return f" ({'; '.join(lost)})" if lost else ""
 
 
 def _batch(samples: list[Sample], pixels: list[npt.NDArray[np.float32]]) -> Batch:

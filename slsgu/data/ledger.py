@@ -92,6 +92,13 @@ class Ledger:
     def overlaps(self) -> list[Overlap]:
         return list(self._overlaps)
 
+    def why(self, split: str) -> str:
+        """What may have emptied a split: its first few losses in brackets, or nothing."""
+        lost = [f"{item.name}: {item.reason}" for item in self.skipped[:3]]
+        shared = [item for item in self.overlaps if item.split == split]
+        lost += [f"{item.name}: same pixels as in the {item.other} split" for item in shared[:3]]
+        return f" ({'; '.join(lost)})" if lost else ""
+
     def check(self) -> None:
         """Prove that no two splits share a picture. An AssertionError is a bug in slsgu."""
         splits = sorted(self._claims)
