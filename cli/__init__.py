@@ -7,6 +7,7 @@ Exit status: 0 done, 1 a request that can not be met or a file that can not be u
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import warnings
 from typing import Any
@@ -45,6 +46,9 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a name that it can not show is no reason
+                stream.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning  # type: ignore[assignment]

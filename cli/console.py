@@ -61,7 +61,9 @@ class Console(Progress):
 
 def echo_json(value: Any) -> None:
     """One JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=encoding != "utf8")
+    click.echo(text)
 
 
 def echo_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> None:

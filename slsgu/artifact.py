@@ -23,9 +23,22 @@ def write_artifact(
     path: Path, tensors: Mapping[str, Tensor], *, kind: str, schema: int, header: Mapping[str, Any]
 ) -> None:
     """Write tensors and header, whole or not at all. The same content gives the same bytes."""
+    refuse_name(path)
     text = json.dumps({**header, "kind": kind, "schema": schema}, sort_keys=True, allow_nan=False)
     with replacing(path) as part:
         save_file(dict(tensors), part, metadata={"slsgu": text})
+
+
+def refuse_name(path: Path) -> None:
+    """safetensors opens no file whose name is not Unicode.
+
+    Raises:
+        ArtifactError: `path` is such a name.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ArtifactError(f"{str(path)!r} is not a name in UTF-8: choose another") from None
 
 
 def read_artifact(
@@ -38,6 +51,7 @@ def read_artifact(
     """
     if not path.is_file():
         raise ArtifactError(f"{what} not found: {path}")
+    refuse_name(path)
     try:
         with safe_open(path, framework="pt") as file:
             raw = (file.metadata() or {}).get("slsgu")

@@ -48,12 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
         part.chmod(0o666 & ~umask)  # mkstemp is private; an artifact has the user's usual mode
         part.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise SlsguError(f"cannot write {path}: {_reason(error)}") from error
     except Exception as error:
-        if "No space left" in str(error):  # safetensors wraps the OSError in its own class
-            raise SlsguError(f"cannot write {path}: no space left on the device") from error
-        raise
+        raise _in_words(error, path, part) from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -81,12 +77,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                     os.fsync(file.fileno())
         part.rename(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise SlsguError(f"cannot write {path}: {_reason(error)}") from error
     except Exception as error:
-        if "No space left" in str(error):
-            raise SlsguError(f"cannot write {path}: no space left on the device") from error
-        raise
+        raise _in_words(error, path, part) from error
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
@@ -113,7 +105,7 @@ def read_json(path: Path, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{what} not found: {path}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
 
 
@@ -152,6 +144,22 @@ def _remove_stale(path: Path) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         else:
             stale.unlink(missing_ok=True)
+
+
+def _in_words(error: Exception, path: Path, part: Path | None) -> Exception:
+    """What the disk refused, as a `SlsguError`; any other error as it is."""
+    if isinstance(error, SlsguError):
+        if part is not None:  # from a file inside a folder, which is to be called by its final name
+            error.args = (str(error).replace(str(part), str(path)), *error.args[1:])
+        return error
+    cause: BaseException | None = error  # torch raises its own error over the disk's
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return SlsguError(f"cannot write {path}: {_reason(cause)}")
+        if "No space left" in str(cause):  # safetensors puts the disk's error in words
+            return SlsguError(f"cannot write {path}: no space left on the device")
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def _reason(error: OSError) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slsgu.artifact import refuse_name
 from slsgu.cache import Gradients
 from slsgu.data.batches import Ledger
 from slsgu.errors import ArtifactError, DataError
@@ -52,10 +53,12 @@ def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> R
     """The folder of a plan: the one named by the user, or `root/<slug>-<hash>`.
 
     Raises:
-        ArtifactError: `explicit` holds the gradients of something else, or damaged ones.
+        ArtifactError: `explicit` holds the gradients of something else, or damaged ones, or is
+            no name for a run folder.
     """
     if explicit is None:
         return RunFolder(root / plan.folder_name)
+    refuse_name(explicit)
     folder = RunFolder(explicit)
     if folder.gradients.exists():
         differences = key_differences(Gradients.load(folder.gradients).key, plan.key)

@@ -250,7 +250,7 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """`model_cfg` and `preprocess_cfg` of a configuration; a bare `model_cfg` is accepted."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not a readable JSON configuration ({error})") from None
     model_cfg = content.get("model_cfg", content) if isinstance(content, dict) else None
     wanted = ("embed_dim", "vision_cfg", "text_cfg")
@@ -259,6 +259,13 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not all(isinstance(model_cfg[key], dict) for key in wanted[1:]):
         raise ModelError(f"{path}: vision_cfg and text_cfg must be objects")
     preprocess = content.get("preprocess_cfg", {})
+    if not isinstance(preprocess, dict):
+        raise ModelError(f"{path}: preprocess_cfg must be an object")
+    for key in ("mean", "std"):
+        value = preprocess.get(key, 1)
+        numbers = value if isinstance(value, list) else [value]
+        if not all(isinstance(n, int | float) and (n > 0 or key == "mean") for n in numbers):
+            raise ModelError(f"{path}: preprocess_cfg has {key} {value!r}; it must be numbers")
     return model_cfg, {key: preprocess[key] for key in PREPROCESS_KEYS if key in preprocess}
 
 

@@ -292,7 +292,7 @@ def _split(tree: Any, parent: Concept | None, where: str) -> tuple[dict[str, Any
         return {}, []
     if isinstance(tree, str):
         tree = [tree]
-    if isinstance(tree, Sequence):
+    if isinstance(tree, Sequence) and not isinstance(tree, bytes):
         items: list[tuple[Any, Any]] = []
         for entry in tree:
             items += entry.items() if isinstance(entry, Mapping) else [(entry, None)]

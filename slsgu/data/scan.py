@@ -92,8 +92,8 @@ def scan(root: Path, start: Path) -> Found:
                 below.append(folder / entry.name)
             elif Path(entry.name).suffix.lower() not in EXTENSIONS:
                 found.others.append(here / entry.name)
-            elif entry.is_file() or (entry.is_symlink() and not (folder / entry.name).exists()):
-                images.append(here / entry.name)  # a dangling link is reported when it is read
+            elif _may_be_read(entry):
+                images.append(here / entry.name)
             else:
                 found.others.append(here / entry.name)  # a pipe or device would hang the reader
         if images:
@@ -113,6 +113,15 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _may_be_read(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, a link to one, or a link to nothing or to itself, which is
+    reported when it is read. A pipe or device would hang the reader."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:
+        return True
 
 
 def some(names: Sequence[str], count: int = 10) -> str:
