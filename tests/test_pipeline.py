@@ -75,7 +75,7 @@ def test_the_concept_goes_and_the_rest_stays(beagle: Result) -> None:
 
 
 def test_an_inner_node_takes_all_leaves_under_it(unlearn: Unlearn) -> None:
-    result = unlearn("dog")
+    result = unlearn("dog", trials=10)
     assert [leaf.name for leaf in result.plan.request.forget_leaves] == list(TREE["dog"])
     assert result.proof.measures.after["forget_fine"] == 0
     assert result.proof.measures.before["forget_coarse"] is None  # nothing stands above it
@@ -110,15 +110,13 @@ def test_the_same_command_gives_the_same_bytes(
     torch.manual_seed(99)  # the state of the world outside plays no part
     np.random.seed(99)
     assert run("b") == first
-    # Controls: a batch size is the same up to rounding; another seed or concept is another patch.
+    # Controls: another seed or concept is another patch.
     other_seed, other_concept = run("c", "--seed", "1"), run("d", concept="pug")
     assert all(other_seed[name] != first[name] for name in first)
     assert all(other_concept[name] != first[name] for name in first)
 
 
-def test_the_model_is_as_it_was_to_the_bit(
-    unlearn: Unlearn, taught: Clip, beagle: Result, photos: Path
-) -> None:
+def test_the_model_is_as_it_was_to_the_bit(unlearn: Unlearn, taught: Clip) -> None:
     before = {name: t.clone() for name, t in taught.model.state_dict().items()}
     result = unlearn("beagle", norms=True)
     after = taught.model.state_dict()
@@ -253,7 +251,7 @@ def test_a_fixed_tower(unlearn: Unlearn, tower: str) -> None:
     assert result.tower == tower and {c.score.tower for c in result.candidates} == {tower}
 
 
-@pytest.mark.parametrize("layer", ["visual.proj", "transformer.resblocks.1.ln_2.weight"])
+@pytest.mark.parametrize("layer", ["text_projection", "transformer.resblocks.1.ln_2.weight"])
 def test_a_fixed_layer_and_step(unlearn: Unlearn, layer: str) -> None:
     searched = unlearn("beagle", layer=layer)
     assert [c.score.layer for c in searched.candidates] == [layer] == [searched.chosen.layer]
@@ -267,7 +265,7 @@ def test_a_layer_that_does_not_exist_costs_no_pass(
     unlearn: Unlearn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slsgu.pipeline.obtain_gradients", pytest.fail)
-    with pytest.raises(slsgu.SlsguError, match="did you mean visual.proj"):
+    with pytest.raises(slsgu.SlsguError, match=r"did you mean visual\.proj"):
         unlearn("beagle", layer="visual.porj")
 
 
@@ -292,7 +290,7 @@ def test_a_direction_that_forgets_nothing_is_passed_over(
 
 def test_a_goal_that_is_not_met(unlearn: Unlearn) -> None:
     fixed: dict[str, Any] = {"layer": "visual.proj", "step": 1e-6}
-    with pytest.raises(NotReachedError, match="still recognised 100.0% of the time") as caught:
+    with pytest.raises(NotReachedError, match=r"still recognised 100\.0% of the time") as caught:
         unlearn("beagle", **fixed, force=False)
     result = caught.value.result
     assert isinstance(result, Result)
@@ -306,7 +304,10 @@ def test_a_floor_that_does_not_hold(unlearn: Unlearn) -> None:
     fixed: dict[str, Any] = {"layer": "visual.proj", "step": 1e6}
     with pytest.raises(NotReachedError, match="floor") as caught:
         unlearn("beagle", **fixed, force=False)
-    assert caught.value.result.chosen.measures.forget_accuracy <= 1  # type: ignore[attr-defined]
+    result = caught.value.result
+    assert isinstance(result, Result)
+    ratios = result.chosen.measures.kept_ratios.items()
+    assert any(r is not None and r < result.plan.settings.floors[name] for name, r in ratios)
 
 
 # -- independent oracles ------------------------------------------------------------------------
@@ -388,11 +389,8 @@ def test_a_patched_model_is_what_the_proof_says(
     applied, saved = (load_file(tmp_path / name / WEIGHTS) for name in ("applied", "saved"))
     assert applied.keys() == saved.keys()
     assert all(torch.equal(applied[name], saved[name]) for name in saved)
-    measured = json.loads(
-        cli(
-            "evaluate", "--concept", "beagle", "--json", "--model", "local-dir:applied", *world[2:]
-        ).out
-    )
+    options = ["--concept", "beagle", "--model", "local-dir:applied", *world[2:]]
+    measured = json.loads(cli("evaluate", "--json", *options).out)
     assert measured["before"] == result["after"] and measured["counts"] == result["counts"]
 
     assert cli("patch", "revert", result["patch"], "applied", "--out", "reverted").code == 0
