@@ -115,12 +115,13 @@ def apply(
     if result.patch is not None:
         patch_path = folder.patch
         result.patch.save(patch_path)
-        if save_model is not None:
-            with result.patch.applied(clip.model):
-                save_local_dir(clip, save_model)
     summary = to_json(result, patch=patch_path, report=folder.report)
     write_json(folder.result, summary)
     write(result, folder.report, command=command_line(), patch=patch_path)
+    if result.patch is not None and save_model is not None:
+        # Last, because it is never replaced: a run that was killed before can be repeated as is.
+        with result.patch.applied(clip.model):
+            save_local_dir(clip, save_model)
     if as_json:
         echo_json(summary)
     else:

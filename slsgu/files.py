@@ -1,8 +1,8 @@
 """Files that are either whole or absent: write beside, flush, rename.
 
 Every artifact goes through `replacing` or `replacing_folder`, so a crash, a full disk or `kill -9`
-can leave a stray temporary (named `.NAME.*.part`, removed by the next writer of NAME), never half
-a result.
+can leave a stray temporary (named `.NAME.PID-*.part`, removed by the next writer of NAME), never
+half a result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
         os.close(handle)
         part = Path(name)
         yield part
@@ -68,7 +68,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".part"))
         part.chmod(0o755)
         yield part
         for inside in part.rglob("*"):
@@ -137,13 +137,34 @@ def glob_escape(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
+def _prefix(path: Path) -> str:
+    """How temporaries of `path` begin in this process."""
+    return f".{path.name}.{os.getpid()}-"
+
+
 def _remove_stale(path: Path) -> None:
-    """Clear away what a killed writer of `path` left."""
+    """Clear away what a killed writer of `path` left; what another is writing now stays."""
     for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
+        writer = re.match(r"(\d+)-", stale.name.removeprefix(f".{path.name}."))
+        if writer and _is_running(int(writer[1])):
+            continue
         if stale.is_dir() and not stale.is_symlink():
             shutil.rmtree(stale, ignore_errors=True)
         else:
             stale.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process of this number is there (on POSIX; elsewhere nobody is asked)."""
+    if os.name != "posix" or process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)  # signal 0 asks and does nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 def _in_words(error: Exception, path: Path, part: Path | None) -> Exception:
