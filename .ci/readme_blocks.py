@@ -2,8 +2,8 @@
 
 A fenced block in `sh` or `python` is run in an empty folder, in order, in one environment. A block
 whose line above is an HTML comment `<!-- skip: REASON -->` is not run; the reason is printed.
-`<!-- test-install -->` marks the block that installs and passes the tests: CI uses its first
-command (up to `&&`) to install.
+`<!-- test-install -->` marks the line that installs and passes the tests: CI installs with all of
+it but the last command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     if arguments.print_test_install:
         marked = [block for block in blocks if block["note"] == "test-install"]
         assert len(marked) == 1, "one block of the README must be marked test-install"
-        print(marked[0]["code"].partition("&&")[0].strip())
+        print(marked[0]["code"].rpartition("&&")[0].strip())
         return
     arguments.run.mkdir(parents=True)
     for block in blocks:

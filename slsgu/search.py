@@ -113,14 +113,11 @@ class Goal:
 
 
 def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """The default choice: the highest Q-U among trials that meet the goal; if none does, among
-    those that hold the floors; if none does, among all. Ties go to the smaller relative step."""
+    """The default choice: the highest Q-U among trials that meet the goal; if none does, the
+    highest Q-U of all, as the best trade-off. Ties go to the smaller relative step."""
     assert trials
-    for wanted in (goal.met, lambda m: not goal.broken_floors(m), lambda m: True):
-        pool = [trial for trial in trials if wanted(trial.measures)]
-        if pool:
-            return max(pool, key=lambda t: (t.measures.q_u or 0.0, -t.relative_step))
-    raise AssertionError("the last pool holds every trial")
+    met = [trial for trial in trials if goal.met(trial.measures)]
+    return max(met or trials, key=lambda t: (t.measures.q_u or 0.0, -t.relative_step))
 
 
 def choose_paper(trials: Sequence[Trial], goal: Goal) -> Trial:

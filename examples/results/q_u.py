@@ -111,6 +111,7 @@ def table(found: dict[str, dict[str, Any]], modes: tuple[str, ...]) -> str:
 @click.option("--data")
 @click.option("--taxonomy")
 @click.option("--search", "modes", multiple=True, default=("default", "paper"))
+@click.option("--test-images", type=int, default=50, show_default=True, help="A class.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--part", default="1/1", help="2/3 runs every third request, from the second on.")
 def main(
@@ -119,6 +120,7 @@ def main(
     data: str | None,
     taxonomy: str | None,
     modes: tuple[str, ...],
+    test_images: int,
     out: Path,
     part: str,
 ) -> None:
@@ -134,7 +136,8 @@ def main(
         for mode in modes:
             if mode in found.get(concept.key, {}):
                 continue
-            settings = slsgu.Settings(search=mode, workers=0)
+            limits = slsgu.Limits(test=test_images)
+            settings = slsgu.Settings(search=mode, limits=limits, workers=0)
             row = run(clip, concept, shelf, data=data, taxonomy=tree, settings=settings)
             found.setdefault(concept.key, {})[mode] = row
             write_json(out, found)
