@@ -9,7 +9,9 @@ import slsgu
 clip = (
     slsgu.load()
 )  # the embedded model; slsgu.load("ViT-B-32", "laion2b_s34b_b79k") for a real one
-result = slsgu.unlearn(clip, "golden retriever")
+few = slsgu.Limits(gradient=20, search=20, test=20, retain_gradient=400, retain_search=400)
+settings = slsgu.Settings(limits=few)  # fewer drawings than by default, to be quick
+result = slsgu.unlearn(clip, "golden retriever", settings=settings)
 
 chosen = result.chosen
 print(f"Changed: {chosen.layer} ({result.tower} tower), by {chosen.relative_step:.1%} of its norm.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import slsgu
 from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE, draw
@@ -49,5 +50,6 @@ for title, patch in {
 original = MODEL_DIR / "open_clip_model.safetensors"
 rewrite_model(original, work / "patched.safetensors", (beagle + taxi).apply_to)
 rewrite_model(work / "patched.safetensors", work / "back.safetensors", (beagle + taxi).revert_from)
-same = (work / "back.safetensors").read_bytes() == original.read_bytes()
-print(f"Applied to a checkpoint and reverted: the same file, byte for byte: {same}")
+before, after = load_file(original), load_file(work / "back.safetensors")
+same = all(torch.equal(before[name], after[name]) for name in before)
+print(f"Applied to a checkpoint file and reverted: equal to the bit: {same}")
