@@ -6,10 +6,14 @@ Exit status: 0 done, 1 a request that can not be met or a file that can not be u
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import click
@@ -49,20 +53,46 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that it can not show is no reason
                 stream.reconfigure(errors="backslashreplace")
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning  # type: ignore[assignment]
-                return super().invoke(ctx)
-        except SlsguError as error:
-            raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
-            raise  # click ends quietly, as programs do whose reader has left
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
-        except KeyboardInterrupt:
-            click.echo("Interrupted: finished files are whole, unfinished ones are gone.", err=True)
-            sys.exit(130)
+        with _interrupts() as interrupted:
+            try:
+                with warnings.catch_warnings():
+                    warnings.showwarning = _show_warning  # type: ignore[assignment]
+                    return super().invoke(ctx)
+            except (Exception, KeyboardInterrupt) as error:
+                if interrupted or isinstance(error, KeyboardInterrupt):
+                    click.echo(
+                        "Interrupted: finished files are whole, unfinished ones are gone.", err=True
+                    )
+                    sys.exit(130)
+                if isinstance(error, SlsguError):
+                    raise click.ClickException(str(error)) from error
+                if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                    where = f"{error.filename}: " if error.filename else ""
+                    raise click.ClickException(f"{where}{error.strerror or error}") from error
+                raise  # a bug; or a reader that has left, on which click ends quietly
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The interrupts of the user so far. Some libraries swallow one while they are imported, and
+    fail later in ways of their own."""
+    found: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        found.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if ours:  # not where a shell has made us ignore it, nor in a thread
+            signal.signal(signal.SIGINT, note)
+    except ValueError:
+        ours = False
+    try:
+        yield found
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
