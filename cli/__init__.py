@@ -69,6 +69,11 @@ class Commands(click.Group):
                 if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                     where = f"{error.filename}: " if error.filename else ""
                     raise click.ClickException(f"{where}{error.strerror or error}") from error
+                if _out_of_memory(error):
+                    raise click.ClickException(
+                        "there is not enough memory: try a smaller --batch-size, fewer images, or "
+                        "--device cpu (--dry-run estimates what is needed)"
+                    ) from error
                 raise  # a bug; or a reader that has left, on which click ends quietly
 
 
@@ -93,6 +98,15 @@ def _interrupts() -> Iterator[list[int]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the CPU or a device; torch has no one class for it."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    )
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -134,6 +134,8 @@ def apply(
     if not result.success:
         click.echo(f"Error: {result.shortfall}", err=True)
         if patch_path is None:
+            if folder.patch.exists():
+                console.say(f"{folder.patch} is of an earlier run, and was left as it is.")
             click.echo(
                 "No patch was written. Try another --tower, looser --floor values or a higher "
                 "--target, or --force to take this trade-off.",

@@ -810,6 +810,37 @@ def test_errors_of_the_system_anywhere(
             refused(cli("grads", "--concept", "beagle", *world), "some/file: Permission denied")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_memory_left(
+    cli: Cli, world: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("slsgu.clip.Clip.encode_image", refuse)
+    refused(cli("grads", "--concept", "beagle", *world), "not enough memory", "--batch-size")
+
+
+def test_a_bug_is_not_hidden(cli: Cli, world: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: only what the user can mend is put in words; the rest must be reported with its
+    traceback."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("slsgu.clip.Clip.encode_image", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli("grads", "--concept", "beagle", *world)
+
+
 # -- leftovers ----------------------------------------------------------------------------------
 
 

@@ -247,7 +247,7 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     assert "visual.proj" in ran.out  # the best trade-off is shown
     run = only(tmp_path, "runs/*")
     assert files(run) == {"gradients.safetensors", "result.json", "report.html"}
-    assert not (tmp_path / "patched").exists()
+    assert not (tmp_path / "patched").exists() and "earlier run" not in ran.err
     assert json.loads((run / "result.json").read_text())["patch"] is None
 
     forced = cli(
@@ -255,6 +255,10 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     )
     assert forced.code == 1 and (run / "patch.safetensors").is_file()
     assert (tmp_path / "patched" / "open_clip_config.json").is_file()
+    kept = (run / "patch.safetensors").read_bytes()
+    again = cli("apply", "--concept", "beagle", *world, *fixed[:4])
+    assert again.code == 1 and "is of an earlier run" in again.err
+    assert (run / "patch.safetensors").read_bytes() == kept
 
 
 def test_a_dry_run_writes_nothing(cli: Cli, world: list[str], tmp_path: Path) -> None:

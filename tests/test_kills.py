@@ -200,7 +200,7 @@ def test_a_kill_while_each_file_is_written(
 ) -> None:
     done: set[str] = set()
     for pattern in WRITING:
-        job = Job(nursery, command, tmp_path, slow=0.3)
+        job = Job(nursery, command, tmp_path, slow=0.15)
         part = wait_for(tmp_path, pattern)
         job.kill(how)
         code = job.status()
@@ -227,7 +227,7 @@ def test_what_another_process_writes_is_left_alone(
     """Clearing away what a killed run left must not touch what a living one is writing."""
     from slsgu.files import write_text
 
-    job = Job(nursery, command, tmp_path, slow=0.5)
+    job = Job(nursery, command, tmp_path, slow=0.2)
     part = wait_for(tmp_path, "run/.result.json.*.part")
     write_text(tmp_path / "run" / "result.json", "{}")
     assert part.exists()
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_the_readers_too(
 ) -> None:
     """Ctrl-C reaches the whole group of a terminal; no process that reads images stays behind."""
     words = ["grads", "--concept", "beagle", "--run", "run", "--workers", "2", *world]
-    job: Any = Job(nursery, words, tmp_path, slow=5)
+    job: Any = Job(nursery, words, tmp_path, slow=3)
     wait_for(tmp_path, "run/.gradients.safetensors.*.part")
     job.kill(signal.SIGINT)
     assert job.status() == 130
