@@ -131,6 +131,12 @@ def apply(
         if save_model is not None and patch_path is not None:
             click.echo(f"model      {save_model}")
         click.echo(f"report     {folder.report}")
+    misses = result.goal.misses(result.proof.measures, plan.request.title)
+    if result.success and misses:
+        console.say(
+            f"Warning: the goal was met on the search images, but on the test images "
+            f"{' and '.join(misses)}. More --search-images make the choice surer."
+        )
     if not result.success:
         click.echo(f"Error: {result.shortfall}", err=True)
         if patch_path is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,7 +56,7 @@ def show(file: Path, as_json: bool) -> None:
         click.echo(
             f"made by    slsgu {part.get('version')}, {part.get('search')} search, "
             f"{part.get('forget_loss')} loss, {part.get('direction')} direction, "
-            f"step {part.get('step_size')}"
+            f"step {part.get('step_size')}{_times(part)}"
         )
         if part.get("command"):
             click.echo(f"command    {part['command']}")
@@ -71,6 +72,11 @@ def show(file: Path, as_json: bool) -> None:
             f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, changed by "
             f"{layer['relative_change']:.2%} of its norm, sha256 {str(layer['sha256'])[:12]}"
         )
+
+
+def _times(part: dict[str, Any]) -> str:
+    scale = part.get("scale", 1.0)
+    return "" if scale == 1.0 else f" times {scale:g} (the figures are of the whole step)"
 
 
 @patch.command("apply")

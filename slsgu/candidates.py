@@ -150,7 +150,7 @@ def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
         return layers[name]
     close = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu pareto` lists all of them)")
+    raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu pareto --all` lists all of them)")
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,9 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)  # mkstemp is private; an artifact has the user's usual mode
+        _as_usual(part)
         part.replace(path)
         _sync_folder(path.parent)
     except Exception as error:
@@ -75,6 +73,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if inside.is_file():
                 with inside.open("rb+") as file:
                     os.fsync(file.fileno())
+                _as_usual(inside)
         part.rename(path)
         _sync_folder(path.parent)
     except Exception as error:
@@ -135,6 +134,13 @@ def slug(text: str, length: int = 60) -> str:
 def glob_escape(name: str) -> str:
     """`name` as a literal inside a glob pattern."""
     return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _as_usual(path: Path) -> None:
+    """Give a file the mode the user's files have: temporary ones, and safetensors, are private."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def _prefix(path: Path) -> str:

@@ -80,8 +80,7 @@ class Patch:
         if not isinstance(factor, int | float):
             return NotImplemented
         delta = {name: tensor * float(factor) for name, tensor in self.delta.items()}
-        scale = float(self.metadata.get("scale", 1.0)) * float(factor)
-        return Patch(delta, self.original, {**self.metadata, "scale": scale})
+        return Patch(delta, self.original, _scaled(self.metadata, float(factor)))
 
     __rmul__ = __mul__
 
@@ -284,6 +283,13 @@ def _described(header: Mapping[str, Any]) -> bool:
         if not isinstance(part.get("scale", 1.0), int | float):
             return False
     return True
+
+
+def _scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Metadata of a scaled patch: each part of a sum is scaled."""
+    if "sum_of" in metadata:
+        return {**metadata, "sum_of": [_scaled(part, factor) for part in metadata["sum_of"]]}
+    return {**metadata, "scale": float(metadata.get("scale", 1.0)) * factor}
 
 
 def layer_hash(name: str, tensor: Tensor) -> str:

@@ -64,6 +64,11 @@ class Result:
     seconds: dict[str, float]
 
     @property
+    def goal(self) -> Goal:
+        """What counted as success."""
+        return Goal(self.plan.settings.target, self.plan.settings.floors)
+
+    @property
     def tower(self) -> str:
         return next(s.tower for s in self.scores if s.layer == self.chosen.layer)
 
@@ -189,16 +194,7 @@ def rank_layers(gradients: Gradients, *, norms: bool) -> list[LayerScore]:
 
 def describe_shortfall(plan: Plan, goal: Goal, trial: Trial) -> str:
     """Why the best trade-off is not a success, in one sentence."""
-    measures = trial.measures
-    parts = []
-    if not goal.reached(measures):
-        parts.append(
-            f"{plan.request.title} is still recognised {measures.forget_accuracy:.1%} of the time "
-            f"(target {goal.target:.0%})"
-        )
-    for name in goal.broken_floors(measures):
-        ratio = measures.kept_ratios[name]
-        parts.append(f"{name} falls to {ratio:.1%} of what it was (floor {goal.floors[name]:.0%})")
+    parts = goal.misses(trial.measures, plan.request.title)
     return (
         f"the goal was not met: on the search split, {' and '.join(parts)}; best trade-off found: "
         f"{trial.layer} at step {trial.step:.6g}, Q-U {(trial.measures.q_u or 0):.1%}"
@@ -237,7 +233,8 @@ def _search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
 def _describe_patch(
     plan: Plan, gradients: Gradients, chosen: Trial, proof: Proof, command: str | None
 ) -> dict[str, Any]:
-    """A patch's metadata. Nothing in it depends on the time or the place it was made."""
+    """A patch's metadata. Nothing in it depends on the time it was made, or, but for paths that
+    were typed, on the place."""
     settings, measures = plan.settings, proof.measures
     return {
         "version": __version__,

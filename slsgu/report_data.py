@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slsgu.measures import KEPT, KEYS, wilson
-from slsgu.search import Goal, Trial, choose, choose_paper
+from slsgu.search import Trial, choose, choose_paper
 
 if TYPE_CHECKING:
     from slsgu.candidates import Candidate
@@ -43,17 +43,12 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int) else str(value)
 
 
-def goal_of(result: Result) -> Goal:
-    """What counted as success."""
-    return Goal(result.plan.settings.target, result.plan.settings.floors)
-
-
 def best_trial(result: Result, candidate: Candidate) -> Trial | None:
     """A candidate's best trial, by the rule that chose among all."""
     if not candidate.trials:
         return None
     pick = choose_paper if result.plan.settings.search == "paper" else choose
-    return pick(candidate.trials, goal_of(result))
+    return pick(candidate.trials, result.goal)
 
 
 def four_intervals(measures: Measures, moment: str) -> dict[str, tuple[float, float] | None]:
@@ -119,14 +114,14 @@ def level_names(exam: Exam, row: LevelAccuracy) -> str:
 def verdict(result: Result) -> dict[str, Any]:
     """The headline: a tone, a sentence, and the few changes that carry it."""
     title = result.plan.request.title
-    goal, measures = goal_of(result), result.proof.measures
+    goal, measures = result.goal, result.proof.measures
     searched, tested = goal.met(result.chosen.measures), goal.met(measures)
     detail = result.shortfall
     if searched and tested:
         tone, text = "good", "forgotten"
     elif searched:
         tone, text = "fair", "the goal was met on the search images, not on the test images"
-        detail = _missed(goal, measures)
+        detail = f"On the test images, {' and '.join(goal.misses(measures, title))}."
     elif goal.reached(result.chosen.measures):
         tone, text = "bad", "forgotten, but more was lost than the floors allow"
     else:
@@ -137,17 +132,6 @@ def verdict(result: Result) -> dict[str, Any]:
         "changes": _changes(result),
         "detail": detail,
     }
-
-
-def _missed(goal: Goal, measures: Measures) -> str:
-    """Which parts of a goal do not hold."""
-    parts = []
-    if not goal.reached(measures):
-        parts.append(f"{measures.forget_accuracy:.1%} is left (target {goal.target:.1%})")
-    for name in goal.broken_floors(measures):
-        ratio, floor = measures.kept_ratios[name], goal.floors[name]
-        parts.append(f"{WORDS[name].lower()}: {ratio:.1%} kept (floor {floor:.1%})")
-    return f"On the test images, {'; '.join(parts)}."
 
 
 def _changes(result: Result) -> list[dict[str, Any]]:
@@ -172,7 +156,7 @@ def _changes(result: Result) -> list[dict[str, Any]]:
 
 def four_rows(result: Result) -> list[dict[str, Any]]:
     """The four numbers of the paper's tables, with everything known about each."""
-    measures, goal = result.proof.measures, goal_of(result)
+    measures, goal = result.proof.measures, result.goal
     before, after = (four_intervals(measures, moment) for moment in ("before", "after"))
     rows = []
     for key in KEYS:

@@ -15,7 +15,7 @@ from slsgu.errors import DataError
 from slsgu.plot import curve, levels, pareto, similar_classes, similarity
 from slsgu.plot_results import LEVEL_LABEL, SIMILARITY_LABEL
 from slsgu.plot_style import drawing, short_layer
-from slsgu.report_data import best_trial, goal_of, level_names
+from slsgu.report_data import best_trial, level_names
 
 if TYPE_CHECKING:
     from slsgu.measures import LevelAccuracy
@@ -64,7 +64,7 @@ def pareto_pictures(result: Result) -> list[dict[str, str]]:
 
 def curve_pictures(result: Result) -> list[dict[str, Any]]:
     """Accuracy against step size: the chosen layer first, large; then the other candidates."""
-    goal = goal_of(result)
+    goal = result.goal
     searched = [candidate for candidate in result.candidates if candidate.trials]
     searched.sort(key=lambda candidate: candidate.score.layer != result.chosen.layer)
     pictures = []

@@ -108,6 +108,25 @@ class Goal:
             if kept[name] is not None and kept[name] < floor  # type: ignore[operator]
         ]
 
+    def misses(self, measures: Measures, what: str) -> list[str]:
+        """What the goal lacks, in words; empty if it is met.
+
+        Args:
+            what: the name of what is to be forgotten.
+        """
+        found = []
+        if not self.reached(measures):
+            found.append(
+                f"{what} is still recognised {measures.forget_accuracy:.1%} of the time "
+                f"(target {self.target:.1%})"
+            )
+        for name in self.broken_floors(measures):
+            ratio = measures.kept_ratios[name]
+            found.append(
+                f"{name} falls to {ratio:.1%} of what it was (floor {self.floors[name]:.1%})"
+            )
+        return found
+
     def met(self, measures: Measures) -> bool:
         return self.reached(measures) and not self.broken_floors(measures)
 

@@ -81,6 +81,13 @@ def test_patches_of_two_layers_add_up_and_of_other_weights_do_not() -> None:
         patch_for(model) + patch_for(other)
 
 
+def test_a_scale_survives_sums() -> None:
+    one = Patch(patch_for(Net(), "a").delta, patch_for(Net(), "a").original, {"step_size": 1.0})
+    other = patch_for(Net(), "b")
+    both = 2.0 * (0.5 * (one + other) + one)
+    assert [part["scale"] for part in both.metadata["sum_of"]] == [1.0, 1.0, 2.0]
+
+
 def test_a_patch_refuses_other_weights_a_second_time_and_a_missing_layer() -> None:
     model, patch = Net(), patch_for(Net())
     with pytest.raises(LayerMismatchError, match="applied already"):

@@ -248,7 +248,10 @@ def test_a_goal_met_only_where_it_was_searched_is_not_called_forgotten() -> None
     assert found["tone"] == "fair"
     assert "not on the test images" in found["text"]
     left = missed.proof.measures.forget_accuracy
-    assert found["detail"] == f"On the test images, {left:.1%} is left (target 5.0%)."
+    assert found["detail"] == (
+        f"On the test images, golden retriever is still recognised {left:.1%} of the time "
+        "(target 5.0%)."
+    )
 
 
 def test_two_concepts_at_two_depths_are_told_apart() -> None:
