@@ -22,7 +22,6 @@ from slsgu.pareto import LayerScore
 from slsgu.plot import curve, levels, pareto_figure, save_pareto, similar_classes, similarity
 from slsgu.plot_pareto import LABEL
 from slsgu.plot_style import drawing, fit, short_layers, spread, text_width
-from slsgu.report_data import goal_of
 
 
 def boxes(texts: list[Text], figure: Figure) -> list[Bbox]:
@@ -179,7 +178,7 @@ def test_the_curve_draws_the_trials() -> None:
     result = fake_result()
     candidate = result.candidates[0]
     ax = Figure().add_subplot()
-    assert curve(candidate, goal_of(result), ax, chosen=result.chosen.step) is ax
+    assert curve(candidate, result.goal, ax, chosen=result.chosen.step) is ax
     drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in ax.lines]
     steps = tuple(trial.step for trial in candidate.trials)
     for values in (
@@ -190,13 +189,13 @@ def test_the_curve_draws_the_trials() -> None:
         assert (steps, tuple(values)) in drawn
     assert (steps, (0.0,) * len(steps)) not in drawn  # the control
     horizontals = {line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2}  # type: ignore[index]
-    assert goal_of(result).target in horizontals
+    assert result.goal.target in horizontals
     assert ax.get_xscale() == "log"
 
 
 def test_a_curve_of_one_trial_and_of_a_flat_taxonomy() -> None:
     result = fake_result("one", tree=["one", "two", "three"])
-    ax = curve(result.candidates[0].trials[:1], goal_of(result), Figure().add_subplot())
+    ax = curve(result.candidates[0].trials[:1], result.goal, Figure().add_subplot())
     boxes(list(ax.get_xticklabels()), ax.figure)  # type: ignore[arg-type]
 
 
