@@ -24,6 +24,7 @@ from slsgu.build import build
 from slsgu.checkpoint import stored_dtypes
 from slsgu.errors import ModelError
 from slsgu.spec import LOCAL, SlsguWarning, resolve
+from slsgu.text_length import shortened
 
 __all__ = ["Clip", "Precision", "SlsguWarning", "load", "weights_sha256"]
 
@@ -71,36 +72,37 @@ class Clip:
         return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Embed a batch of images; gradients flow if they are enabled.
+        """Normalised fp32 embeddings [B, d] of a batch of images; gradients flow if enabled.
 
         Args:
             pixels: preprocessed images [B, 3, H, W], on any device.
-
-        Returns:
-            Normalised fp32 embeddings [B, d].
         """
+        return functional.normalize(self.image_features(pixels), dim=-1)
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """`encode_image` before it normalises [B, d]."""
         encode: Any = self.model.encode_image
         with self._autocast():
-            features = encode(pixels.to(self.device))
-        return functional.normalize(features.float(), dim=-1)
+            features: Tensor = encode(pixels.to(self.device))
+        return features.float()
 
     def encode_text(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
-        """Embed texts; gradients flow if they are enabled.
+        """Normalised fp32 embeddings [n, d] of texts; gradients flow if enabled.
 
         Args:
             texts: n texts.
             batch_size: how many are encoded at once.
-
-        Returns:
-            Normalised fp32 embeddings [n, d].
         """
+        return functional.normalize(self.text_features(texts, batch_size=batch_size), dim=-1)
+
+    def text_features(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
+        """`encode_text` before it normalises [n, d]."""
         encode: Any = self.model.encode_text
         parts = []
         for start in range(0, len(texts), batch_size):
             tokens = self.tokenize(texts[start : start + batch_size]).to(self.device)
-            with self._autocast():
-                features = encode(tokens)
-            parts.append(functional.normalize(features.float(), dim=-1))
+            with self._autocast(), shortened(self.model, tokens):
+                parts.append(encode(tokens).float())
         if not parts:
             return torch.empty(0, int(self.model_cfg["embed_dim"]), device=self.device)
         return torch.cat(parts)

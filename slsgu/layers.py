@@ -27,6 +27,7 @@ _POSITION_MODULES = frozenset({"pos_embed", "rel_pos", "shared_rel_pos", "rope",
 # Raw parameters that OpenCLIP multiplies by after the last stage. Other raw parameters outside
 # the stages count as "before the first", which is always safe: it re-runs the whole tower.
 _OUTPUT_PARAMETERS = frozenset({"proj", "text_projection"})
+_LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ def stages(model: nn.Module, tower: Tower) -> list[nn.Module]:
     return [module for _, module in _named_stages(model, tower)]
 
 
+def linear_maps(model: nn.Module) -> list[nn.Module]:
+    """Convolutions and linear maps of both towers, wherever they are."""
+    return [module for module in model.modules() if isinstance(module, _LINEAR)]
+
+
 def _named_stages(model: nn.Module, tower: Tower) -> list[tuple[str, nn.Module]]:
     if tower == "language":
         prefix = "text." if hasattr(model, "text") else ""
@@ -129,7 +135,7 @@ def _kind(path: str, module: nn.Module, name: str, shape: tuple[int, ...]) -> Ki
         return None
     if isinstance(module, nn.Embedding) or _POSITION_MODULES.intersection(path.split(".")):
         return None
-    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.MultiheadAttention):
+    if isinstance(module, (*_LINEAR, nn.MultiheadAttention)):
         return "matrix"
     # A gain has one direction of extent, whatever its broadcasting shape: [C], [C, 1, 1], ...
     return "norm" if math.prod(shape) == max(shape, default=1) else "matrix"

@@ -3,51 +3,70 @@
 One layer moves at a time. Everything before it, and the whole other tower, stays as it was, so
 the output of the stage before the layer's own is kept and each trial starts from there. Layers
 are visited from shallow to deep, and the kept activations are carried forward with them: at any
-time there is one set of activations per tower in memory.
+time there is one set of activations per tower in memory, within a budget; spans of inputs that do
+not fit are run from the start each time.
 
 This needs nothing of an architecture but its list of sequential stages (`layers.stages`): stages
-that are skipped hand their input through, the last of them returns what was kept. Before it is
-used, a cut is checked against the full forward; a tower that does not agree is run in full.
+that are skipped hand their input through, the last of them returns what was kept, and linear maps
+before the first stage (patch embeddings) return zeros that nobody reads. Before it is used, a cut
+is checked against the full forward; a tower that does not agree is run in full.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from slsgu.clip import Clip
-from slsgu.layers import Layer, stages
+from slsgu.layers import Layer, linear_maps, stages
 
 TOLERANCE = 1e-4  # largest difference of a normalised embedding between a replay and a full run
 
 
+@dataclass
+class _Span:
+    """Inputs `start:stop`, and what stage `cut - 1` puts out for them; cut 0 runs in full."""
+
+    start: int
+    stop: int
+    cut: int = 0
+    kept: Tensor | None = None
+
+
 class Tower:
-    """One tower on fixed inputs: its embeddings, in full or from a cut between two stages.
+    """One tower on fixed inputs: its features, in full or from a cut between two stages.
 
     Args:
-        encode: embeddings [B, d] of inputs `start:stop`.
+        network: the modules that run.
+        encode: features [B, d], not normalised, of inputs `start:stop`.
         count: how many inputs there are.
         stage_list: the tower's sequential stages; empty to always run in full.
         batch_size: inputs a forward pass.
+        budget: bytes of activations that may be kept.
     """
 
     def __init__(
         self,
+        network: nn.Module,
         encode: Callable[[int, int], Tensor],
         count: int,
         stage_list: Sequence[nn.Module],
         batch_size: int,
+        budget: float = float("inf"),
     ) -> None:
+        self._network = network
         self._encode = encode
-        self._spans = [(i, min(i + batch_size, count)) for i in range(0, count, batch_size)]
+        self._spans = [_Span(i, min(i + batch_size, count)) for i in range(0, count, batch_size)]
         self._stages = list(stage_list)
-        self._cut = 0  # how many stages lie before the cut
-        self._kept: list[Tensor] = []  # output of stage `_cut - 1`, one tensor a span
-        self.base = self._run()  # embeddings of the unedited model [count, d]
+        self._budget = budget
+        self._stem: dict[nn.Module, Tensor] | None = None  # output of one input, zeros
+        self.base = self.run()  # features of the unedited model [count, d]
 
     def cut_before(self, block: int | None) -> None:
         """Keep what stage `block - 1` puts out. `None` or 0: run in full from now on.
@@ -55,30 +74,44 @@ class Tower:
         Must be called while the model is unedited.
         """
         block = block or 0
-        if not self._stages or block == self._cut:
+        if not self._stages or not self._spans or block == self._spans[0].cut:
             return
-        if block < self._cut:
-            self._cut, self._kept = 0, []
-        if block == 0:
-            return
-        self._kept = [self._output_of(block - 1, index) for index in range(len(self._spans))]
-        self._cut = block
-        if not torch.allclose(self._run(), self.base, rtol=0, atol=TOLERANCE):
-            self._stages, self._cut, self._kept = [], 0, []
+        room = self._budget
+        for span in self._spans:
+            if block < span.cut or block == 0 or room <= 0:
+                span.cut, span.kept = 0, None
+            if block == 0 or room <= 0:
+                continue
+            kept = self._output_of(block - 1, span)
+            room -= kept.nbytes
+            span.cut, span.kept = (block, kept) if room >= 0 else (0, None)
+            if span is self._spans[0] and span.cut and not self._agrees(span):
+                self._stages = []
+                for each in self._spans:
+                    each.cut, each.kept = 0, None
+                return
 
     def run(self) -> Tensor:
-        """Embeddings [count, d] with the weights as they are now."""
-        return self._run()
-
-    def _run(self) -> Tensor:
+        """Features [count, d] with the weights as they are now."""
         with torch.no_grad():
-            parts = []
-            for index, (start, stop) in enumerate(self._spans):
-                with self._skipping(index):
-                    parts.append(self._encode(start, stop))
-            return torch.cat(parts)
+            return torch.cat([self._run(span) for span in self._spans])
 
-    def _output_of(self, stage: int, index: int) -> Tensor:
+    def _run(self, span: _Span) -> Tensor:
+        with self._skipping(span):
+            return self._encode(span.start, span.stop)
+
+    def _agrees(self, span: _Span) -> bool:
+        """Whether a replay gives what the full run gave, and leaves what was kept as it is."""
+        assert span.kept is not None
+        kept = span.kept.clone()
+        with torch.no_grad():
+            found = normalize(self._run(span), dim=-1)
+        expected = normalize(self.base[span.start : span.stop], dim=-1)
+        return torch.allclose(found, expected, rtol=0, atol=TOLERANCE) and torch.equal(
+            kept, span.kept
+        )
+
+    def _output_of(self, stage: int, span: _Span) -> Tensor:
         """What one stage puts out for one span; nothing behind it is run."""
         found: list[Tensor] = []
 
@@ -88,25 +121,63 @@ class Tower:
 
         handle = self._stages[stage].register_forward_hook(keep)
         try:
-            with torch.no_grad(), self._skipping(index), contextlib.suppress(_Stop):
-                self._encode(*self._spans[index])
+            with torch.no_grad(), self._skipping(span), contextlib.suppress(_Stop):
+                self._encode(span.start, span.stop)
         finally:
             handle.remove()
         return found[0]
 
     @contextlib.contextmanager
-    def _skipping(self, index: int) -> Iterator[None]:
+    def _skipping(self, span: _Span) -> Iterator[None]:
         """Stages before the cut hand their input through; the last one returns what was kept."""
-        skipped = self._stages[: self._cut]
+        if span.cut == 0:
+            yield
+            return
+        if self._stem is None:
+            self._stem = self._find_stem()
+        count = span.stop - span.start
+        stubs: dict[nn.Module, Callable[..., Tensor]] = {
+            module: _returning(zeros.expand(count, *zeros.shape[1:]))
+            for module, zeros in self._stem.items()
+        }
+        stubs |= dict.fromkeys(self._stages[: span.cut - 1], _hand_through)
+        assert span.kept is not None
+        stubs[self._stages[span.cut - 1]] = _returning(span.kept)
+        own = {module: module.__dict__.get("forward") for module in stubs}
         try:
-            for stage in skipped[:-1]:
-                stage.forward = _hand_through
-            for stage in skipped[-1:]:
-                stage.forward = lambda *args, **kwargs: self._kept[index]
+            for module, stub in stubs.items():
+                module.forward = stub
             yield
         finally:
-            for stage in skipped:
-                del stage.forward  # the class's own method shows through again
+            for module, forward in own.items():
+                module.__dict__.pop("forward", None)  # the class's own method shows through again
+                if forward is not None:
+                    module.forward = forward
+
+    def _find_stem(self) -> dict[nn.Module, Tensor]:
+        """Linear maps that run before the first stage, with zeros of the shape of their output.
+
+        Only maps of a whole batch: their output starts with the batch size.
+        """
+        span = self._spans[0]
+        found: dict[nn.Module, Tensor] = {}
+
+        def note(module: nn.Module, _args: Any, output: Tensor) -> None:
+            if output.shape[0] == span.stop - span.start:
+                found[module] = output.new_zeros(()).expand(1, *output.shape[1:])
+
+        def stop(_module: nn.Module, _args: Any) -> None:
+            raise _Stop
+
+        handles = [module.register_forward_hook(note) for module in linear_maps(self._network)]
+        handles.append(self._stages[0].register_forward_pre_hook(stop))
+        try:
+            with torch.no_grad(), contextlib.suppress(_Stop):
+                self._encode(span.start, span.stop)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
 
 
 class _Stop(Exception):
@@ -117,6 +188,10 @@ def _hand_through(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return x
 
 
+def _returning(value: Tensor) -> Callable[..., Tensor]:
+    return lambda *args, **kwargs: value
+
+
 class Replay:
     """Image and prompt embeddings of a fixed set, under edits of one layer.
 
@@ -125,32 +200,43 @@ class Replay:
         pixels: preprocessed images [N, 3, H, W].
         prompts: P distinct prompts.
         batch_size: inputs a forward pass.
+        budget: bytes of activations that may be kept for each tower.
     """
 
     def __init__(
-        self, clip: Clip, pixels: Tensor, prompts: Sequence[str], *, batch_size: int = 128
+        self,
+        clip: Clip,
+        pixels: Tensor,
+        prompts: Sequence[str],
+        *,
+        batch_size: int = 128,
+        budget: float = float("inf"),
     ) -> None:
         self._parameters = dict(clip.model.named_parameters())
         prompts = list(prompts)
         self._towers = {
             "vision": Tower(
-                lambda start, stop: clip.encode_image(pixels[start:stop]),
+                clip.model,
+                lambda start, stop: clip.image_features(pixels[start:stop]),
                 len(pixels),
                 stages(clip.model, "vision"),
                 batch_size,
+                budget,
             ),
             "language": Tower(
-                lambda start, stop: clip.encode_text(prompts[start:stop]),
+                clip.model,
+                lambda start, stop: clip.text_features(prompts[start:stop]),
                 len(prompts),
                 stages(clip.model, "language"),
                 batch_size,
+                budget,
             ),
         }
 
     @property
     def base(self) -> tuple[Tensor, Tensor]:
         """Embeddings of the unedited model: images [N, d], prompts [P, d]."""
-        return self._towers["vision"].base, self._towers["language"].base
+        return self._embeddings("vision"), self._embeddings("language")
 
     def prepare(self, layer: Layer) -> None:
         """Cut the layer's tower before it. Cheapest when layers come from shallow to deep."""
@@ -161,11 +247,22 @@ class Replay:
 
         The layer is edited in place and restored bit for bit.
         """
-        with edited(self._parameters[layer.name], weight):
-            moved = self._towers[layer.tower].run()
+        moved = normalize(self.features(layer, weight), dim=-1)
         if layer.tower == "vision":
-            return moved, self._towers["language"].base
-        return self._towers["vision"].base, moved
+            return moved, self._embeddings("language")
+        return self._embeddings("vision"), moved
+
+    def features(self, layer: Layer, weight: Tensor | None = None) -> Tensor:
+        """Features of the layer's tower, not normalised [N or P, d]; without a weight, those of
+        the unedited model."""
+        tower = self._towers[layer.tower]
+        if weight is None:
+            return tower.base
+        with edited(self._parameters[layer.name], weight):
+            return tower.run()
+
+    def _embeddings(self, tower: str) -> Tensor:
+        return normalize(self._towers[tower].base, dim=-1)
 
 
 @contextlib.contextmanager

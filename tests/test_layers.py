@@ -5,64 +5,20 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import open_clip
 import pytest
 import torch
-from conftest import TINY_CFG
+from networks import TOWERS, build_network
 from torch import Tensor, nn
 
 from slsgu.clip import Clip
 from slsgu.layers import Tower, inventory, stages
 
-TEXT = {**TINY_CFG["text_cfg"], "vocab_size": 99}
-VIT = {**TINY_CFG["vision_cfg"], "patch_size": 8}
-RESNET = {"image_size": 32, "layers": [1, 1, 2, 1], "width": 8, "head_width": 32}
-SIGLIP_TEXT = {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
-
-
-def timm(name: str, **cfg: Any) -> dict[str, Any]:
-    return {"timm_model_name": name, "timm_proj": "linear", "image_size": 32, **cfg}
-
-
-# Architecture class, vision config, text config, number of stages of the vision tower.
-TOWERS: dict[str, tuple[type[nn.Module], dict[str, Any], dict[str, Any], int]] = {
-    "vit": (open_clip.CLIP, VIT, TEXT, 2),
-    "custom-text-vit": (open_clip.CustomTextCLIP, VIT, {**TEXT, "embed_cls": True}, 2),
-    "vit-extras": (
-        open_clip.CLIP,
-        {**VIT, "attentional_pool": True, "attn_pooler_queries": 4, "attn_pooler_heads": 2,
-         "ls_init_value": 0.1, "scale_attn": True},
-        TEXT,
-        2,
-    ),
-    "resnet": (open_clip.CLIP, RESNET, TEXT, 4),
-    "siglip": (
-        open_clip.CustomTextCLIP,
-        timm("test_vit", timm_pool="map", timm_proj="none", image_size=160),
-        SIGLIP_TEXT,
-        6,
-    ),
-    "timm-convnext": (open_clip.CLIP, timm("test_convnext"), TEXT, 4),
-    "timm-efficientnet": (open_clip.CLIP, timm("test_efficientnet"), TEXT, 5),
-}  # fmt: skip
-
 
 @pytest.fixture(params=TOWERS, scope="module")
 def network(request: pytest.FixtureRequest) -> nn.Module:
-    kind, vision, text, _ = TOWERS[request.param]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = kind(
-            embed_dim=64 if "timm_proj" in vision and vision["timm_proj"] == "none" else 32,
-            vision_cfg=vision,
-            text_cfg=text,
-            **({"init_logit_bias": -10} if request.param == "siglip" else {}),
-        )
-        with torch.no_grad():  # ResNet blocks start with a gain of zero, which hides every edit
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
+    model = build_network(request.param)
     model.name = request.param  # type: ignore[assignment]
-    return model.eval()
+    return model
 
 
 def inputs(model: nn.Module, tower: Tower) -> Tensor:
