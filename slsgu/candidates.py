@@ -3,101 +3,61 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slsgu.cache import Gradients
 from slsgu.clip import Clip
-from slsgu.direction import DIRECTIONS, DirectionContext, first_step
+from slsgu.direction import DIRECTIONS, NEEDS_METRIC, DirectionContext, first_step
 from slsgu.errors import SlsguError
-from slsgu.evaluate import Answers, Exam
+from slsgu.keep import keep_metrics
 from slsgu.layers import Layer, inventory
-from slsgu.losses import FORGET_LOSSES
-from slsgu.measures import Measures
+from slsgu.line import Line, exact_curve, straight_line
+from slsgu.measures import Floats, Measures
+from slsgu.metric import Metric
 from slsgu.pareto import LayerScore
 from slsgu.patch import Patch
 from slsgu.plan import Plan
-from slsgu.prompts import PromptBook
-from slsgu.replay import Replay
-from slsgu.search import Goal, Trial, search_step
-from slsgu.taxonomy import Concept
+from slsgu.scene import Scene
+from slsgu.search import Goal, Trial, edges_between, explore_step, search_step, steadied
+from slsgu.settings import Settings
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
-RESOLUTION = 0.1  # the default search stops once the step is known to 10 %
+DRAWN = 25  # points at which an exact curve is drawn
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layer that was searched: its scores, its trials, or why it was passed over."""
+    """A layer that was searched: its scores, its trials, or why it was passed over.
+
+    Attributes:
+        exact: whether the curve was known in closed form, so that `trials` only sample it.
+    """
 
     score: LayerScore
     trials: tuple[Trial, ...] = ()
     passed_over: str | None = None
+    exact: bool = False
 
     def to_json(self, best: Trial | None) -> dict[str, Any]:
         row = self.score.to_json() | {
             "trials": len(self.trials),
             "passed_over": self.passed_over,
+            "exact": self.exact,
             "curve": [trial.to_json() for trial in sorted(self.trials, key=lambda t: t.step)],
         }
         return row | ({"step_size": None} if best is None else best.to_json())
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """The search split, embedded, ready to be asked what an edit does.
-
-    Attributes:
-        exam: labels of its images.
-        replay: their embeddings under edits.
-        book: the prompts of every class.
-        before: answers of the unedited model.
-        caption_shares: how much of each prompt of the book the forget caption of each image is
-            [N, P]; rows of retained images are zero.
-    """
-
-    exam: Exam
-    replay: Replay
-    book: PromptBook
-    before: Answers
-    caption_shares: Tensor
-    forget_loss: str
-
-    @classmethod
-    def of(cls, plan: Plan, leaves: Sequence[Concept], pixels: Tensor) -> Scene:
-        """Embed the search split.
-
-        Args:
-            leaves: the leaf of each image.
-            pixels: the images [N, 3, H, W].
-        """
-        exam = Exam(leaves, plan.taxonomy, plan.request)
-        book = PromptBook.of(exam.concepts, plan.templates)
-        replay = Replay(plan.clip, pixels, book.texts, batch_size=plan.settings.batch_size)
-        shares = torch.stack([book.shares(plan.request.forgotten_names(leaf)) for leaf in leaves])
-        before = exam.answer(*replay.base, book)
-        return cls(exam, replay, book, before, shares, plan.settings.forget_loss)
-
-    def measure(self, layer: Layer, weight: Tensor) -> Measures:
-        """What replacing one layer does to the answers."""
-        after = self.exam.answer(*self.replay.with_weight(layer, weight), self.book)
-        return self.exam.measure(self.before, after)
-
-    def loss(self, images: Tensor, prompts: Tensor) -> float:
-        """The forget loss on the forget images, from embeddings."""
-        rows = torch.from_numpy(self.exam.forget)
-        values = FORGET_LOSSES[self.forget_loss](
-            images[rows.to(images.device)], prompts, self.caption_shares[rows].to(images)
-        )
-        return float(values.double().mean())
-
-
 def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Layer, LayerScore]]:
-    """The layers to search: the fronts of both towers, or what an expert fixed, shallow to deep.
+    """The layers to search, shallow to deep: the fronts of both towers and, by default, their
+    last projections; or what an expert fixed.
 
     Raises:
         SlsguError: the named layer does not exist, or can not be edited.
@@ -105,6 +65,7 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
     layers = {layer.name: layer for layer in inventory(plan.clip.model, norms=True)}
     by_name = {score.layer: score for score in scores}
     settings = plan.settings
+    paper = settings.search == "paper"
     fixed = check_choice(plan)
     if fixed is not None:
         chosen = [fixed]
@@ -112,7 +73,8 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
         chosen = [
             layers[score.layer]
             for score in scores
-            if score.on_front and settings.tower in (None, score.tower)
+            if settings.tower in (None, score.tower)
+            and (score.on_front or (not paper and layers[score.layer].last))
         ]
     position = {name: index for index, name in enumerate(layers)}
 
@@ -153,6 +115,23 @@ def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
     raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu pareto --all` lists all of them)")
 
 
+def with_metrics(
+    plan: Plan, scene: Scene, picked: Sequence[tuple[Layer, LayerScore]]
+) -> Iterator[tuple[Layer, LayerScore, Metric | None]]:
+    """The layers to search, with what the direction needs to know about each.
+
+    The metrics of a tower are taken in one run, from where its shallowest layer was cut.
+    """
+    needed = plan.settings.direction_used in NEEDS_METRIC
+    for _, group in itertools.groupby(picked, key=lambda pair: pair[0].tower):
+        members = list(group)
+        layers = [layer for layer, _ in members]
+        scene.replay.prepare(layers[0])
+        metrics = keep_metrics(scene, layers, seed=plan.settings.seed) if needed else {}
+        for layer, score in members:
+            yield layer, score, metrics.get(layer.name)
+
+
 @dataclass(frozen=True, eq=False)
 class Climb:
     """A layer and the straight line along which it moves: `weight + step * direction`."""
@@ -162,15 +141,23 @@ class Climb:
     direction: Tensor
 
     @classmethod
-    def of(cls, clip: Clip, layer: Layer, gradients: Gradients, direction: str) -> Climb:
-        weight = dict(clip.model.named_parameters())[layer.name].detach().clone()
+    def of(
+        cls, plan: Plan, layer: Layer, gradients: Gradients, metric: Metric | None = None
+    ) -> Climb:
+        weight = dict(plan.clip.model.named_parameters())[layer.name].detach().clone()
         context = DirectionContext(
             layer=layer,
             weight=weight,
             forget=gradients.forget[layer.name].to(weight),
             retain=gradients.retain[layer.name].to(weight),
+            metric=metric,
         )
-        return cls(layer, weight, DIRECTIONS[direction](context))
+        return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context))
+
+    @property
+    def first(self) -> float:
+        """The first step size tried."""
+        return first_step(float(self.weight.norm()), self.direction)
 
     def at(self, step: float) -> Tensor:
         """The layer's weights after a step."""
@@ -195,9 +182,16 @@ class Climb:
 
     def rises(self, scene: Scene) -> bool:
         """The directional check: a small step along the direction must raise the forget loss."""
-        small = CHECK_STEP * first_step(float(self.weight.norm()), self.direction)
-        after = scene.replay.with_weight(self.layer, self.at(small))
+        after = scene.replay.with_weight(self.layer, self.at(CHECK_STEP * self.first))
         return scene.loss(*after) > scene.loss(*scene.replay.base)
+
+    def line(self, scene: Scene) -> Line | None:
+        """The line on which features move, for a last projection of the image side."""
+        if self.layer.tower != "vision" or not self.layer.last:
+            return None
+        return straight_line(
+            lambda step: scene.replay.features(self.layer, self.at(step)), self.first
+        )
 
 
 def search_candidate(
@@ -210,19 +204,59 @@ def search_candidate(
     scene.replay.prepare(climb.layer)
     if not climb.rises(scene):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
+    line = climb.line(scene)
+
+    def evaluate(step: float) -> Measures:
+        if line is not None:
+            return scene.measure_line(line, step)
+        return scene.measure(climb.layer, climb.at(step))
+
     if settings.step is not None:
-        found = [(settings.step, scene.measure(climb.layer, climb.at(settings.step)))]
-    else:
-        paper = settings.search == "paper"
+        found = [(settings.step, evaluate(settings.step))]
+    elif settings.search == "paper":
         found = search_step(
-            lambda step: scene.measure(climb.layer, climb.at(step)),
-            first_step(float(climb.weight.norm()), climb.direction),
-            reached=(lambda m: m.forget_fine_after == 0) if paper else goal.reached,
-            hopeless=lambda m: not paper and bool(goal.broken_floors(m)),
+            evaluate,
+            climb.first,
+            reached=lambda m: m.forget_fine_after == 0,
             trials=settings.trials,
-            resolution=0.0 if paper else RESOLUTION,
         )
-    trials = tuple(
-        Trial(climb.layer.name, step, climb.relative(step), measures) for step, measures in found
+    elif line is not None:
+        return Candidate(score, _trials_on_line(settings, scene, climb, line, goal), exact=True)
+    else:
+        found = explore_step(
+            evaluate,
+            climb.first,
+            enough=lambda m: goal.reached(m) or bool(goal.broken_floors(m)),
+            score=lambda m: (goal.met(m), m.q_u or 0.0),
+            trials=settings.trials,
+        )
+    found.sort(key=lambda pair: pair[0])
+    steps = np.array([step for step, _ in found])
+    values = np.array([measures.q_u or 0.0 for _, measures in found])
+    steady = steadied(edges_between(steps), values, steps)
+    return Candidate(score, _trials(climb, found, steady))
+
+
+def _trials_on_line(
+    settings: Settings, scene: Scene, climb: Climb, line: Line, goal: Goal
+) -> tuple[Trial, ...]:
+    """The best step of the exact curve, and some to draw it by."""
+    limit = climb.first * 2 ** (settings.trials - 1)  # as far as doubling would have come
+    curve = exact_curve(line, scene.exam, scene.classes, scene.before, limit)
+    values = np.nan_to_num(curve.summary.q_u)
+    steady = steadied(curve.edges, values, curve.steps)
+    met = goal.met_along(curve.summary)
+    best = curve.steps[np.argmax(np.where(met, steady, steady - met.any()))]
+    drawn = np.geomspace(climb.first / 4, limit, DRAWN)
+    steps = np.unique(np.append(drawn, best))
+    found = [(float(step), scene.measure_line(line, float(step))) for step in steps]
+    return _trials(climb, found, steadied(curve.edges, values, steps))
+
+
+def _trials(
+    climb: Climb, found: Sequence[tuple[float, Measures]], steady: Floats
+) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(climb.layer.name, step, climb.relative(step), measures, float(around))
+        for (step, measures), around in zip(found, steady, strict=True)
     )
-    return Candidate(score, trials)

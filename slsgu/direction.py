@@ -16,6 +16,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from slsgu.layers import Layer
+from slsgu.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class DirectionContext:
         weight: its weights, fp32.
         forget: gradient of the forget loss, of the same shape.
         retain: gradient of the retain loss, of the same shape.
+        metric: how much harm a change of the layer does; None where it is not known, as for gains.
     """
 
     layer: Layer
     weight: Tensor
     forget: Tensor
     retain: Tensor
+    metric: Metric | None = None
 
 
 Direction: TypeAlias = Callable[[DirectionContext], Tensor]
@@ -43,7 +46,14 @@ def gradient(context: DirectionContext) -> Tensor:
     return context.forget
 
 
-DIRECTIONS: dict[str, Direction] = {"gradient": gradient}
+def keep_aware(context: DirectionContext) -> Tensor:
+    """The most forgetting per unit of harm: the gradient, preconditioned with the metric of what
+    must be kept (`slsgu.metric`). Without a metric, the raw gradient."""
+    return context.forget if context.metric is None else context.metric.precondition(context.forget)
+
+
+DIRECTIONS: dict[str, Direction] = {"keep-aware": keep_aware, "gradient": gradient}
+NEEDS_METRIC = frozenset({"keep-aware"})
 
 
 def first_step(weight_norm: float, direction: Tensor) -> float:

@@ -57,6 +57,7 @@ class Exam:
     ) -> None:
         self.leaves = tuple(leaves)
         self.taxonomy = taxonomy
+        self.request = request
         self.levels = evaluated_levels(taxonomy)
         places = [{c: i for i, c in enumerate(level.classes)} for level in self.levels]
         labels = [
@@ -82,17 +83,31 @@ class Exam:
         """Which images are of what is to be forgotten [N]."""
         return self.forget_depth > 0
 
-    def answer(self, images: Tensor, prompts: Tensor, book: PromptBook) -> Answers:
+    @property
+    def forgotten_classes(self) -> list[Bools]:
+        """Which classes of each level are forgotten whole, each [C]."""
+        gone = set() if self.request is None else set(self.request.forget_leaves)
+        return [
+            np.array([gone.issuperset(concept.leaves()) for concept in level.classes])
+            for level in self.levels
+        ]
+
+    def class_embeddings(self, prompts: Tensor, book: PromptBook) -> list[Tensor]:
+        """Class embeddings of every level, each [C, d].
+
+        Args:
+            prompts: normalised embeddings of the book's prompts [P, d].
+        """
+        return [book.class_embeddings(prompts, level.classes) for level in self.levels]
+
+    def answer(self, images: Tensor, classes: Sequence[Tensor]) -> Answers:
         """Predict at every level.
 
         Args:
-            images: normalised image embeddings [N, d].
-            prompts: normalised embeddings of the book's prompts [P, d].
+            images: embeddings [N, d]; their length does not matter.
+            classes: class embeddings of every level, each [C, d].
         """
-        columns = [
-            (images @ book.class_embeddings(prompts, level.classes).T).argmax(dim=1)  # [N]
-            for level in self.levels
-        ]
+        columns = [(images @ texts.T).argmax(dim=1) for texts in classes]  # each [N]
         predicted = torch.stack(columns, dim=1).cpu().numpy()  # [N, L]
         return Answers(predicted, predicted == self.labels)
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from slsgu.cache import Gradients
+from slsgu.captions import ForgetCaptions
 from slsgu.clip import Clip
 from slsgu.data.batches import Batch, Ledger, stream
 from slsgu.data.samples import Sample
@@ -37,9 +38,8 @@ TEXT_CHUNK = 256  # captions that go backwards through the text tower together
 def compute_gradients(plan: Plan, ledger: Ledger, progress: Progress = SILENT) -> Gradients:
     """Both passes of a plan, for every layer of both towers (gains of norms included).
 
-    A forget image is captioned with the requested concept and everything below it on its path, in
-    every template, each with an equal share. A retain image is captioned with its leaf, in one
-    template that its content picks.
+    A forget image has its captions (`slsgu.captions`) in every template, each with an equal share.
+    A retain image is captioned with its leaf, in one template that its content picks.
 
     Args:
         plan: what to compute on.
@@ -64,19 +64,17 @@ def compute_gradients(plan: Plan, ledger: Ledger, progress: Progress = SILENT) -
             progress=advance,
         )
 
-    named = [concept for leaf in request.forget_leaves for concept in request.forgotten_names(leaf)]
-    forget_book = PromptBook.of(named, plan.templates)
-    shares = {
-        leaf: forget_book.shares(request.forgotten_names(leaf)) for leaf in request.forget_leaves
-    }
+    captions = ForgetCaptions(request, settings.forget_loss_used)
+    forget_book = PromptBook.of(captions.concepts, plan.templates)
+    weights = {leaf: captions.weights(leaf, forget_book) for leaf in request.forget_leaves}
     with progress.bar("forget gradient", len(plan.forget_samples)) as advance:
         forget = forget_pass(
             clip,
             layers,
             batches(plan.forget_samples, advance),
             forget_book.texts,
-            lambda batch: torch.stack([shares[sample.leaf] for sample in batch.samples]),
-            FORGET_LOSSES[settings.forget_loss],
+            lambda batch: torch.stack([weights[sample.leaf] for sample in batch.samples]),
+            FORGET_LOSSES[settings.forget_loss_used].of_images,
         )
     retain_book = PromptBook.of(request.retain_leaves, plan.templates)
     # A seeded shuffle mixes the classes of a logical batch.

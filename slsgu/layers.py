@@ -43,6 +43,7 @@ class Layer:
         block: index into `stages(model, tower)` of the stage that holds it; None if it comes
             before the first stage (or the tower has no stages); `len(stages)` if it comes after
             the last. An edit of this layer leaves the input of stage `block` as it was.
+        last: whether it comes after the last stage.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Layer:
     kind: Kind
     shape: tuple[int, ...]
     block: int | None
+    last: bool = False
 
 
 def inventory(model: nn.Module, *, norms: bool = False) -> list[Layer]:
@@ -82,7 +84,9 @@ def inventory(model: nn.Module, *, norms: bool = False) -> list[Layer]:
         if kind is None or (kind == "norm" and not norms):
             continue
         tower: Tower = "vision" if full_name.startswith("visual.") else "language"
-        layers.append(Layer(full_name, tower, kind, shape, orders[tower].block(full_name)))
+        block = orders[tower].block(full_name)
+        last = block is not None and block == len(orders[tower].paths)
+        layers.append(Layer(full_name, tower, kind, shape, block, last))
     return layers
 
 

@@ -8,6 +8,7 @@ retain loss is defined over one logical batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -23,7 +24,7 @@ def cosine(images: Tensor, texts: Tensor, weights: Tensor) -> Tensor:
     Args:
         images: normalised image embeddings [B, d].
         texts: normalised caption embeddings [M, d].
-        weights: what share of image b's captions caption m has [B, M]; rows sum to one.
+        weights: what share of image b's captions caption m has [B, M].
 
     Returns:
         Loss of each image [B].
@@ -79,7 +80,26 @@ def _symmetric(images: Tensor, texts: Tensor, positive: Tensor, scale: Tensor) -
     return 0.5 * (image_to_text + text_to_image).mean()
 
 
-FORGET_LOSSES: dict[str, ForgetLoss] = {"cosine": cosine}
+@dataclass(frozen=True)
+class NamedForgetLoss:
+    """A forget loss, and whether it is measured against the siblings' captions.
+
+    Attributes:
+        of_images: the loss of each image, as `cosine`.
+        against_siblings: whether an image's weights also take away an equal share of the captions
+            of its siblings (`slsgu.captions`); rows then sum to zero.
+    """
+
+    of_images: ForgetLoss
+    against_siblings: bool
+
+
+FORGET_LOSSES: dict[str, NamedForgetLoss] = {
+    # 1 - cos(v, t) + the mean of cos(v, s) over siblings s. What all captions have in common
+    # cancels: moving along it would lower every score alike, and forget nothing.
+    "relative": NamedForgetLoss(cosine, against_siblings=True),
+    "cosine": NamedForgetLoss(cosine, against_siblings=False),
+}
 RETAIN_LOSSES: dict[str, RetainLoss] = {
     "multi-positive": multi_positive,
     "contrastive": contrastive,

@@ -7,7 +7,9 @@ out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,7 +78,12 @@ class LevelAccuracy:
 
 @dataclass(frozen=True)
 class Measures:
-    """What an edit did on one set of images. A value that is not defined is None."""
+    """What an edit did on one set of images. A value that is not defined is None.
+
+    Attributes:
+        forget_accuracy: the highest accuracy left at any level that is to be forgotten
+            (measurable levels, or all where none is). Zero where nothing is to be forgotten.
+    """
 
     before: dict[str, float | None]
     after: dict[str, float | None]
@@ -85,16 +92,9 @@ class Measures:
     quality: float | None
     utility: float | None
     q_u: float | None
+    forget_accuracy: float
     levels: tuple[LevelAccuracy, ...]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def forget_accuracy(self) -> float:
-        """The highest accuracy left at any level that is to be forgotten (measurable levels, or
-        all where none is). Zero where nothing is to be forgotten."""
-        rows = [row for row in self.levels if row.forgotten]
-        rows = [row for row in rows if row.measurable] or rows
-        return max((row.after for row in rows), default=0.0)
 
     @property
     def forget_fine_after(self) -> float:
@@ -135,7 +135,7 @@ def wilson(correct: float, count: int, z: float = 1.959964) -> tuple[float, floa
 
 
 def quality_utility(
-    forgotten: list[float], kept: list[float]
+    forgotten: Sequence[float], kept: Sequence[float]
 ) -> tuple[float | None, float | None, float | None]:
     """Quality, utility and Q-U from ratios after / before.
 
@@ -148,12 +148,23 @@ def quality_utility(
     >>> quality_utility([], [1.0])
     (None, 1.0, None)
     """
-    quality = 1 - min(1.0, max(forgotten)) if forgotten else None
-    utility = sum(min(1.0, ratio) for ratio in kept) / len(kept) if kept else None
-    if quality is None or utility is None:
-        return quality, utility, None
-    total = quality + utility
-    return quality, utility, 2 * quality * utility / total if total > 0 else 0.0
+    found = _quality_utility(
+        *(np.array([ratios], dtype=np.float64) for ratios in (forgotten, kept))
+    )
+    quality, utility, q_u = (_or_none(values[0]) for values in found)
+    return quality, utility, q_u
+
+
+def _quality_utility(forgotten: Floats, kept: Floats) -> tuple[Floats, Floats, Floats]:
+    """Quality, utility and Q-U [R] of R cases, from ratios [R, .]; NaN is left out of means."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN, as wanted
+        worst = np.nanmax(forgotten, axis=1) if forgotten.shape[1] else _nans(len(forgotten))
+        quality = 1 - np.minimum(1, worst)
+        utility = np.nanmean(np.minimum(1, kept), axis=1)
+        total = quality + utility
+        q_u = np.where(total == 0, 0.0, 2 * quality * utility / total)
+    return quality, utility, q_u
 
 
 def measure(groups: list[Group], before: Bools, after: Bools) -> Measures:
@@ -187,40 +198,80 @@ def bootstrap(
         rows = np.flatnonzero(strata == stratum)
         weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
     columns = [group.column for group in groups]
-    right_before = weights @ (before[:, columns] & masks).astype(np.float64)  # [R, G]
-    right_after = weights @ (after[:, columns] & masks).astype(np.float64)
-    draws: dict[str, list[float]] = {}
-    for old, new in zip(right_before, right_after, strict=True):
-        drawn = _compare(
-            tuple(
-                replace(row, before=float(b) / row.count, after=float(a) / row.count)
-                for row, b, a in zip(point.levels, old, new, strict=True)
-            )
-        )
-        for name, value in drawn.differences().items():
-            if value is not None:
-                draws.setdefault(name, []).append(value)
+    counts = masks.sum(axis=0)
+    drawn = [weights @ (answers[:, columns] & masks) / counts for answers in (before, after)]
+    found = summarise(point.levels, *drawn)
+    values = {"quality": found.quality, "utility": found.utility, "q_u": found.q_u}
+    values |= {f"change_{key}": found.after[key] - found.before[key] for key in KEYS}
     return {
-        name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
-        for name, values in draws.items()
+        name: (float(np.nanquantile(draws, 0.025)), float(np.nanquantile(draws, 0.975)))
+        for name, draws in values.items()
+        if not np.isnan(draws).all()
     }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """R cases (steps, or draws of a bootstrap) at once; each value is [R], undefined ones NaN."""
+
+    before: dict[str, Floats]
+    after: dict[str, Floats]
+    kept_ratios: dict[str, Floats]
+    quality: Floats
+    utility: Floats
+    q_u: Floats
+    forget_accuracy: Floats
+
+
+def summarise(levels: Sequence[LevelAccuracy], before: Floats, after: Floats) -> Summary:
+    """The four accuracies and what follows from them.
+
+    Args:
+        levels: G groups of images with their accuracy before the edit, which decides what is
+            measurable.
+        before, after: accuracy of each group in each of R cases [R, G].
+    """
+    places = {id(row): index for index, row in enumerate(levels)}
+
+    def mean(key: str, values: Floats) -> Floats:
+        rows = _rows(levels, key)
+        rows = [row for row in rows if row.measurable] or rows
+        columns = [places[id(row)] for row in rows]
+        return values[:, columns].mean(axis=1) if columns else _nans(len(values))
+
+    old = {key: mean(key, before) for key in KEYS}
+    new = {key: mean(key, after) for key in KEYS}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = {
+            key: np.where(old[key] > 0, new[key] / old[key], np.nan)
+            if any(row.measurable for row in _rows(levels, key))
+            else _nans(len(after))
+            for key in KEPT
+        }
+        gone = [i for i, row in enumerate(levels) if row.forgotten and row.measurable]
+        forgotten = np.where(before[:, gone] > 0, after[:, gone] / before[:, gone], np.nan)
+    quality, utility, q_u = _quality_utility(forgotten, np.stack([*ratios.values()], axis=1))
+    rows = gone or [i for i, row in enumerate(levels) if row.forgotten]
+    left = after[:, rows].max(axis=1) if rows else np.zeros(len(after))
+    return Summary(old, new, ratios, quality, utility, q_u, left)
 
 
 def _compare(levels: tuple[LevelAccuracy, ...]) -> Measures:
-    before, after = _four(levels, "before"), _four(levels, "after")
-    ratios = {
-        key: _ratio(after[key], before[key])
-        if any(row.measurable for row in _rows(levels, key))
-        else None
-        for key in KEPT
-    }
-    forgotten = [_ratio(r.after, r.before) for r in levels if r.forgotten and r.measurable]
-    quality, utility, q_u = quality_utility(
-        [ratio for ratio in forgotten if ratio is not None],
-        [ratio for ratio in ratios.values() if ratio is not None],
+    accuracies = [
+        np.array([[getattr(row, when) for row in levels]]) for when in ("before", "after")
+    ]
+    found = summarise(levels, *accuracies)
+    return Measures(
+        before={key: _or_none(values[0]) for key, values in found.before.items()},
+        after={key: _or_none(values[0]) for key, values in found.after.items()},
+        counts={key: max((row.count for row in _rows(levels, key)), default=0) for key in KEYS},
+        kept_ratios={key: _or_none(values[0]) for key, values in found.kept_ratios.items()},
+        quality=_or_none(found.quality[0]),
+        utility=_or_none(found.utility[0]),
+        q_u=_or_none(found.q_u[0]),
+        forget_accuracy=float(found.forget_accuracy[0]),
+        levels=levels,
     )
-    counts = {key: max((row.count for row in _rows(levels, key)), default=0) for key in KEYS}
-    return Measures(before, after, counts, ratios, quality, utility, q_u, levels)
 
 
 def _level_accuracy(group: Group, before: Bools, after: Bools) -> LevelAccuracy:
@@ -244,7 +295,7 @@ def _level_accuracy(group: Group, before: Bools, after: Bools) -> LevelAccuracy:
     )
 
 
-def _rows(levels: tuple[LevelAccuracy, ...], key: str) -> list[LevelAccuracy]:
+def _rows(levels: Sequence[LevelAccuracy], key: str) -> list[LevelAccuracy]:
     """The rows that the mean named `key` is taken over."""
     images, fine = key.split("_")
     if key == "forget_fine":
@@ -254,15 +305,9 @@ def _rows(levels: tuple[LevelAccuracy, ...], key: str) -> list[LevelAccuracy]:
     return [row for row in levels if row.images == images and row.fine == (fine == "fine")]
 
 
-def _four(levels: tuple[LevelAccuracy, ...], moment: str) -> dict[str, float | None]:
-    """The four accuracies of the paper's tables; means leave out what is not measurable."""
-    values: dict[str, float | None] = {}
-    for key in KEYS:
-        rows = _rows(levels, key)
-        rows = [row for row in rows if row.measurable] or rows
-        values[key] = sum(getattr(row, moment) for row in rows) / len(rows) if rows else None
-    return values
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
-def _ratio(after: float | None, before: float | None) -> float | None:
-    return None if after is None or before is None or before == 0 else after / before
+def _nans(count: int) -> Floats:
+    return np.full(count, np.nan)

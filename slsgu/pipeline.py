@@ -18,10 +18,10 @@ from slsgu.cache import Gradients
 from slsgu.candidates import (
     Candidate,
     Climb,
-    Scene,
     check_choice,
     pick_candidates,
     search_candidate,
+    with_metrics,
 )
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, collect
@@ -33,6 +33,7 @@ from slsgu.plan import Plan, make_plan
 from slsgu.progress import SILENT, Progress
 from slsgu.proof import Proof, prove
 from slsgu.runs import RunFolder, obtain_gradients
+from slsgu.scene import Scene
 from slsgu.search import Goal, Trial, choose, choose_paper
 from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
@@ -127,8 +128,8 @@ def run_plan(
     candidates, climbs = [], {}
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
-        for layer, score in picked:
-            climb = Climb.of(plan.clip, layer, gradients, plan.settings.direction)
+        for layer, score, metric in with_metrics(plan, scene, picked):
+            climb = Climb.of(plan, layer, gradients, metric)
             candidates.append(search_candidate(plan, scene, climb, score, goal))
             climbs[layer.name] = climb
             advance(1)
@@ -240,8 +241,8 @@ def _describe_patch(
         "version": __version__,
         "model": plan.clip.describe(),
         "request": plan.request.describe(),
-        "forget_loss": settings.forget_loss,
-        "direction": settings.direction,
+        "forget_loss": settings.forget_loss_used,
+        "direction": settings.direction_used,
         "search": settings.search,
         "step_size": chosen.step,
         "relative_step": chosen.relative_step,

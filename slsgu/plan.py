@@ -57,7 +57,7 @@ class Plan:
             "configuration": json_sha256([self.clip.model_cfg, self.clip.preprocess_cfg]),
             "request": self.request.describe(),
             "templates": list(self.templates),
-            "forget_loss": s.forget_loss,
+            "forget_loss": s.forget_loss_used,
             "retain_loss": s.retain_loss_used,
             "contrastive_batch": s.contrastive_batch,
             "seed": s.seed,

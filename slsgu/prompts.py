@@ -105,8 +105,13 @@ class PromptBook:
         """
         import torch
 
-        means = [embeddings[list(self.rows[concept])].mean(dim=0) for concept in concepts]
-        return torch.nn.functional.normalize(torch.stack(means), dim=-1)
+        rows = [row for concept in concepts for row in self.rows[concept]]
+        sizes = torch.tensor([len(self.rows[concept]) for concept in concepts])
+        owner = torch.arange(len(concepts)).repeat_interleave(sizes).to(embeddings.device)
+        sums = embeddings.new_zeros(len(concepts), embeddings.shape[1])
+        sums.index_add_(0, owner, embeddings[rows])
+        means = sums / sizes.to(embeddings)[:, None]
+        return torch.nn.functional.normalize(means, dim=-1)
 
     def shares(self, concepts: Sequence[Concept]) -> Tensor:
         """How much of each prompt a caption that names all of `concepts` is [P]: an equal share

@@ -113,8 +113,8 @@ def prove(
     vision_before = torch.cat(images["before"])
     vision_after = torch.cat(images["after"]) if images["after"] else vision_before
     answers = (
-        exam.answer(vision_before, before, book),
-        exam.answer(vision_after, after, book),
+        exam.answer(vision_before, exam.class_embeddings(before, book)),
+        exam.answer(vision_after, exam.class_embeddings(after, book)),
     )
     return Proof(
         exam=exam,

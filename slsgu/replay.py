@@ -15,6 +15,7 @@ is checked against the full forward; a tower that does not agree is run in full.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,12 @@ class Tower:
                 for each in self._spans:
                     each.cut, each.kept = 0, None
                 return
+
+    def spans(self) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
+        """Stretches of the inputs: start, stop, and what runs their features [B, d] from the cut;
+        gradients flow if they are enabled."""
+        for span in self._spans:
+            yield span.start, span.stop, functools.partial(self._run, span)
 
     def run(self) -> Tensor:
         """Features [count, d] with the weights as they are now."""
@@ -212,7 +219,7 @@ class Replay:
         batch_size: int = 128,
         budget: float = float("inf"),
     ) -> None:
-        self._parameters = dict(clip.model.named_parameters())
+        self.parameters = dict(clip.model.named_parameters())
         prompts = list(prompts)
         self._towers = {
             "vision": Tower(
@@ -238,6 +245,14 @@ class Replay:
         """Embeddings of the unedited model: images [N, d], prompts [P, d]."""
         return self._embeddings("vision"), self._embeddings("language")
 
+    def features_of(self, tower: str) -> Tensor:
+        """Features of one tower of the unedited model, not normalised [N or P, d]."""
+        return self._towers[tower].base
+
+    def spans(self, tower: str) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
+        """`Tower.spans` of one tower."""
+        return self._towers[tower].spans()
+
     def prepare(self, layer: Layer) -> None:
         """Cut the layer's tower before it. Cheapest when layers come from shallow to deep."""
         self._towers[layer.tower].cut_before(layer.block)
@@ -252,14 +267,10 @@ class Replay:
             return moved, self._embeddings("language")
         return self._embeddings("vision"), moved
 
-    def features(self, layer: Layer, weight: Tensor | None = None) -> Tensor:
-        """Features of the layer's tower, not normalised [N or P, d]; without a weight, those of
-        the unedited model."""
-        tower = self._towers[layer.tower]
-        if weight is None:
-            return tower.base
-        with edited(self._parameters[layer.name], weight):
-            return tower.run()
+    def features(self, layer: Layer, weight: Tensor) -> Tensor:
+        """Features of the layer's tower with the layer replaced, not normalised [N or P, d]."""
+        with edited(self.parameters[layer.name], weight):
+            return self._towers[layer.tower].run()
 
     def _embeddings(self, tower: str) -> Tensor:
         return normalize(self._towers[tower].base, dim=-1)

@@ -199,7 +199,10 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
             "Step size",
             f"{chosen.step:.6g} ({chosen.relative_step:.2%} of the norm of the layer's weights)",
         ),
-        ("Forget loss, direction", f"{plan.settings.forget_loss}, {plan.settings.direction}"),
+        (
+            "Forget loss, direction",
+            f"{plan.settings.forget_loss_used}, {plan.settings.direction_used}",
+        ),
         ("Images", f"{data.get('root', '')} ({data.get('kind', '')})"),
         (
             "Images used",

@@ -67,6 +67,17 @@ class Request:
         depth = self.forget_depth(leaf)
         return () if depth is None else leaf.lineage[depth - 1 :]
 
+    def siblings(self, leaf: Concept) -> tuple[Concept, ...]:
+        """The kept leaves closest to a forget leaf: those under the deepest of its ancestors that
+        has any; where none has, all that are kept."""
+        depth = self.forget_depth(leaf)
+        assert depth is not None, f"{leaf.key} is kept"
+        kept = set(self.retain_leaves)
+        for ancestor in reversed(leaf.lineage[: depth - 1]):
+            if found := tuple(other for other in ancestor.leaves() if other in kept):
+                return found
+        return self.retain_leaves
+
     @property
     def title(self) -> str:
         """The concepts in words, for headings and folder names."""

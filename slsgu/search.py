@@ -1,5 +1,5 @@
 """Step-size search (Algorithm 3) and the choice of layer and step. Pure Python: a callable in,
-trials out; nothing here knows what a model is.
+trials out; nothing here knows what a model is, or has one to ask.
 """
 
 from __future__ import annotations
@@ -9,19 +9,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from slsgu.measures import Measures
+import numpy as np
+import numpy.typing as npt
+
+from slsgu.measures import Floats, Measures, Summary
 
 T = TypeVar("T")
+WINDOW = 1.5  # how far around a step its Q-U is averaged, as a factor
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One step size tried on one layer, with what the search split said."""
+    """One step size tried on one layer, with what the search split said.
+
+    Attributes:
+        relative_step: length of the step as a share of the norm of the layer.
+        steady: Q-U around this step (`steadied`), which says more about unseen images than the
+            Q-U at the step itself.
+    """
 
     layer: str
     step: float
     relative_step: float
     measures: Measures
+    steady: float
 
     def to_json(self) -> dict[str, Any]:
         m = self.measures
@@ -33,6 +44,7 @@ class Trial:
             "quality": m.quality,
             "utility": m.utility,
             "q_u": m.q_u,
+            "q_u_around": self.steady,
         }
 
 
@@ -41,9 +53,7 @@ def search_step(
     first: float,
     *,
     reached: Callable[[T], bool],
-    hopeless: Callable[[T], bool] = lambda measures: False,
     trials: int = 10,
-    resolution: float = 0.0,
 ) -> list[tuple[float, T]]:
     """Algorithm 3: double the step until the forget target is reached, then bisect.
 
@@ -51,11 +61,7 @@ def search_step(
         evaluate: measures the model at a step size.
         first: the first step size tried, positive.
         reached: whether the forget target is reached; the paper's is a forget accuracy of 0.
-        hopeless: whether, at a step that does not reach the target, too much is lost already for
-            a longer one to be of use; the search on this layer then ends.
-        trials: K, how many steps are tried at most.
-        resolution: stop once the bracket is narrower than this share of its upper end
-            (0: never, as in the paper).
+        trials: K, how many steps are tried.
 
     Returns:
         Every step tried, in order, with its measures.
@@ -74,12 +80,87 @@ def search_step(
             high = step
         else:
             low = step
-            if hopeless(measures):
-                break
-        if high < math.inf and high - low <= resolution * high:
-            break
         step = 2 * step if high == math.inf else (low + high) / 2
     return tried
+
+
+def explore_step(
+    evaluate: Callable[[float], T],
+    first: float,
+    *,
+    enough: Callable[[T], bool],
+    score: Callable[[T], Any],
+    trials: int = 10,
+    resolution: float = 0.1,
+) -> list[tuple[float, T]]:
+    """The default search: double the step until there is enough of it, then close in on the best.
+
+    Each step after the doubling lies halfway (geometrically) between the best one so far and its
+    farther neighbour, so the bracket around the best shrinks from both sides.
+
+    Args:
+        evaluate: measures the model at a step size.
+        first: the first step size tried, positive.
+        enough: whether a longer step has nothing to offer: the target is reached, or too much is
+            lost already.
+        score: the higher, the better.
+        trials: how many steps are tried at most.
+        resolution: stop once both neighbours are within this share of the best step.
+
+    Returns:
+        Every step tried, in order, with its measures.
+
+    >>> steps = explore_step(lambda x: x, 1.0, enough=lambda x: x >= 5, score=lambda x: -abs(x - 6),
+    ...                      trials=6)
+    >>> [round(step, 2) for step, _ in steps]
+    [1.0, 2.0, 4.0, 8.0, 5.66, 6.73]
+    """
+    assert first > 0 and math.isfinite(first), first
+    tried: list[tuple[float, T]] = []
+    step = first
+    while len(tried) < trials:
+        tried.append((step, evaluate(step)))
+        if enough(tried[-1][1]):
+            break
+        step *= 2
+    while len(tried) < trials:
+        best = max(tried, key=lambda pair: (score(pair[1]), -pair[0]))[0]
+        below = max((s for s, _ in tried if s < best), default=best / 4)
+        above = min((s for s, _ in tried if s > best), default=best * 4)
+        farther = below if best / below >= above / best else above
+        if max(best / farther, farther / best) <= 1 + resolution:
+            break
+        step = math.sqrt(best * farther)
+        tried.append((step, evaluate(step)))
+    return tried
+
+
+def steadied(edges: Floats, values: Floats, steps: Floats) -> Floats:
+    """The mean of a piecewise constant curve around each step: from `step / WINDOW` to
+    `step * WINDOW`. Outside the edges the curve is 0.
+
+    A step is chosen on few images. One in the middle of a wide plateau holds on others; one at
+    the edge of a cliff does not, however high it stands.
+
+    Args:
+        edges: where the curve may change, ascending [E + 1].
+        values: its height between them [E].
+        steps: where to look [S].
+
+    >>> steadied(np.array([0.0, 1.0, 4.0]), np.array([0.0, 1.0]), np.array([1.0, 2.0])).round(2)
+    array([0.6, 1. ])
+    """
+    area = np.concatenate([[0.0], np.cumsum(values * np.diff(edges))])
+    low, high = steps / WINDOW, steps * WINDOW
+    between = np.interp(high, edges, area) - np.interp(low, edges, area)
+    return np.asarray(between / (high - low))
+
+
+def edges_between(steps: Floats) -> Floats:
+    """Edges of a piecewise constant curve known at some steps, ascending [S]: halfway between them
+    (geometrically), and a factor of 2 beyond the first and the last [S + 1]."""
+    middle = np.sqrt(steps[1:] * steps[:-1])
+    return np.concatenate([[steps[0] / 2], middle, [steps[-1] * 2]])
 
 
 @dataclass(frozen=True)
@@ -97,6 +178,13 @@ class Goal:
 
     def reached(self, measures: Measures) -> bool:
         return measures.forget_accuracy <= self.target
+
+    def met_along(self, summary: Summary) -> npt.NDArray[np.bool_]:
+        """`met` for each of R cases [R]."""
+        met = summary.forget_accuracy <= self.target
+        for name, floor in self.floors.items():
+            met &= ~(summary.kept_ratios[name] < floor)  # NaN, not measurable, is not broken
+        return met
 
     def broken_floors(self, measures: Measures) -> list[str]:
         """The names of floors that do not hold. What can not be measured is not broken here; the
@@ -132,11 +220,11 @@ class Goal:
 
 
 def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """The default choice: the highest Q-U among trials that meet the goal; if none does, the
-    highest Q-U of all, as the best trade-off. Ties go to the smaller relative step."""
+    """The default choice: the highest Q-U around the step among trials that meet the goal; if none
+    does, among all, as the best trade-off. Ties go to the smaller relative step."""
     assert trials
     met = [trial for trial in trials if goal.met(trial.measures)]
-    return max(met or trials, key=lambda t: (t.measures.q_u or 0.0, -t.relative_step))
+    return max(met or trials, key=lambda t: (round(t.steady, 6), -t.relative_step))
 
 
 def choose_paper(trials: Sequence[Trial], goal: Goal) -> Trial:

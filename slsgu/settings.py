@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slsgu.data.splits import Limits
 from slsgu.errors import SlsguError
 from slsgu.measures import KEPT
 
+if TYPE_CHECKING:
+    import torch
+
 SearchMode = Literal["default", "paper"]
 TowerChoice = Literal["vision", "language"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a way of searching takes unless told otherwise."""
+
+    forget_loss: str
+    retain_loss: str
+    direction: str
+    norms: bool
+
+
+METHODS: dict[str, Method] = {
+    "default": Method("relative", "multi-positive", "keep-aware", norms=False),
+    # The published method: eq. 5, eq. 2 taken literally, the raw gradient, gains included.
+    "paper": Method("cosine", "contrastive", "gradient", norms=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +39,10 @@ class Settings:
     """How to unlearn. The defaults and what they were chosen on: docs/method.md.
 
     Attributes:
-        forget_loss, retain_loss: names in `slsgu.losses`.
-        direction: a name in `slsgu.direction`.
         search: `default` chooses by Q-U under the floors; `paper` runs Algorithms 1 to 3 as
             printed (with the corrections in docs/method.md).
+        forget_loss, retain_loss: names in `slsgu.losses`; None takes those of `METHODS[search]`.
+        direction: a name in `slsgu.direction`; None likewise.
         target: highest accuracy left at any level that is to be forgotten, on the search split.
         floors: least share of the accuracy before the edit that must remain, by name.
         trials: K, steps tried for each layer.
@@ -32,15 +52,17 @@ class Settings:
         limits: images a class for gradients, search and test.
         batch_size: images a forward pass. Changes speed and memory, never a result.
         contrastive_batch: images contrasted with each other in the retain loss.
+        activation_memory: GiB of activations that the search may keep; None takes half of what is
+            free. Changes speed, never a result.
         workers: processes that read images; None decides.
         strict: refuse unreadable images instead of skipping them.
         force: carry on where a request makes no sense or the goal was not met.
     """
 
-    forget_loss: str = "cosine"
-    retain_loss: str = "multi-positive"
-    direction: str = "gradient"
     search: SearchMode = "default"
+    forget_loss: str | None = None
+    retain_loss: str | None = None
+    direction: str | None = None
     target: float = 0.05
     floors: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KEPT, 0.85))
     trials: int = 10
@@ -53,6 +75,7 @@ class Settings:
     batch_size: int = 64
     contrastive_batch: int = 64
     seed: int = 0
+    activation_memory: float | None = None
     workers: int | None = None
     strict: bool = False
     force: bool = False
@@ -61,10 +84,10 @@ class Settings:
         from slsgu.direction import DIRECTIONS
         from slsgu.losses import FORGET_LOSSES, RETAIN_LOSSES
 
-        _one_of("forget loss", self.forget_loss, FORGET_LOSSES)
-        _one_of("retain loss", self.retain_loss, RETAIN_LOSSES)
-        _one_of("direction", self.direction, DIRECTIONS)
         _one_of("search", self.search, get_args(SearchMode))
+        _one_of("forget loss", self.forget_loss_used, FORGET_LOSSES)
+        _one_of("retain loss", self.retain_loss_used, RETAIN_LOSSES)
+        _one_of("direction", self.direction_used, DIRECTIONS)
         if self.tower is not None:
             _one_of("tower", self.tower, get_args(TowerChoice))
         _between("target", self.target, 0, 1)
@@ -76,6 +99,8 @@ class Settings:
         for name in ("trials", "batch_size", "contrastive_batch"):
             if getattr(self, name) < 1:
                 raise SlsguError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.activation_memory is not None:
+            _between("activation_memory", self.activation_memory, 0, math.inf)
         if self.step is not None:
             if self.layer is None:
                 raise SlsguError("a step size was given without a layer; name the layer too")
@@ -85,15 +110,33 @@ class Settings:
                     "(a positive step ascends the forget loss)"
                 )
 
+    def activation_bytes(self, device: torch.device) -> int:
+        """Bytes of activations that the search may keep for each tower."""
+        from slsgu.memory import cache_bytes
+
+        if self.activation_memory is None:
+            return cache_bytes(device) // 2
+        return int(self.activation_memory * 2**30) // 2
+
+    @property
+    def forget_loss_used(self) -> str:
+        """The forget loss, by name."""
+        return self.forget_loss or METHODS[self.search].forget_loss
+
     @property
     def retain_loss_used(self) -> str:
-        """`--search paper` takes equation 2 literally."""
-        return "contrastive" if self.search == "paper" else self.retain_loss
+        """The retain loss, by name."""
+        return self.retain_loss or METHODS[self.search].retain_loss
+
+    @property
+    def direction_used(self) -> str:
+        """The direction, by name."""
+        return self.direction or METHODS[self.search].direction
 
     @property
     def considers_norms(self) -> bool:
-        """LayerNorm gains are in the published set of layers."""
-        return self.norms or self.search == "paper"
+        """Whether gains of LayerNorm and BatchNorm compete."""
+        return self.norms or METHODS[self.search].norms
 
     @property
     def micro_batch(self) -> int:
@@ -103,7 +146,12 @@ class Settings:
         return max(size for size in sizes if self.contrastive_batch % size == 0)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        used = {
+            "forget_loss": self.forget_loss_used,
+            "retain_loss": self.retain_loss_used,
+            "direction": self.direction_used,
+        }
+        return {**asdict(self), **used}
 
 
 def _one_of(what: str, value: object, known: Any) -> None:

@@ -35,8 +35,7 @@ def needed_length(model: nn.Module, tokens: Tensor) -> int | None:
     if pool == "argmax":  # the end-of-text token has the highest id
         ends = tokens.argmax(dim=-1)
     elif pool == "eos":
-        is_end: Tensor = tokens == end_of_text
-        ends = is_end.int().argmax(dim=-1)
+        ends = torch.eq(tokens, int(end_of_text or 0)).int().argmax(dim=-1)
     else:
         return None
     return int(ends.max()) + 1

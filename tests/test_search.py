@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,7 +62,8 @@ def measures(forget: float, kept: float, q_u: float) -> Measures:
         "before": dict.fromkeys(keys, 1.0),
         "after": dict(zip(keys, (forget, 1.0, kept, 1.0), strict=True)),
         "kept_ratios": {"forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": None},
-        "levels": (SimpleNamespace(forgotten=True, measurable=True, after=forget),),
+        "levels": (),
+        "forget_accuracy": forget,
     }
     return Measures(**fields, counts={}, quality=1 - forget, utility=kept, q_u=q_u)
 
