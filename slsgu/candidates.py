@@ -29,6 +29,7 @@ from slsgu.search import Goal, Trial, edges_between, explore_step, search_step, 
 from slsgu.settings import Settings
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
+SATISFIED = 0.99  # Q-U around a step, on the search split, that leaves little to be gained
 DRAWN = 25  # points at which an exact curve is drawn
 
 
@@ -56,8 +57,8 @@ class Candidate:
 
 
 def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Layer, LayerScore]]:
-    """The layers to search, shallow to deep: the fronts of both towers and, by default, their
-    last projections; or what an expert fixed.
+    """The layers to search: the fronts of both towers and, by default, their last projections; or
+    what an expert fixed. Last projections, which cost least, come first, then shallow to deep.
 
     Raises:
         SlsguError: the named layer does not exist, or can not be edited.
@@ -78,8 +79,9 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
         ]
     position = {name: index for index, name in enumerate(layers)}
 
-    def place(layer: Layer) -> tuple[str, int, int]:
-        return layer.tower, -1 if layer.block is None else layer.block, position[layer.name]
+    def place(layer: Layer) -> tuple[bool, bool, int, int]:
+        block = -1 if layer.block is None else layer.block
+        return not layer.last, layer.tower == "language", block, position[layer.name]
 
     return [(layer, by_name[layer.name]) for layer in sorted(chosen, key=place)]
 
@@ -120,10 +122,10 @@ def with_metrics(
 ) -> Iterator[tuple[Layer, LayerScore, Metric | None]]:
     """The layers to search, with what the direction needs to know about each.
 
-    The metrics of a tower are taken in one run, from where its shallowest layer was cut.
+    The metrics of one tower's layers are taken in one run, from where the shallowest was cut.
     """
     needed = plan.settings.direction_used in NEEDS_METRIC
-    for _, group in itertools.groupby(picked, key=lambda pair: pair[0].tower):
+    for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
         members = list(group)
         layers = [layer for layer, _ in members]
         scene.replay.prepare(layers[0])
@@ -195,9 +197,20 @@ class Climb:
 
 
 def search_candidate(
-    plan: Plan, scene: Scene, climb: Climb, score: LayerScore, goal: Goal
+    plan: Plan,
+    scene: Scene,
+    climb: Climb,
+    score: LayerScore,
+    goal: Goal,
+    *,
+    rivals: Sequence[Trial] = (),
 ) -> Candidate:
-    """Directional check and step search on one layer; every trial is kept."""
+    """Directional check and step search on one layer; every trial is kept.
+
+    Args:
+        rivals: trials of layers searched before. Once one of them leaves next to nothing to be
+            gained, other layers are tried at doubled steps, but not closed in on.
+    """
     settings = plan.settings
     if float(climb.direction.norm()) == 0:
         return Candidate(score, passed_over="its direction is zero")
@@ -205,6 +218,7 @@ def search_candidate(
     if not climb.rises(scene):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
     line = climb.line(scene)
+    satisfied = any(t.steady >= SATISFIED and goal.met(t.measures) for t in rivals)
 
     def evaluate(step: float) -> Measures:
         if line is not None:
@@ -228,6 +242,7 @@ def search_candidate(
             climb.first,
             enough=lambda m: goal.reached(m) or bool(goal.broken_floors(m)),
             score=lambda m: (goal.met(m), m.q_u or 0.0),
+            worth=lambda m: not satisfied,
             trials=settings.trials,
         )
     found.sort(key=lambda pair: pair[0])

@@ -44,8 +44,7 @@ class Clip:
         pretrained: the tag or file, None where the name says it all.
         sha256: over names, shapes and fp32 values of the weights.
         device: where the model is.
-        precision: autocast precision of forward passes without gradients; gradients and updates
-            are always fp32.
+        precision: autocast precision of forward passes; weights and updates are always fp32.
         stored_dtypes: the dtype of each tensor of the state dict in the file it came from.
         model_cfg: OpenCLIP's architecture configuration.
         preprocess_cfg: mean, std, interpolation and resize mode.
@@ -117,7 +116,7 @@ class Clip:
         return {"name": self.name, "pretrained": self.pretrained, "sha256": self.sha256}
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "fp32" or torch.is_grad_enabled():
+        if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision])
 

@@ -55,6 +55,8 @@ def keep_metrics(scene: Scene, layers: Sequence[Layer], *, seed: int) -> dict[st
     for start, stop, run in scene.replay.spans(tower):
         with torch.enable_grad(), Taps(weights, seen):
             features = run()
+        if not features.requires_grad:  # none of the layers is one that can be watched
+            return {}
         wanted = [one for one in draws if bool(one.gradient[start:stop].any())]
         for draw in wanted:
             gradient = draw.gradient[start:stop]
@@ -89,6 +91,7 @@ class _Moments:
     tokens: int = 0
 
     def add(self, inputs: Tensor, gradients: Tensor, draw: _Draw) -> None:
+        inputs, gradients = inputs.float(), gradients.float()
         outputs = draw.weight * (gradients.T @ gradients).to("cpu", torch.float64)
         self.outputs = self.outputs + outputs
         if draw.inputs:

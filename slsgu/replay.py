@@ -224,7 +224,7 @@ class Replay:
         self._towers = {
             "vision": Tower(
                 clip.model,
-                lambda start, stop: clip.image_features(pixels[start:stop]),
+                lambda a, b: clip.image_features(pixels[a:b]),
                 len(pixels),
                 stages(clip.model, "vision"),
                 batch_size,
@@ -232,7 +232,7 @@ class Replay:
             ),
             "language": Tower(
                 clip.model,
-                lambda start, stop: clip.text_features(prompts[start:stop]),
+                lambda a, b: clip.text_features(prompts[a:b], batch_size=b - a),
                 len(prompts),
                 stages(clip.model, "language"),
                 batch_size,

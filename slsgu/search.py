@@ -90,8 +90,9 @@ def explore_step(
     *,
     enough: Callable[[T], bool],
     score: Callable[[T], Any],
+    worth: Callable[[T], bool] = lambda measures: True,
     trials: int = 10,
-    resolution: float = 0.1,
+    resolution: float = 0.25,
 ) -> list[tuple[float, T]]:
     """The default search: double the step until there is enough of it, then close in on the best.
 
@@ -104,8 +105,10 @@ def explore_step(
         enough: whether a longer step has nothing to offer: the target is reached, or too much is
             lost already.
         score: the higher, the better.
+        worth: whether the best of the doubled steps is worth closing in on.
         trials: how many steps are tried at most.
-        resolution: stop once both neighbours are within this share of the best step.
+        resolution: stop once both neighbours are within this share of the best step. Finer than
+            `WINDOW`, so that what is averaged around a step was measured.
 
     Returns:
         Every step tried, in order, with its measures.
@@ -124,7 +127,9 @@ def explore_step(
             break
         step *= 2
     while len(tried) < trials:
-        best = max(tried, key=lambda pair: (score(pair[1]), -pair[0]))[0]
+        best, measures = max(tried, key=lambda pair: (score(pair[1]), -pair[0]))
+        if not worth(measures):
+            break
         below = max((s for s, _ in tried if s < best), default=best / 4)
         above = min((s for s, _ in tried if s > best), default=best * 4)
         farther = below if best / below >= above / best else above
