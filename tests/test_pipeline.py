@@ -83,7 +83,8 @@ def test_an_inner_node_takes_all_leaves_under_it(unlearn: Unlearn) -> None:
     assert [row.forgotten for row in measures.levels if row.images == "forget"] == [True, True]
 
 
-def test_the_trial_chosen_is_what_the_patch_does(beagle: Result, taught: Clip) -> None:
+def test_the_trial_chosen_is_what_the_patch_does(unlearn: Unlearn, taught: Clip) -> None:
+    beagle = unlearn("beagle", direction="gradient")
     patch = beagle.patch
     assert patch is not None and patch.layers == (beagle.chosen.layer,)
     weight = dict(taught.model.named_parameters())[beagle.chosen.layer]
@@ -241,9 +242,13 @@ def test_the_paper_s_rule(unlearn: Unlearn) -> None:
     assert not any(s.layer.endswith("ln_1.weight") for s in unlearn("beagle").scores)
 
 
-def test_only_members_of_the_fronts_are_searched(beagle: Result) -> None:
+def test_the_fronts_and_the_last_projections_are_searched(beagle: Result, unlearn: Unlearn) -> None:
     front = {score.layer for score in beagle.scores if score.on_front}
-    assert {c.score.layer for c in beagle.candidates} == front
+    last = {"visual.proj", "text_projection"}
+    assert {c.score.layer for c in beagle.candidates} == front | last
+    paper = unlearn("beagle", search="paper")
+    front = {score.layer for score in paper.scores if score.on_front}
+    assert {c.score.layer for c in paper.candidates} == front
     assert {c.score.tower for c in beagle.candidates} == {"vision", "language"}
 
 

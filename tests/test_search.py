@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slsgu.measures import Measures
 from slsgu.pareto import LayerScore, pareto_front
-from slsgu.search import Goal, Trial, choose, choose_paper, search_step
+from slsgu.search import (
+    WINDOW,
+    Goal,
+    Trial,
+    choose,
+    choose_paper,
+    explore_step,
+    search_step,
+    steadied,
+)
 
 
 def scores_of(points: list[tuple[float, float]]) -> list[LayerScore]:
@@ -40,20 +50,49 @@ def test_doubling_then_bisecting_finds_the_threshold(threshold: float, first: fl
     assert min(reached) == pytest.approx(threshold, rel=1e-6)
 
 
-def test_the_search_stops_at_its_limit_and_its_resolution() -> None:
+def test_the_search_stops_at_its_limit() -> None:
     never = search_step(lambda s: s, 1.0, reached=lambda x: False, trials=5)
     assert [step for step, _ in never] == [1, 2, 4, 8, 16]
-    coarse = search_step(lambda s: s, 1.0, reached=lambda x: x >= 5, trials=60, resolution=0.1)
-    fine = search_step(lambda s: s, 1.0, reached=lambda x: x >= 5, trials=60)
-    assert len(coarse) < len(fine) == 60
 
 
-def test_a_hopeless_layer_is_left_but_a_reached_target_is_not() -> None:
-    """Hopeless counts only at a step that does not reach the target."""
-    lost = search_step(lambda s: s, 1.0, reached=lambda x: x >= 9, hopeless=lambda x: x >= 3)
-    assert [step for step, _ in lost] == [1, 2, 4]
-    found = search_step(lambda s: s, 1.0, reached=lambda x: x >= 3, hopeless=lambda x: x >= 3)
-    assert len(found) == 10
+@given(st.floats(0.01, 1000), st.floats(0.01, 100))
+def test_exploring_closes_in_on_the_best_step(best: float, first: float) -> None:
+    def score(step: float) -> float:
+        return -abs(math.log(step / best))
+
+    tried = explore_step(
+        lambda s: s, first, enough=lambda s: s >= best, score=score, trials=60, resolution=0.01
+    )
+    steps = [step for step, _ in tried]
+    assert max(score(step) for step in steps) >= -0.011
+    assert len(set(steps)) == len(steps)
+
+
+def test_exploring_ends_where_there_is_enough_or_nothing_to_gain() -> None:
+    def run(**options: Any) -> list[float]:
+        tried = explore_step(lambda s: s, 1.0, score=lambda s: -abs(s - 3), **options)
+        return [step for step, _ in tried]
+
+    assert run(enough=lambda s: s >= 3, worth=lambda s: False) == [1, 2, 4]
+    assert run(enough=lambda s: False, trials=3) == [1, 2, 4]
+    assert len(run(enough=lambda s: s >= 3)) > 3  # control: it closes in
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=20, unique=True))
+def test_a_steadied_curve_is_its_mean_over_a_window(widths: list[float]) -> None:
+    edges = np.cumsum([0.0, *widths])
+    values = np.sin(edges[:-1])
+    step = float(edges[-1]) * 0.4
+    fine = np.linspace(step / WINDOW, step * WINDOW, 20001)
+    fine = (fine[1:] + fine[:-1]) / 2
+    expected = values[np.searchsorted(edges, fine) - 1].mean()
+    assert steadied(edges, values, np.array([step]))[0] == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_cliff_is_lower_than_the_middle_of_a_plateau() -> None:
+    edges = np.array([0.0, 1.0, 4.0, 4.5])
+    cliff, middle = steadied(edges, np.array([0.0, 0.98, 1.0]), np.array([4.4, 2.0]))
+    assert middle > cliff  # though the curve is higher at the cliff
 
 
 def measures(forget: float, kept: float, q_u: float) -> Measures:
@@ -69,7 +108,7 @@ def measures(forget: float, kept: float, q_u: float) -> Measures:
 
 
 def trial(name: str, forget: float, kept: float, q_u: float, length: float = 0.1) -> Trial:
-    return Trial(name, 1.0, length, measures(forget, kept, q_u))
+    return Trial(name, 1.0, length, measures(forget, kept, q_u), q_u)
 
 
 GOAL = Goal(target=0.05, floors={"forget_coarse": 0.9, "retain_fine": 0.9, "retain_coarse": 0.9})

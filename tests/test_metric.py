@@ -1,0 +1,213 @@
+"""Inputs, output gradients and the metric, against autograd, explicit matrices and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from networks import TOWERS, build_network
+from test_replay import PROMPTS, images, tokenize
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from slsgu.clip import Clip
+from slsgu.evaluate import Exam
+from slsgu.keep import keep_metrics
+from slsgu.layers import Layer, inventory
+from slsgu.metric import INPUT_DAMPING, OUTPUT_DAMPING, Metric, damped
+from slsgu.prompts import PromptBook
+from slsgu.replay import Replay
+from slsgu.request import Request
+from slsgu.scene import Scene
+from slsgu.taps import Taps
+from slsgu.taxonomy import Taxonomy
+
+
+@pytest.mark.parametrize("tower", ["vision", "language"])
+@pytest.mark.parametrize("name", TOWERS)
+def test_taps_see_both_sides_of_every_gradient(tiny: Clip, name: str, tower: str) -> None:
+    """Summed over tokens, output gradient times input is the gradient that autograd finds."""
+    clip = replace(tiny, model=build_network(name), tokenizer=tokenize)
+    parameters = dict(clip.model.named_parameters())
+    layers = [layer for layer in inventory(clip.model) if layer.tower == tower]
+    watched = {layer.name: parameters[layer.name] for layer in layers}
+    sums: dict[str, Tensor] = {}
+
+    def seen(at: str, inputs: Tensor, gradients: Tensor) -> None:
+        sums[at] = sums.get(at, torch.zeros(())) + gradients.T @ inputs  # [o, i]
+
+    def loss() -> Tensor:
+        encode = clip.encode_image(images(clip, 3)) if tower == "vision" else None
+        found = clip.encode_text(PROMPTS) if encode is None else encode
+        return (found * torch.linspace(-1, 1, found.numel()).reshape(found.shape)).sum()
+
+    with Taps(watched, seen):
+        value = loss()
+    assert not any(p.requires_grad for p in parameters.values())
+    torch.autograd.backward(value)
+    for parameter in watched.values():
+        parameter.requires_grad_(True)
+    plain = loss()
+    assert torch.allclose(value, plain, atol=1e-5)  # watching changes nothing
+    expected = torch.autograd.grad(plain, list(watched.values()))
+    missed = []
+    for layer, gradient in zip(layers, expected, strict=True):
+        if layer.name not in sums:
+            missed.append(layer.name)
+            continue
+        raw = not layer.name.endswith("weight")
+        found = (sums[layer.name].T if raw else sums[layer.name]).reshape(gradient.shape)
+        assert torch.allclose(found, gradient, rtol=1e-3, atol=1e-5 * float(gradient.norm()))
+    # Attention pools and grouped convolutions are no linear maps of tokens.
+    assert not [at for at in missed if "pool" not in at and "conv_dw" not in at], missed
+    assert len(sums) > len(layers) / 2
+
+
+def scene_of(clip: Clip, count: int = 12) -> Scene:
+    """A scene of random images and texts, which is all that a metric needs."""
+    tree = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby", "persian"]})
+    leaves = [tree.leaves[i % 4] for i in range(count)]
+    exam = Exam(leaves, tree, Request.of(tree, ["beagle"]))
+    book = PromptBook.of(exam.concepts, ["a {}", "the {}"])
+    replay = Replay(clip, images(clip, count), book.texts, batch_size=5)
+    embedded, prompts = replay.base
+    classes = exam.class_embeddings(prompts, book)
+    return Scene(
+        exam=exam,
+        replay=replay,
+        book=book,
+        classes=classes,
+        before=exam.answer(embedded, classes),
+        caption_weights=torch.zeros(count, len(book.texts)),
+        forget_loss="cosine",
+        scale=20.0,
+    )
+
+
+def clip_of(tiny: Clip, name: str = "vit") -> Clip:
+    return replace(tiny, model=build_network(name), tokenizer=tokenize)
+
+
+def answers(scene: Scene, layer: Layer, weight: Tensor, *, forget: bool) -> list[Tensor]:
+    """Odds among the kept classes at every level that is kept, each [n, C]."""
+    found, prompts = scene.replay.with_weight(layer, weight)
+    classes = scene.exam.class_embeddings(prompts, scene.book)
+    rows = torch.from_numpy(scene.exam.forget == forget)
+    odds = []
+    for level, texts, gone in zip(
+        scene.exam.levels, classes, scene.exam.forgotten_classes, strict=True
+    ):
+        if forget and level.depth >= 2:
+            continue
+        logits = (scene.scale * found[rows] @ texts.T)[:, torch.from_numpy(~gone)]
+        odds.append(logits.double().log_softmax(dim=1))
+    return odds
+
+
+def divergence(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """Mean over images of the summed divergence of the answers."""
+    return sum(
+        float((a.exp() * (a - b)).sum(dim=1).mean()) for a, b in zip(before, after, strict=True)
+    )
+
+
+def test_harm_is_twice_the_divergence_of_small_changes(tiny: Clip) -> None:
+    """On one image the factors are exact, so the metric must predict what changing the last
+    projection does to the answers: a difference, with no derivative taken."""
+    clip = clip_of(tiny)
+    scene = scene_of(clip, count=1200)
+    pixels = images(clip, 1).expand(1200, -1, -1, -1)
+    replay = Replay(clip, pixels, scene.book.texts, batch_size=300)
+    scene = replace(scene, replay=replay)
+    layer = next(x for x in inventory(clip.model) if x.name == "visual.proj")
+    scene.replay.prepare(layer)
+    metric = keep_metrics(scene, [layer], seed=0)[layer.name]
+    weight = scene.replay.parameters[layer.name].detach().clone()
+    generator = torch.Generator().manual_seed(1)
+    ratios = []
+    for _ in range(4):
+        change = torch.randn(weight.shape, generator=generator) * 2e-2 * weight.norm()
+        change /= weight.numel() ** 0.5
+        total = 0.0
+        for forget in (False, True):
+            old = answers(scene, layer, weight, forget=forget)
+            total += divergence(old, answers(scene, layer, weight + change, forget=forget))
+        ratios.append(0.5 * metric.harm(change) / total)
+    # Labels are drawn: 1200 images leave a few percent of noise, the same for each change.
+    assert np.allclose(ratios, 1, atol=0.15), ratios
+    assert metric.harm(2 * change) == pytest.approx(4 * metric.harm(change))
+
+
+def test_preconditioning_solves_with_the_explicit_matrix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, g = (torch.randn(20, n, generator=generator).double() for n in (3, 4))
+    metric = Metric(a.T @ a / 20, g.T @ g / 20, transposed=False)
+    gradient = torch.randn(4, 3, generator=generator)
+    big = torch.kron(damped(metric.outputs, OUTPUT_DAMPING), damped(metric.inputs, INPUT_DAMPING))
+    expected = torch.linalg.solve(big, gradient.double().flatten()).reshape(4, 3)
+    assert torch.allclose(metric.precondition(gradient).double(), expected, rtol=1e-4)
+    turned = replace(metric, transposed=True)
+    assert torch.allclose(turned.precondition(gradient.T), metric.precondition(gradient).T)
+    assert turned.harm(gradient.T) == pytest.approx(metric.harm(gradient))
+
+
+def test_a_factor_of_zeros_leaves_its_side_alone() -> None:
+    gradient = torch.randn(2, 3)
+    metric = Metric(torch.zeros(3, 3).double(), torch.zeros(2, 2).double(), transposed=False)
+    assert torch.allclose(metric.precondition(gradient), gradient)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "timm-convnext", "custom-text-vit"])
+@pytest.mark.parametrize("tower", ["vision", "language"])
+def test_most_forgetting_per_unit_of_harm(tiny: Clip, name: str, tower: str) -> None:
+    """For any gradient, the preconditioned step has more of it per root of harm than the gradient
+    itself has: the property that the direction is made for."""
+    clip = clip_of(tiny, name)
+    scene = scene_of(clip)
+    layers = [x for x in inventory(clip.model) if x.tower == tower]
+    scene.replay.prepare(min(layers, key=lambda x: x.block or 0))
+    metrics = keep_metrics(scene, layers, seed=0)
+    assert len(metrics) > len(layers) / 2
+    gains = []
+    for layer in layers:
+        if layer.name not in metrics:
+            continue
+        metric = metrics[layer.name]
+        gradient = torch.randn(layer.shape, generator=torch.Generator().manual_seed(2))
+        step = metric.precondition(gradient)
+        assert step.shape == gradient.shape and float((step * gradient).sum()) > 0
+
+        def efficiency(change: Tensor, of: Tensor = gradient, by: Metric = metric) -> float:
+            return float((change * of).sum()) / by.harm(change) ** 0.5
+
+        gains.append(efficiency(step) / efficiency(gradient))
+    assert min(gains) > 0.999 and max(gains) > 1.2
+
+
+def test_layers_that_can_not_be_watched_have_no_metric(tiny: Clip) -> None:
+    clip = clip_of(tiny)
+    scene = scene_of(clip)
+    gains = [x for x in inventory(clip.model, norms=True) if x.kind == "norm"]
+    vision = [x for x in gains if x.tower == "vision"]
+    assert vision and keep_metrics(scene, vision, seed=0) == {}
+    assert keep_metrics(scene, [], seed=0) == {}
+
+
+def test_the_metric_depends_on_the_seed_alone(tiny: Clip) -> None:
+    clip = clip_of(tiny)
+    layer = next(x for x in inventory(clip.model) if x.name == "visual.proj")
+
+    def outputs(seed: int) -> Tensor:
+        return keep_metrics(scene_of(clip), [layer], seed=seed)[layer.name].outputs
+
+    assert torch.equal(outputs(0), outputs(0))
+    assert not torch.equal(outputs(0), outputs(1))
+
+
+def test_normalised_features_are_what_is_embedded(tiny: Clip) -> None:
+    scene = scene_of(clip_of(tiny))
+    images_, _ = scene.replay.base
+    assert torch.equal(images_, normalize(scene.replay.features_of("vision"), dim=-1))
