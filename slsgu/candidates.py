@@ -25,7 +25,7 @@ from slsgu.pareto import LayerScore
 from slsgu.patch import Patch
 from slsgu.plan import Plan
 from slsgu.scene import Scene
-from slsgu.search import Goal, Trial, edges_between, explore_step, search_step, steadied
+from slsgu.search import Goal, Trial, explore_step, known_curve, search_step, steadied
 from slsgu.settings import Settings
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
@@ -248,7 +248,7 @@ def search_candidate(
     found.sort(key=lambda pair: pair[0])
     steps = np.array([step for step, _ in found])
     values = np.array([measures.q_u or 0.0 for _, measures in found])
-    steady = steadied(edges_between(steps), values, steps)
+    steady = steadied(*known_curve(steps, values), steps)
     return Candidate(score, _trials(climb, found, steady))
 
 

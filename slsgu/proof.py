@@ -10,17 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, stream
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError
 from slsgu.evaluate import Answers, Exam
+from slsgu.layers import inventory
 from slsgu.measures import Measures
 from slsgu.patch import Patch
 from slsgu.progress import SILENT, Progress
 from slsgu.prompts import PromptBook
-from slsgu.replay import edited
+from slsgu.replay import edited, image_tower
 from slsgu.request import Request
 from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
@@ -58,7 +60,8 @@ def prove(
     ledger: Ledger | None = None,
     progress: Progress = SILENT,
 ) -> Proof:
-    """Measure a model with and without a patch. Images are streamed and embedded once each way.
+    """Measure a model with and without a patch. Images are streamed; after the patch they are
+    embedded again from the layer that moved on.
 
     Args:
         clip: the unpatched model; it is unchanged afterwards, to the bit.
@@ -79,6 +82,8 @@ def prove(
     ledger = Ledger() if ledger is None else ledger
     towers = {"vision" if name.startswith("visual.") else "language" for name in moved}
     book = PromptBook.of(Exam((), taxonomy).concepts, templates)
+    places = {layer.name: layer.block for layer in inventory(clip.model, norms=True)}
+    cut = min((places.get(name) or 0 for name in moved if name.startswith("visual.")), default=0)
     found: list[Sample] = []
     images: dict[str, list[Tensor]] = {"before": [], "after": []}
     with torch.no_grad(), progress.bar("test images", len(samples)) as advance:
@@ -98,10 +103,11 @@ def prove(
             progress=advance,
         ):
             found += batch.samples
-            images["before"].append(clip.encode_image(batch.pixels))
+            tower = image_tower(clip, batch.pixels, cut=cut)
+            images["before"].append(normalize(tower.base, dim=-1))
             if "vision" in towers:
                 with _all_edited(parameters, moved):
-                    images["after"].append(clip.encode_image(batch.pixels))
+                    images["after"].append(normalize(tower.run(), dim=-1))
     if not found:
         raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
     exam = Exam([sample.leaf for sample in found], taxonomy, request)

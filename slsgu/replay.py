@@ -50,6 +50,7 @@ class Tower:
         stage_list: the tower's sequential stages; empty to always run in full.
         batch_size: inputs a forward pass.
         budget: bytes of activations that may be kept.
+        cut: keep what stage `cut - 1` puts out on the way, as `cut_before` does in a second run.
     """
 
     def __init__(
@@ -60,14 +61,18 @@ class Tower:
         stage_list: Sequence[nn.Module],
         batch_size: int,
         budget: float = float("inf"),
+        cut: int = 0,
     ) -> None:
         self._network = network
         self._encode = encode
         self._spans = [_Span(i, min(i + batch_size, count)) for i in range(0, count, batch_size)]
         self._stages = list(stage_list)
-        self._budget = budget
         self._stem: dict[nn.Module, Tensor] | None = None  # output of one input, zeros
-        self.base = self.run()  # features of the unedited model [count, d]
+        self._budget = budget
+        with torch.no_grad():  # features of the unedited model [count, d]
+            self.base = torch.cat([self._first_run(span, cut) for span in self._spans])
+        if cut and self._stages and self._spans:
+            self._check()
 
     def cut_before(self, block: int | None) -> None:
         """Keep what stage `block - 1` puts out. `None` or 0: run in full from now on.
@@ -86,10 +91,7 @@ class Tower:
             kept = self._output_of(block - 1, span)
             room -= kept.nbytes
             span.cut, span.kept = (block, kept) if room >= 0 else (0, None)
-            if span is self._spans[0] and span.cut and not self._agrees(span):
-                self._stages = []
-                for each in self._spans:
-                    each.cut, each.kept = 0, None
+            if span is self._spans[0] and not self._check():
                 return
 
     def spans(self) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
@@ -107,9 +109,33 @@ class Tower:
         with self._skipping(span):
             return self._encode(span.start, span.stop)
 
+    def _first_run(self, span: _Span, cut: int) -> Tensor:
+        """A full run, which keeps what stage `cut - 1` puts out."""
+        if not cut or not self._stages:
+            return self._run(span)
+        found: list[Tensor] = []
+        stage = self._stages[cut - 1]
+        handle = stage.register_forward_hook(lambda _module, _args, output: found.append(output))
+        try:
+            features = self._run(span)
+        finally:
+            handle.remove()
+        span.cut, span.kept = cut, found[0]
+        return features
+
+    def _check(self) -> bool:
+        """Whether the cut of the first span may be used; if not, none ever will be."""
+        agrees = self._agrees(self._spans[0])
+        if not agrees:
+            self._stages = []
+            for span in self._spans:
+                span.cut, span.kept = 0, None
+        return agrees
+
     def _agrees(self, span: _Span) -> bool:
         """Whether a replay gives what the full run gave, and leaves what was kept as it is."""
-        assert span.kept is not None
+        if span.kept is None:
+            return True
         kept = span.kept.clone()
         with torch.no_grad():
             found = normalize(self._run(span), dim=-1)
@@ -187,6 +213,26 @@ class Tower:
         return found
 
 
+def image_tower(
+    clip: Clip,
+    pixels: Tensor,
+    *,
+    batch_size: int | None = None,
+    budget: float = float("inf"),
+    cut: int = 0,
+) -> Tower:
+    """The image side on preprocessed images [N, 3, H, W]; by default all in one pass."""
+    return Tower(
+        clip.model,
+        lambda start, stop: clip.image_features(pixels[start:stop]),
+        len(pixels),
+        stages(clip.model, "vision"),
+        batch_size or len(pixels),
+        budget,
+        cut,
+    )
+
+
 class _Stop(Exception):
     """Leaves a forward pass early."""
 
@@ -222,14 +268,7 @@ class Replay:
         self.parameters = dict(clip.model.named_parameters())
         prompts = list(prompts)
         self._towers = {
-            "vision": Tower(
-                clip.model,
-                lambda a, b: clip.image_features(pixels[a:b]),
-                len(pixels),
-                stages(clip.model, "vision"),
-                batch_size,
-                budget,
-            ),
+            "vision": image_tower(clip, pixels, batch_size=batch_size, budget=budget),
             "language": Tower(
                 clip.model,
                 lambda a, b: clip.text_features(prompts[a:b], batch_size=b - a),

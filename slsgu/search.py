@@ -16,6 +16,7 @@ from slsgu.measures import Floats, Measures, Summary
 
 T = TypeVar("T")
 WINDOW = 1.5  # how far around a step its Q-U is averaged, as a factor
+RESOLUTION = 0.25  # how close the steps tried come, so that what is averaged was measured
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def explore_step(
     score: Callable[[T], Any],
     worth: Callable[[T], bool] = lambda measures: True,
     trials: int = 10,
-    resolution: float = 0.25,
+    resolution: float = RESOLUTION,
 ) -> list[tuple[float, T]]:
     """The default search: double the step until there is enough of it, then close in on the best.
 
@@ -107,8 +108,7 @@ def explore_step(
         score: the higher, the better.
         worth: whether the best of the doubled steps is worth closing in on.
         trials: how many steps are tried at most.
-        resolution: stop once both neighbours are within this share of the best step. Finer than
-            `WINDOW`, so that what is averaged around a step was measured.
+        resolution: stop once both neighbours are within this share of the best step.
 
     Returns:
         Every step tried, in order, with its measures.
@@ -161,11 +161,35 @@ def steadied(edges: Floats, values: Floats, steps: Floats) -> Floats:
     return np.asarray(between / (high - low))
 
 
-def edges_between(steps: Floats) -> Floats:
-    """Edges of a piecewise constant curve known at some steps, ascending [S]: halfway between them
-    (geometrically), and a factor of 2 beyond the first and the last [S + 1]."""
+def known_curve(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """A piecewise constant curve that claims no more than was measured at some steps.
+
+    A value holds for a little around its step (by a factor `1 + RESOLUTION`, shared with its
+    neighbour); in a wider gap the lower of the two neighbours counts, and beyond the ends 0.
+
+    Args:
+        steps: where it was measured, ascending [S].
+        values: what was found [S].
+
+    Returns:
+        Edges [E + 1] and the heights between them [E].
+
+    >>> edges, heights = known_curve(np.array([1.0, 4.0]), np.array([0.5, 1.0]))
+    >>> edges.round(2).tolist(), heights.tolist()
+    ([0.89, 1.12, 3.58, 4.47], [0.5, 0.5, 1.0])
+    """
+    reach = math.sqrt(1 + RESOLUTION)
     middle = np.sqrt(steps[1:] * steps[:-1])
-    return np.concatenate([[steps[0] / 2], middle, [steps[-1] * 2]])
+    low = np.maximum(steps / reach, np.concatenate([[0.0], middle]))
+    high = np.minimum(steps * reach, np.concatenate([middle, [math.inf]]))
+    edges, heights = [float(low[0])], []
+    for index, value in enumerate(values):
+        if low[index] > edges[-1]:
+            edges.append(float(low[index]))
+            heights.append(float(min(values[index - 1], value)))
+        edges.append(float(high[index]))
+        heights.append(float(value))
+    return np.array(edges), np.array(heights)
 
 
 @dataclass(frozen=True)
