@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 @data_options
 @gradient_options
 @search_mode_option
-@click.option("--direction", metavar="NAME", help="Update direction.  [default: gradient]")
+@click.option(
+    "--direction",
+    metavar="NAME",
+    help="Update direction: keep-aware or gradient (the paper's).  [default: keep-aware]",
+)
 @click.option(
     "--target",
     type=click.FloatRange(0, 1),
@@ -53,6 +57,17 @@ if TYPE_CHECKING:
 @click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
 @click.option("--layer", metavar="NAME", help="Only this layer.")
 @click.option("--step", type=float, metavar="X", help="This step size, with --layer.")
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Search every candidate layer, even once one leaves next to nothing to be gained.",
+)
+@click.option(
+    "--activation-memory",
+    type=click.FloatRange(0),
+    metavar="GIB",
+    help="Memory for activations kept by the search.  [default: half of what is free]",
+)
 @norms_option
 @run_option
 @click.option(

@@ -92,7 +92,11 @@ data_options: Callable[[F], F] = stack(
 )
 
 gradient_options: Callable[[F], F] = stack(
-    click.option("--forget-loss", metavar="NAME", help="Forget loss.  [default: cosine]"),
+    click.option(
+        "--forget-loss",
+        metavar="NAME",
+        help="relative or cosine (the paper's).  [default: relative]",
+    ),
     click.option(
         "--retain-loss",
         metavar="NAME",

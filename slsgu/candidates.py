@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,13 @@ from slsgu.metric import Metric
 from slsgu.pareto import LayerScore
 from slsgu.patch import Patch
 from slsgu.plan import Plan
+from slsgu.progress import Advance
 from slsgu.scene import Scene
 from slsgu.search import Goal, Trial, explore_step, known_curve, search_step, steadied
 from slsgu.settings import Settings
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
-SATISFIED = 0.99  # Q-U around a step, on the search split, that leaves little to be gained
+SATISFIED = 0.995  # Q-U around a step, on the search split, that leaves little to be gained
 DRAWN = 25  # points at which an exact curve is drawn
 
 
@@ -117,23 +118,6 @@ def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
     raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu pareto --all` lists all of them)")
 
 
-def with_metrics(
-    plan: Plan, scene: Scene, picked: Sequence[tuple[Layer, LayerScore]]
-) -> Iterator[tuple[Layer, LayerScore, Metric | None]]:
-    """The layers to search, with what the direction needs to know about each.
-
-    The metrics of one tower's layers are taken in one run, from where the shallowest was cut.
-    """
-    needed = plan.settings.direction_used in NEEDS_METRIC
-    for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
-        members = list(group)
-        layers = [layer for layer, _ in members]
-        scene.replay.prepare(layers[0])
-        metrics = keep_metrics(scene, layers, seed=plan.settings.seed) if needed else {}
-        for layer, score in members:
-            yield layer, score, metrics.get(layer.name)
-
-
 @dataclass(frozen=True, eq=False)
 class Climb:
     """A layer and the straight line along which it moves: `weight + step * direction`."""
@@ -196,21 +180,53 @@ class Climb:
         )
 
 
-def search_candidate(
+def search_candidates(
     plan: Plan,
     scene: Scene,
-    climb: Climb,
-    score: LayerScore,
+    gradients: Gradients,
+    picked: Sequence[tuple[Layer, LayerScore]],
     goal: Goal,
-    *,
-    rivals: Sequence[Trial] = (),
-) -> Candidate:
-    """Directional check and step search on one layer; every trial is kept.
+    advance: Advance,
+) -> tuple[list[Candidate], dict[str, Climb]]:
+    """Search every layer that was picked, in order.
 
-    Args:
-        rivals: trials of layers searched before. Once one of them leaves next to nothing to be
-            gained, other layers are tried at doubled steps, but not closed in on.
+    Once a last projection leaves next to nothing to be gained, layers that cost more to search are
+    passed over, unless the search is to be thorough. What the direction needs to know about layers
+    is taken in one run for each tower, from where the shallowest of them was cut.
+
+    Returns:
+        The candidates, and the climbs of those that were searched, by layer name.
     """
+    settings = plan.settings
+    candidates: list[Candidate] = []
+    climbs: dict[str, Climb] = {}
+    may_stop = settings.search != "paper" and not settings.thorough
+    for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
+        members = list(group)
+        layers = [layer for layer, _ in members]
+        trials = [trial for candidate in candidates for trial in candidate.trials]
+        best = max((t.steady for t in trials if goal.met(t.measures)), default=0.0)
+        if may_stop and best >= SATISFIED and not layers[0].last:
+            why = f"not searched: a layer before it has a Q-U of {best:.1%} around its step"
+            candidates += [Candidate(score, passed_over=why) for _, score in members]
+            advance(len(members))
+            continue
+        scene.replay.prepare(layers[0])
+        metrics: dict[str, Metric] = {}
+        if settings.direction_used in NEEDS_METRIC:
+            metrics = keep_metrics(scene, layers, seed=settings.seed)
+        for layer, score in members:
+            climb = Climb.of(plan, layer, gradients, metrics.get(layer.name))
+            climbs[layer.name] = climb
+            candidates.append(search_candidate(plan, scene, climb, score, goal))
+            advance(1)
+    return candidates, climbs
+
+
+def search_candidate(
+    plan: Plan, scene: Scene, climb: Climb, score: LayerScore, goal: Goal
+) -> Candidate:
+    """Directional check and step search on one layer; every trial is kept."""
     settings = plan.settings
     if float(climb.direction.norm()) == 0:
         return Candidate(score, passed_over="its direction is zero")
@@ -218,7 +234,6 @@ def search_candidate(
     if not climb.rises(scene):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
     line = climb.line(scene)
-    satisfied = any(t.steady >= SATISFIED and goal.met(t.measures) for t in rivals)
 
     def evaluate(step: float) -> Measures:
         if line is not None:
@@ -242,7 +257,6 @@ def search_candidate(
             climb.first,
             enough=lambda m: goal.reached(m) or bool(goal.broken_floors(m)),
             score=lambda m: (goal.met(m), m.q_u or 0.0),
-            worth=lambda m: not satisfied,
             trials=settings.trials,
         )
     found.sort(key=lambda pair: pair[0])

@@ -17,11 +17,9 @@ from slsgu import __version__
 from slsgu.cache import Gradients
 from slsgu.candidates import (
     Candidate,
-    Climb,
     check_choice,
     pick_candidates,
-    search_candidate,
-    with_metrics,
+    search_candidates,
 )
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, collect
@@ -125,16 +123,10 @@ def run_plan(
     scores = rank_layers(gradients, norms=norms)
     scene = _search_scene(plan, ledger, progress)
     goal = Goal(plan.settings.target, plan.settings.floors)
-    candidates: list[Candidate] = []
-    climbs, trials = {}, list[Trial]()
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
-        for layer, score, metric in with_metrics(plan, scene, picked):
-            climb = Climb.of(plan, layer, gradients, metric)
-            candidates.append(search_candidate(plan, scene, climb, score, goal, rivals=trials))
-            climbs[layer.name] = climb
-            trials += candidates[-1].trials
-            advance(1)
+        candidates, climbs = search_candidates(plan, scene, gradients, picked, goal, advance)
+    trials = [trial for candidate in candidates for trial in candidate.trials]
     if not trials:
         reasons = "; ".join(f"{c.score.layer}: {c.passed_over}" for c in candidates)
         raise ConceptError(f"no layer can be stepped along ({reasons or 'no candidate'})")

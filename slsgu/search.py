@@ -91,7 +91,6 @@ def explore_step(
     *,
     enough: Callable[[T], bool],
     score: Callable[[T], Any],
-    worth: Callable[[T], bool] = lambda measures: True,
     trials: int = 10,
     resolution: float = RESOLUTION,
 ) -> list[tuple[float, T]]:
@@ -106,7 +105,6 @@ def explore_step(
         enough: whether a longer step has nothing to offer: the target is reached, or too much is
             lost already.
         score: the higher, the better.
-        worth: whether the best of the doubled steps is worth closing in on.
         trials: how many steps are tried at most.
         resolution: stop once both neighbours are within this share of the best step.
 
@@ -116,7 +114,7 @@ def explore_step(
     >>> steps = explore_step(lambda x: x, 1.0, enough=lambda x: x >= 5, score=lambda x: -abs(x - 6),
     ...                      trials=6)
     >>> [round(step, 2) for step, _ in steps]
-    [1.0, 2.0, 4.0, 8.0, 5.66, 6.73]
+    [1.0, 2.0, 4.0, 8.0, 2.83, 5.66]
     """
     assert first > 0 and math.isfinite(first), first
     tried: list[tuple[float, T]] = []
@@ -127,9 +125,7 @@ def explore_step(
             break
         step *= 2
     while len(tried) < trials:
-        best, measures = max(tried, key=lambda pair: (score(pair[1]), -pair[0]))
-        if not worth(measures):
-            break
+        best = max(tried, key=lambda pair: (score(pair[1]), -pair[0]))[0]
         below = max((s for s, _ in tried if s < best), default=best / 4)
         above = min((s for s, _ in tried if s > best), default=best * 4)
         farther = below if best / below >= above / best else above

@@ -47,6 +47,7 @@ class Settings:
         floors: least share of the accuracy before the edit that must remain, by name.
         trials: K, steps tried for each layer.
         tower, layer, step: fixed by an expert; None lets the search decide.
+        thorough: search every candidate layer, even once one leaves next to nothing to be gained.
         norms: also consider LayerNorm and BatchNorm gains, as the published code does.
         templates: a set's name or a file; None takes the taxonomy's or OpenCLIP's simple set.
         limits: images a class for gradients, search and test.
@@ -69,6 +70,7 @@ class Settings:
     tower: TowerChoice | None = None
     layer: str | None = None
     step: float | None = None
+    thorough: bool = False
     norms: bool = False
     templates: str | None = None
     limits: Limits = field(default_factory=Limits)

@@ -68,14 +68,15 @@ def test_exploring_closes_in_on_the_best_step(best: float, first: float) -> None
     assert len(set(steps)) == len(steps)
 
 
-def test_exploring_ends_where_there_is_enough_or_nothing_to_gain() -> None:
+def test_doubling_ends_where_there_is_enough() -> None:
     def run(**options: Any) -> list[float]:
         tried = explore_step(lambda s: s, 1.0, score=lambda s: -abs(s - 3), **options)
         return [step for step, _ in tried]
 
-    assert run(enough=lambda s: s >= 3, worth=lambda s: False) == [1, 2, 4]
     assert run(enough=lambda s: False, trials=3) == [1, 2, 4]
-    assert len(run(enough=lambda s: s >= 3)) > 3  # control: it closes in
+    assert run(enough=lambda s: s >= 3)[:3] == [1, 2, 4]
+    assert max(run(enough=lambda s: s >= 3)) == 4
+    assert max(run(enough=lambda s: False)) == 2**9  # control
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=20, unique=True))

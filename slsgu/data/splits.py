@@ -38,7 +38,7 @@ class Limits:
     gradient: int | None = 50
     search: int | None = 25
     test: int | None = 50
-    retain_gradient: int | None = 1000
+    retain_gradient: int | None = 500
     retain_search: int | None = 500
 
     def __post_init__(self) -> None:
