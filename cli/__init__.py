@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import signal
 import sys
 import warnings
@@ -64,9 +65,12 @@ class Commands(click.Group):
                         "Interrupted: finished files are whole, unfinished ones are gone.", err=True
                     )
                     sys.exit(130)
+                if isinstance(error, BrokenPipeError):  # `slsgu concepts | head`
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    sys.exit(128 + signal.SIGPIPE)
                 if isinstance(error, SlsguError):
                     raise click.ClickException(str(error)) from error
-                if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                if isinstance(error, OSError):
                     where = f"{error.filename}: " if error.filename else ""
                     raise click.ClickException(f"{where}{error.strerror or error}") from error
                 if _out_of_memory(error):
@@ -74,7 +78,7 @@ class Commands(click.Group):
                         "there is not enough memory: try a smaller --batch-size, fewer images, or "
                         "--device cpu (--dry-run estimates what is needed)"
                     ) from error
-                raise  # a bug; or a reader that has left, on which click ends quietly
+                raise  # a bug
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Console, command_line, echo_json, echo_table, interval, percent
+from .console import Console, command_line, echo_json, echo_table, interval, percent, share
 from .options import (
     concept_option,
     data_options,
@@ -17,6 +17,7 @@ from .options import (
     model_options,
     norms_option,
     parse_floors,
+    positive,
     run_option,
     search_mode_option,
     settings_from,
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
 @click.option("--trials", type=click.IntRange(1), metavar="K", help="Steps a layer.  [default: 10]")
 @click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
 @click.option("--layer", metavar="NAME", help="Only this layer.")
-@click.option("--step", type=float, metavar="X", help="This step size, with --layer.")
+@click.option(
+    "--step", type=float, metavar="X", callback=positive, help="This step size, with --layer."
+)
 @click.option(
     "--thorough",
     is_flag=True,
@@ -170,7 +173,7 @@ def print_result(result: Result) -> None:
     chosen = result.chosen
     click.echo(
         f"{result.plan.request.title}: {chosen.layer} ({result.tower} tower), "
-        f"step {chosen.step:.6g} ({chosen.relative_step:.1%} of the layer's norm)\n"
+        f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)\n"
     )
     print_levels(result.proof.measures)
     measures = result.proof.measures

@@ -46,6 +46,8 @@ def evaluate(
     for path in patches:
         loaded = Patch.load(path)
         patch = loaded if patch is None else patch + loaded
+    parts = [] if patch is None else patch.metadata.get("sum_of", [patch.metadata])
+    seeds = {part["seed"] for part in parts if isinstance(part.get("seed"), int)}
     taxonomy = find_taxonomy(options["taxonomy"], options["data"])
     wanted = concepts or (patch.requested_paths() if patch is not None else ())
     request = Request.of(taxonomy, wanted) if wanted else None
@@ -53,6 +55,11 @@ def evaluate(
     splits = find_splits(clip, options["data"], taxonomy, settings, request)
     for note in splits.notes:
         console.say(f"note: {note}")
+    for seed in sorted(seeds - {settings.seed}):
+        console.say(
+            f"Warning: the patch was made with --seed {seed} and is measured with --seed "
+            f"{settings.seed}: images that it was made from may be among the test images"
+        )
     ledger = Ledger()
     proof = prove(
         clip,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -200,3 +201,12 @@ def parse_floors(
             raise click.BadParameter(f"{share} is not between 0 and 1")
         floors |= dict.fromkeys([name] if equals else FLOORS, share)
     return floors
+
+
+def positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A finite number above 0; `float` accepts nan and inf."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(
+            f"{value:g} is not positive and finite (a positive step ascends the forget loss)"
+        )
+    return value

@@ -8,16 +8,21 @@ from typing import Any
 
 import click
 
-from .console import echo_json, percent
+from .console import Console, echo_json, percent
 
 CHECKPOINT = click.Path(path_type=Path)
 
 
-def finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse nan and inf, which `float` accepts."""
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number")
+def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse nan and inf, which `float` accepts, and 0, which changes nothing."""
+    if not math.isfinite(value) or value == 0:
+        raise click.BadParameter(f"{value:g} is not a finite number other than 0")
     return value
+
+
+def _say_left_out(names: list[str]) -> None:
+    if names:
+        Console().say(f"not copied, since it may hold weights: {', '.join(names)}")
 
 
 @click.group()
@@ -84,7 +89,7 @@ def _times(part: dict[str, Any]) -> str:
 @click.argument("model", type=CHECKPOINT)
 @click.option("--out", type=CHECKPOINT, required=True, help="Where to write the patched model.")
 @click.option(
-    "--scale", type=float, callback=finite, default=1.0, show_default=True, help="Times the step."
+    "--scale", type=float, callback=a_scale, default=1.0, show_default=True, help="Times the step."
 )
 def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
     """Apply patch FILE to MODEL: a checkpoint file or a local-dir."""
@@ -94,7 +99,7 @@ def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
     loaded = Patch.load(file)
     if scale != 1.0:
         loaded = scale * loaded
-    rewrite_model(model, out, loaded.apply_to)
+    _say_left_out(rewrite_model(model, out, loaded.apply_to))
     click.echo(f"patched    {out}")
 
 
@@ -105,7 +110,7 @@ def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
 @click.option(
     "--scale",
     type=float,
-    callback=finite,
+    callback=a_scale,
     default=1.0,
     show_default=True,
     help="As it was applied.",
@@ -118,5 +123,5 @@ def revert(file: Path, model: Path, out: Path, scale: float) -> None:
     loaded = Patch.load(file)
     if scale != 1.0:
         loaded = scale * loaded
-    rewrite_model(model, out, loaded.revert_from)
+    _say_left_out(rewrite_model(model, out, loaded.revert_from))
     click.echo(f"reverted   {out}")

@@ -1,16 +1,18 @@
 """Our safetensors files: tensors, and one JSON string of metadata under the key `slsgu`.
 
-Every header holds `kind` (what the file is) and `schema` (its format number), so a reader can
-tell a foreign, a damaged and a newer file apart before it trusts a tensor.
+Every header holds `kind` (what the file is), `schema` (its format number) and `tensors_sha256`, so
+a reader can tell a foreign, a damaged and a newer file apart before it trusts a tensor.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,9 +26,20 @@ def write_artifact(
 ) -> None:
     """Write tensors and header, whole or not at all. The same content gives the same bytes."""
     refuse_name(path)
-    text = json.dumps({**header, "kind": kind, "schema": schema}, sort_keys=True, allow_nan=False)
+    whole = {**header, "kind": kind, "schema": schema, "tensors_sha256": tensors_sha256(tensors)}
+    text = json.dumps(whole, sort_keys=True, allow_nan=False)
     with replacing(path) as part:
         save_file(dict(tensors), part, metadata={"slsgu": text})
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        values = tensor.detach().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def refuse_name(path: Path) -> None:
@@ -65,6 +78,8 @@ def read_artifact(
                     "install a newer slsgu"
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}
+        if header.pop("tensors_sha256", None) != tensors_sha256(tensors):
+            raise ArtifactError(f"{what} is damaged: {path} holds other numbers than were written")
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
     return header, tensors

@@ -85,8 +85,7 @@ def estimate(plan: Plan, folder: RunFolder) -> Estimate:
     cached = _matching_cache(plan, folder)
     candidates: list[str] = []
     if cached is not None:
-        norms = settings.considers_norms or settings.layer is not None
-        ranked = rank_layers(cached, norms=norms)
+        ranked = rank_layers(cached, norms=settings.considers_norms, also=settings.layer)
         candidates = [layer.name for layer, _ in pick_candidates(plan, ranked)]
     elif settings.layer is not None:
         candidates = [settings.layer]

@@ -1,8 +1,8 @@
 """Files that are either whole or absent: write beside, flush, rename.
 
 Every artifact goes through `replacing` or `replacing_folder`, so a crash, a full disk or `kill -9`
-can leave a stray temporary (named `.NAME.PID-*.part`, removed by the next writer of NAME), never
-half a result.
+can leave a stray temporary (named `.NAME.HOST.PID-*.part`, removed by the next writer of NAME),
+never half a result.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from slsgu.errors import ArtifactError, SlsguError
+
+ABANDONED = 24 * 3600  # seconds after which another machine's temporary is taken for a stray
 
 
 @contextlib.contextmanager
@@ -145,19 +149,33 @@ def _as_usual(path: Path) -> None:
 
 def _prefix(path: Path) -> str:
     """How temporaries of `path` begin in this process."""
-    return f".{path.name}.{os.getpid()}-"
+    return f".{path.name}.{_host()}.{os.getpid()}-"
 
 
 def _remove_stale(path: Path) -> None:
     """Clear away what a killed writer of `path` left; what another is writing now stays."""
     for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
-        writer = re.match(r"(\d+)-", stale.name.removeprefix(f".{path.name}."))
-        if writer and _is_running(int(writer[1])):
+        writer = re.match(r"(\w+)\.(\d+)-", stale.name.removeprefix(f".{path.name}."))
+        if writer and writer[1] == _host() and _is_running(int(writer[2])):
             continue
+        if writer and writer[1] != _host() and _age(stale) < ABANDONED:
+            continue  # of another machine or container that shares the disk
         if stale.is_dir() and not stale.is_symlink():
             shutil.rmtree(stale, ignore_errors=True)
         else:
             stale.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    """This machine (or container), as a word."""
+    return re.sub(r"\W", "_", platform.node()) or "unknown"
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written to."""
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime
+    return 0.0
 
 
 def _is_running(process: int) -> bool:

@@ -152,6 +152,12 @@ class Patch:
             name: (tensors[name].detach().float() + delta).to(tensors[name].dtype)
             for name, delta in self.delta.items()
         }
+        for name, tensor in changed.items():
+            if not bool(tensor.isfinite().all()):
+                raise LayerMismatchError(
+                    f"the patch takes {name} out of the range of {tensor.dtype}, in which this "
+                    "model is stored: use a smaller scale, or a copy of the model in float32"
+                )
         return {**tensors, **changed}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

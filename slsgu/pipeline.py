@@ -119,8 +119,7 @@ def run_plan(
     ledger = Ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress)
     computed = time.perf_counter()
-    norms = plan.settings.considers_norms or plan.settings.layer is not None
-    scores = rank_layers(gradients, norms=norms)
+    scores = rank_layers(gradients, norms=plan.settings.considers_norms, also=plan.settings.layer)
     scene = _search_scene(plan, ledger, progress)
     goal = Goal(plan.settings.target, plan.settings.floors)
     picked = pick_candidates(plan, scores)
@@ -176,13 +175,14 @@ def run_plan(
     )
 
 
-def rank_layers(gradients: Gradients, *, norms: bool) -> list[LayerScore]:
+def rank_layers(gradients: Gradients, *, norms: bool, also: str | None = None) -> list[LayerScore]:
     """Importance, alignment and the front of each tower; needs no model.
 
     Args:
         norms: whether gains of LayerNorm and BatchNorm compete too.
+        also: one gain that is ranked all the same, since an expert chose it.
     """
-    layers = [layer for layer in gradients.layers if norms or layer.kind != "norm"]
+    layers = [x for x in gradients.layers if norms or x.kind != "norm" or x.name == also]
     return score_layers(layers, gradients.forget, gradients.retain, gradients.weight_norms)
 
 
@@ -190,8 +190,8 @@ def describe_shortfall(plan: Plan, goal: Goal, trial: Trial) -> str:
     """Why the best trade-off is not a success, in one sentence."""
     parts = goal.misses(trial.measures, plan.request.title)
     return (
-        f"the goal was not met: on the search split, {' and '.join(parts)}; best trade-off found: "
-        f"{trial.layer} at step {trial.step:.6g}, Q-U {(trial.measures.q_u or 0):.1%}"
+        f"the goal was not met: on the search split, {' and '.join(parts)}; best of the steps "
+        f"tried: {trial.layer} at step {trial.step:.6g}, Q-U {(trial.measures.q_u or 0):.1%}"
     )
 
 

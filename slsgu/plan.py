@@ -52,10 +52,15 @@ class Plan:
     def key(self) -> dict[str, Any]:
         """What decides the gradients, as JSON values."""
         s = self.settings
+        # A local-dir may bring its own tokenizer: two that differ are told apart by their tokens.
+        names = [concept.name for concept in self.taxonomy.concepts]
         return {
             "model": self.clip.sha256,
             "configuration": json_sha256([self.clip.model_cfg, self.clip.preprocess_cfg]),
-            "request": self.request.describe(),
+            "request": {
+                key: value for key, value in self.request.describe().items() if key != "taxonomy"
+            },
+            "tokens": json_sha256(self.clip.tokenize(names).tolist()),
             "templates": list(self.templates),
             "forget_loss": s.forget_loss_used,
             "retain_loss": s.retain_loss_used,

@@ -50,11 +50,15 @@ def pareto(
     Args:
         scores: layers of any tower; others than `tower` are left out.
         ax: axes of their final size.
-        chosen: the layer that was edited; its dot gets a ring and its label is bold.
+        chosen: the layer that was edited; it gets a ring and a bold label wherever it is.
     """
     mine = [s for s in scores if s.tower == tower and _finite(s)]
-    front = sorted((s for s in mine if s.on_front), key=lambda s: (s.importance, s.alignment))
-    heading(ax, f"{tower.capitalize()} tower", f"{len(front)} of {len(mine)} layers on the front")
+    count = sum(s.on_front for s in mine)
+    heading(ax, f"{tower.capitalize()} tower", f"{count} of {len(mine)} layers on the front")
+    named = sorted(
+        (s for s in mine if s.on_front or s.layer == chosen),
+        key=lambda s: (s.importance, s.alignment),
+    )
     bare(ax)
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -68,7 +72,7 @@ def pareto(
 
     points = 72 / ax.figure.dpi  # per pixel
     width, height = ax.bbox.width * points, ax.bbox.height * points
-    names = short_layers([s.layer for s in front])
+    names = short_layers([s.layer for s in named])
     # Of the font size; bold letters are wider.
     widest = 1.12 * max((text_width(name, 1.0) for name in names), default=0.0)
     size = min(
@@ -89,9 +93,9 @@ def pareto(
     if rest:
         rest_x, rest_y = zip(*rest, strict=True)
         ax.scatter(rest_x, rest_y, marker="x", s=16, linewidths=0.8, color="#555F6B")
-    heights = [up.fraction(place[s.layer][1]) for s in front]
+    heights = [up.fraction(place[s.layer][1]) for s in named]
     labels = spread(heights, _LEADING * size / height, 0.03, 0.97)
-    for index, (score, name, level) in enumerate(zip(front, names, labels, strict=True)):
+    for index, (score, name, level) in enumerate(zip(named, names, labels, strict=True)):
         colour = CYCLE[index % len(CYCLE)]
         dot_x, dot_y = place[score.layer]
         ax.plot(
@@ -99,9 +103,10 @@ def pareto(
             [up.at(level), dot_y, dot_y],
             color=colour, linewidth=0.7, alpha=0.75, solid_joinstyle="round", zorder=1.5,
         )  # fmt: skip
-        ax.scatter(
-            [dot_x], [dot_y], s=34, color=colour, edgecolors="white", linewidths=0.6, zorder=3
-        )
+        if score.on_front:
+            ax.scatter(
+                [dot_x], [dot_y], s=34, color=colour, edgecolors="white", linewidths=0.6, zorder=3
+            )
         if score.layer == chosen:
             ax.scatter([dot_x], [dot_y], s=110, facecolors="none", edgecolors=INK, zorder=3)
         ax.text(

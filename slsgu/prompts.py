@@ -121,5 +121,8 @@ class PromptBook:
         shares = torch.zeros(len(self.texts))
         for concept in concepts:
             rows = self.rows[concept]
-            shares[list(rows)] += 1 / (len(concepts) * len(rows))
+            # A prompt that stands twice counts twice, as in `class_embeddings`.
+            shares.index_add_(
+                0, torch.tensor(rows), torch.full((len(rows),), 1 / (len(concepts) * len(rows)))
+            )
         return shares

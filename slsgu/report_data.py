@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slsgu.files import file_sha256
 from slsgu.measures import KEPT, KEYS, wilson
 from slsgu.search import Trial, choose, choose_paper
 
@@ -208,6 +209,7 @@ def result_json(
         "candidates": [c.to_json(best_trial(result, c)) for c in result.candidates],
         "seconds": result.seconds,
         "patch": patch,
+        "patch_sha256": file_sha256(patch) if patch is not None and patch.is_file() else None,
         "report": report,
         # More than the design promises.
         "relative_step": chosen.relative_step,

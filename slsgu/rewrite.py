@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,16 +13,25 @@ from slsgu.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.errors import SlsguError
 from slsgu.files import replacing_folder
 
+# Of any framework, whole or in shards, with the index that names the shards.
+WEIGHT_FILE = re.compile(
+    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|npz|gguf|tflite|pkl)(\.index\.json)?$", re.I
+)
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
-def rewrite_model(model: Path, out: Path, change: Change) -> None:
+def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
     """Read `model`, change its tensors, write `out` in the same form. `model` is unchanged.
 
     Args:
-        model: a checkpoint file, or a local-dir, whose other files are copied along.
+        model: a checkpoint file, or a local-dir, whose other files are copied along, but for those
+            that may hold weights: an unpatched copy, a patch or a gradient cache beside the
+            patched weights would bring the knowledge back.
         out: must not exist yet. A file for a file, a folder for a folder.
         change: for example `Patch.apply_to` or `Patch.revert_from`.
+
+    Returns:
+        Names of the files that were left out.
 
     Raises:
         ModelError: `model` can not be read.
@@ -34,9 +44,15 @@ def rewrite_model(model: Path, out: Path, change: Change) -> None:
     tensors = change(read_state_dict(weights))
     if weights == model:
         write_state_dict(out, tensors, like=weights)
-        return
+        return []
+    left_out: list[str] = []
     with replacing_folder(out) as part:
-        for entry in model.iterdir():
-            if entry.is_file() and entry.name != weights.name:
+        for entry in sorted(model.iterdir()):
+            if not entry.is_file() or entry.name == weights.name:
+                continue
+            if WEIGHT_FILE.search(entry.name):
+                left_out.append(entry.name)
+            else:
                 shutil.copyfile(entry, part / entry.name)
         write_state_dict(part / weights.name, tensors, like=weights)
+    return left_out

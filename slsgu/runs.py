@@ -128,7 +128,12 @@ def key_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list
     ['seed is 0, wanted 1']
     """
     names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
-    return [
+    told = []
+    if "images" in names:  # a hash says nothing to people, the counts do
+        counts = [key.get("image_count") for key in (found, wanted)]
+        told.append(f"the images changed ({counts[0]} then, {counts[1]} now)")
+        names = [name for name in names if name not in ("images", "image_count")]
+    return told + [
         f"{name} is {_short(found.get(name))}, wanted {_short(wanted.get(name))}" for name in names
     ]
 

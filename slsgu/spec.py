@@ -22,7 +22,8 @@ from slsgu.checkpoint import CONFIG_NAME, SUFFIXES, weights_file
 from slsgu.errors import ModelError
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
-PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
+# All of OpenCLIP's but the size, which the model decides.
+PREPROCESS_KEYS = ("mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 class SlsguWarning(UserWarning):
@@ -35,7 +36,7 @@ class Source:
 
     Attributes:
         model_cfg: OpenCLIP's architecture configuration.
-        preprocess_cfg: mean, std, interpolation and resize mode, as far as the source says.
+        preprocess_cfg: OpenCLIP's keys but the size, as far as the source says.
         weights: fetches (if need be) and returns the weights file.
         tokenizer: the name under which `open_clip.get_tokenizer` finds the tokenizer.
     """

@@ -25,10 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slsgu.errors import ConceptError, DataError
 from slsgu.files import json_sha256
+from slsgu.yaml_file import read_yaml
 
 _ATTRIBUTES = {"aliases", "plural", "definition", "prompts", "id"}
 MAX_DEPTH = 64  # deeper trees are taken for cycles
@@ -112,7 +111,8 @@ class Taxonomy:
         self.leaves = tuple(concept for concept in self.concepts if concept.is_leaf)
         self.depth = max((leaf.depth for leaf in self.leaves), default=0)
         if len(self.leaves) < 2:
-            raise DataError(f"taxonomy {name!r} has {len(self.leaves)} leaves; it needs at least 2")
+            count = "one leaf" if self.leaves else "no leaf"
+            raise DataError(f"taxonomy {name!r} has {count}; it needs at least 2")
         self._index: dict[str, list[Concept]] = {}
         for concept in self.concepts:
             words = (concept.name, *concept.aliases, concept.plural, concept.id)
@@ -126,18 +126,7 @@ class Taxonomy:
         Raises:
             DataError: the file is missing, not YAML, or not a tree of names.
         """
-        path = Path(path)
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(f"taxonomy file not found: {path}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read taxonomy file {path}: {error}") from None
-        except RecursionError:
-            raise DataError(f"taxonomy file {path} is nested too deeply") from None
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # 2001-99-99 is a ValueError
-            raise DataError(f"taxonomy file {path} is not valid YAML: {error}") from None
-        return cls.parse(tree, name=path.stem)
+        return cls.parse(read_yaml(Path(path), "taxonomy"), name=Path(path).stem)
 
     @classmethod
     def parse(cls, tree: Any, *, name: str = "taxonomy") -> Taxonomy:
@@ -204,8 +193,10 @@ class Taxonomy:
     def suggest(self, text: str, count: int = 3) -> list[str]:
         """Names that are close to `text`, best first."""
         word = normalise(text.split("/")[-1])
-        close = difflib.get_close_matches(word, self._index, n=count, cutoff=0.6)
-        return list(dict.fromkeys(self._index[c][0].name for c in close))
+        cutoff = 0.6 if len(word) <= 4 else 0.75  # one slip weighs more in a short word
+        close = difflib.get_close_matches(word, self._index, n=count, cutoff=cutoff)
+        close += [name for name in self._index if word and f" {word} " in f" {name} "]
+        return list(dict.fromkeys(self._index[c][0].name for c in close))[:count]
 
     def leaf_of_folder(self, folder: str) -> Concept | None:
         """The leaf a class folder stands for: `golden_retriever`, `n02099601-golden_retriever`,
@@ -313,8 +304,10 @@ def _split(tree: Any, parent: Concept | None, where: str) -> tuple[dict[str, Any
         name = str(key).replace("_", " ").strip()
         if not name.isprintable():  # control characters; half a surrogate pair
             raise DataError(f"taxonomy: {name!r} under {where!r} holds unprintable characters")
-        if not name or any(normalise(child.name) == normalise(name) for child in children):
-            raise DataError(f"taxonomy: {key!r} stands twice, or is empty, under {where!r}")
+        if not name:
+            raise DataError(f"taxonomy: an empty name under {where!r}")
+        if any(normalise(child.name) == normalise(name) for child in children):
+            raise DataError(f"taxonomy: {key!r} stands twice under {where!r}")
         children.append(_concept(name, below, parent))
     return attributes, children
 
@@ -322,6 +315,12 @@ def _split(tree: Any, parent: Concept | None, where: str) -> tuple[dict[str, Any
 def _concept(name: str, tree: Any, parent: Concept | None) -> Concept:
     raw = tree if isinstance(tree, Mapping) else {}
     attributes = {str(k)[1:]: v for k, v in raw.items() if str(k).startswith("$")}
+    bare = sorted(str(key) for key in raw if key in _ATTRIBUTES)
+    if bare:
+        raise DataError(
+            f"taxonomy: {bare[0]!r} below {name!r} would be a concept; for an attribute write "
+            f"${bare[0]}"
+        )
     unknown = sorted(set(attributes) - _ATTRIBUTES)
     if unknown:
         raise DataError(

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -866,3 +867,44 @@ def test_pictures_that_claim_too_much(cli: Cli, world: list[str], images: Path) 
     (images / "beagle" / "again").symlink_to(images, target_is_directory=True)
     ran = cli("apply", "--concept", "beagle", *with_option(world, "--data", images), *STEP)
     assert "patch " in ran.out and "3 image(s) can not be read" in ran.err, ran
+
+
+def test_a_gradient_cache_with_other_numbers_is_not_reused(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    """A disk that lies: no byte is missing, but some are others."""
+    command = ("grads", "--concept", "beagle", *world, "--run", tmp_path / "run")
+    assert cli(*command).code == 0
+    assert "reusing" in cli(*command).err  # control
+    path = tmp_path / "run" / "gradients.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(bytes(content))
+    refused(cli(*command), "holds other numbers than were written")
+
+
+def test_a_closed_pipe_ends_the_command_as_it_ends_others() -> None:
+    command = [sys.executable, "-m", "slsgu", "concepts"]
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, text=True)
+    os.close(write)
+    assert ran.returncode == 128 + signal.SIGPIPE and "Traceback" not in ran.stderr
+
+
+def test_other_weights_do_not_travel_with_a_patched_folder(
+    cli: Cli, taught_dir: Path, world: list[str], tmp_path: Path
+) -> None:
+    """A second weights file, a patch or a cache would bring the knowledge back."""
+    model = shutil.copytree(taught_dir, tmp_path / "model")
+    for name in ("open_clip_pytorch_model.bin", "gradients.safetensors", "notes.txt"):
+        (model / name).write_bytes(b"x")
+    cli("apply", "--concept", "beagle", *world, "--run", tmp_path / "run", "--force")
+    patch = tmp_path / "run" / "patch.safetensors"
+    ran = cli("patch", "apply", patch, model, "--out", tmp_path / "out")
+    assert "gradients.safetensors, open_clip_pytorch_model.bin" in ran.err
+    kept = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "notes.txt" in kept and "open_clip_model.safetensors" in kept
+    assert not {"open_clip_pytorch_model.bin", "gradients.safetensors"} & kept
+    nothing = cli("patch", "apply", patch, model, "--out", tmp_path / "o2", "--scale", "0")
+    refused(nothing, "0 is not", code=2)

@@ -133,7 +133,7 @@ def test_embeddings_are_normalised_and_agree_with_openclip(tiny: Clip) -> None:
     assert tiny.tokenize(texts).shape == (3, 16)
 
 
-def test_gradients_flow_in_fp32_whatever_the_precision(tiny_dir: Path) -> None:
+def test_precision_is_that_of_the_forward_pass(tiny_dir: Path) -> None:
     pixels = torch.rand(2, 3, 32, 32)
     gradients = []
     for precision in ("fp32", "bf16"):
@@ -143,12 +143,10 @@ def test_gradients_flow_in_fp32_whatever_the_precision(tiny_dir: Path) -> None:
         embeddings[:, 0].sum().backward()  # type: ignore[no-untyped-call]
         assert weight.grad is not None
         gradients.append(weight.grad)
-        with torch.no_grad():
-            low = clip.encode_image(pixels)
-        assert low.dtype == torch.float32
-        assert torch.equal(low, embeddings) == (precision == "fp32")  # autocast did something
-        torch.testing.assert_close(low, embeddings.detach(), atol=0.05, rtol=0)
-    assert torch.equal(*gradients)
+        assert embeddings.dtype == torch.float32
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
+    assert not torch.equal(*gradients)  # autocast did something
+    torch.testing.assert_close(*gradients, atol=0.05, rtol=0.05)
 
 
 def test_hash_is_of_values_not_of_precision(make_dir: Callable[..., Path], tmp_path: Path) -> None:

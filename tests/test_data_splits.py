@@ -144,8 +144,36 @@ def test_many_copies_of_few_pictures(tmp_path: Path, pets: Taxonomy) -> None:
     make_pets(tmp_path)
     for i in range(SMALL_CLASS + 1):
         shutil.copy(tmp_path / "pug" / "1000.png", tmp_path / "pug" / f"copy{i}.png")
+    source = FolderSource(tmp_path, pets)
+    splits = make_splits(source, request=None, limits=FREE)
+    assert sum(counts(splits, "pug")) == 20 and min(counts(splits, "pug")) > 0
+    # Limits choose how many, never which split a picture is in.
+    place = {s.fingerprint: split for split in SPLITS for s in splits.of(split)}
+    few = make_splits(source, request=None, limits=Limits(3, 2, 2))
+    assert all(place[s.fingerprint] == split for split in SPLITS for s in few.of(split))
+
+
+def test_a_picture_under_two_classes(tmp_path: Path, pets: Taxonomy) -> None:
+    """What is to be forgotten wins; between two others, neither has it; and it is said."""
+    make_pets(tmp_path)
+    for start, other in ((1000, "beagle"), (2000, "pug")):
+        own = "pug" if start == 1000 else "tabby"
+        for i in range(2):
+            name = f"{start + i}.png"
+            shutil.copy(tmp_path / own / name, tmp_path / other / f"copy{name}")
+    splits = make_splits(
+        FolderSource(tmp_path, pets), request=Request.of(pets, ["beagle"]), limits=FREE
+    )
+    assert [sum(counts(splits, name)) for name in ("beagle", "pug", "tabby")] == [22, 18, 18]
+    (note,) = [note for note in splits.notes if "under two classes" in note]
+    assert note.startswith("4 picture(s)") and "copy1000.png" in note
+
+
+def test_empty_class_folders_are_named(tmp_path: Path, pets: Taxonomy) -> None:
+    make_pets(tmp_path)
+    (tmp_path / "zoo animal").mkdir()
     splits = make_splits(FolderSource(tmp_path, pets), request=None, limits=FREE)
-    assert counts(splits, "pug") == (10, 4, 6)
+    assert any("1 folder(s) hold no image: zoo animal" in note for note in splits.notes)
 
 
 def test_train_and_test_folders(tmp_path: Path, pets: Taxonomy) -> None:
@@ -248,10 +276,10 @@ def test_big_classes_are_not_read_whole(
 
 def test_many_classes_share_the_retain_total() -> None:
     limits = Limits()
-    assert [limits.capped("gradient", n) for n in (1, 20, 25, 250, 9000)] == [50, 50, 40, 4, 1]
+    assert [limits.capped("gradient", n) for n in (1, 10, 25, 250, 9000)] == [50, 50, 20, 2, 1]
     assert [limits.capped("search", n) for n in (1, 20, 25, 250)] == [25, 25, 20, 2]
     assert limits.capped("test", 9000) == 50
-    assert Limits(gradient=None).capped("gradient", 10) == 100
+    assert Limits(gradient=None).capped("gradient", 5) == 100
     assert Limits(retain_gradient=None).capped("gradient", 9000) == 50
 
 

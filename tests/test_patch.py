@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slsgu.artifact import write_artifact
+from slsgu.artifact import tensors_sha256, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch import Patch, layer_hash
 
@@ -181,5 +181,17 @@ def test_a_patch_whose_layer_was_tampered_with_is_refused(tmp_path: Path) -> Non
     tensors = load_file(path)
     tensors["original/a"] = tensors["original/a"] + 1
     save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
+    with pytest.raises(ArtifactError, match="holds other numbers than were written"):
+        Patch.load(path)
+    header["tensors_sha256"] = tensors_sha256(tensors)  # a hand that covers its tracks
+    save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
     with pytest.raises(ArtifactError, match="disagrees with itself"):
         Patch.load(path)
+
+
+def test_a_patch_that_leaves_the_range_of_the_stored_precision_is_refused() -> None:
+    net = Net().half()
+    patch = patch_for(net)
+    assert patch.apply_to(dict(net.state_dict()))  # control
+    with pytest.raises(LayerMismatchError, match=r"out of the range of torch\.float16"):
+        (1e8 * patch).apply_to(dict(net.state_dict()))

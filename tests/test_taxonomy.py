@@ -130,3 +130,29 @@ def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
     with pytest.raises(ConceptError, match="leave something"):
         Request.of(zoo, ["animal", "machine"])
     assert Request.of(zoo, ["animal"]).retain_leaves  # control: one side may go
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [dog]\na: [cat]\nb: [ship]\n", "'a' stands in line 1 and again in line 2"),
+        ("a:\n  b: [x, y]\n  b: [z]\n", "'b' stands in line 2 and again in line 3"),
+        ("a: [dog, Dog]\n", "'Dog' stands twice under 'a'"),
+        ("a: ['', dog]\n", "an empty name under 'a'"),
+        ("a: [dog]\n", "has one leaf"),
+        ("bird:\n  crane: {aliases: [heron]}\n  owl:\n", r"write \$aliases"),
+    ],
+)
+def test_what_yaml_lets_pass_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        Taxonomy.load(path)
+
+
+def test_suggestions_are_close_in_spelling_or_part_of_the_name() -> None:
+    pets = Taxonomy.parse({"dog": {"$aliases": ["canine"], "golden retriever": {}, "pug": {}}})
+    assert pets.suggest("crane") == []
+    assert pets.suggest("golden retreiver") == ["golden retriever"]
+    assert pets.suggest("retriever") == ["golden retriever"]
+    assert pets.suggest("pgu") == ["pug"]

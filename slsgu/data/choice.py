@@ -57,6 +57,7 @@ def choose_files(
                 continue
             for split in splits:
                 ordered[split][leaf] = members[split]
+    torn = _under_two_classes(ordered, forget)
     chosen, shared = _apart(ordered, bounds)
     for leaf in forget:
         for split in SPLITS:
@@ -68,6 +69,11 @@ def choose_files(
     notes = [f"{copies} file(s) are copies of another of the same class"] if copies else []
     if few:
         notes.append(f"classes with too few different images to divide, left out: {some(few)}")
+    if torn:
+        notes.append(
+            f"{len(torn)} picture(s) stand under two classes; what is to be forgotten wins, and "
+            f"between two others neither has it: {some(torn, 3)}"
+        )
     if shared:
         notes.append(
             f"{len(shared)} file(s) have the same bytes as one in another split, left out: "
@@ -115,13 +121,39 @@ def _members(
         members[by_rank(rank(content, seed), splits)].append(distinct[content])
     if len(distinct) < len(splits):
         return None, copies
-    if len(distinct) <= SMALL_CLASS:
+    # A large class is cut at fixed ranks however many of its files are copies, so that the split of
+    # an image does not depend on how many files the limits let be read; unless a split stays empty.
+    if not large or not all(members[split] for split in splits):
         ranked = sorted(distinct.values(), key=lambda sample: rank(sample.fingerprint, seed))
         start = 0
         for split, size in by_count(len(ranked), splits).items():
             members[split] = ranked[start : start + size]
             start += size
     return members, copies
+
+
+def _under_two_classes(ordered: _Ordered, forget: frozenset[Concept]) -> list[str]:
+    """Take pictures (by bytes) that stand under two classes away from all but a forgotten one.
+
+    Returns:
+        For each such picture, its places, as `train/dog/1.png = train/cat/1.png`.
+    """
+    places: dict[str, dict[Concept, str]] = {}
+    for by_leaf in ordered.values():
+        for leaf, samples in by_leaf.items():
+            for sample in samples:
+                places.setdefault(sample.fingerprint, {})[leaf] = sample.name
+    torn = {content: found for content, found in places.items() if len(found) > 1}
+    if not torn:
+        return []
+    winner = {
+        content: next((leaf for leaf in found if leaf in forget), None)
+        for content, found in torn.items()
+    }
+    for by_leaf in ordered.values():
+        for leaf, samples in by_leaf.items():
+            samples[:] = [s for s in samples if winner.get(s.fingerprint, leaf) is leaf]
+    return [" = ".join(found.values()) for found in torn.values()]
 
 
 def _with_spare(limit: int | None) -> float:

@@ -22,6 +22,7 @@ class Found:
         others: files that are not images by their extension.
         repeats: folders that are links to one already read.
         unreadable: folders that could not be opened.
+        below: names of the folders directly below `start`.
     """
 
     root: Path
@@ -30,6 +31,7 @@ class Found:
     others: list[Path] = field(default_factory=list)
     repeats: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
+    below: list[str] = field(default_factory=list)
 
     def tops(self, part: Path) -> list[str]:
         """Names of the folders directly below `part` that hold images at any depth."""
@@ -46,11 +48,16 @@ class Found:
             (self.repeats, "folder(s) are links to a folder that is read already"),
             (self.unreadable, "folder(s) cannot be opened"),
         )
-        return [
+        notes = [
             f"{len(paths)} {what}: {some([shown(path) for path in paths], _SHOWN)}"
             for paths, what in told
             if paths
         ]
+        full = set(self.tops(self.start))
+        empty = [shown(Path(name)) for name in self.below if name not in full]
+        if empty:
+            notes.append(f"{len(empty)} folder(s) hold no image: {some(empty, _SHOWN)}")
+        return notes
 
 
 def scan(root: Path, start: Path) -> Found:
@@ -98,6 +105,8 @@ def scan(root: Path, start: Path) -> Found:
                 found.others.append(here / entry.name)  # a pipe or device would hang the reader
         if images:
             found.images[here] = images
+        if folder == start:
+            found.below = [path.name for path in below]
         todo += reversed(below)  # a stack: the first by name comes off first
     return found
 

@@ -1,0 +1,51 @@
+"""Captions and their weights."""
+
+from __future__ import annotations
+
+import torch
+
+from slsgu.captions import ForgetCaptions
+from slsgu.prompts import PromptBook
+from slsgu.request import Request
+from slsgu.taxonomy import Taxonomy
+
+PETS = Taxonomy.parse({
+    "dog": {"retriever": ["golden", "labrador"], "pug": {"$prompts": ["a pug", "a pug", "pugs"]}},
+    "cat": ["tabby", "persian"],
+})  # fmt: skip
+
+
+def test_a_prompt_that_stands_twice_counts_twice() -> None:
+    pug = PETS.find("pug")
+    book = PromptBook.of([pug], ["a {}"])
+    assert book.texts == ("a pug", "pugs")
+    assert torch.allclose(book.shares([pug]), torch.tensor([2 / 3, 1 / 3]))
+    embeddings = torch.eye(2)
+    (found,) = book.class_embeddings(embeddings, [pug])
+    assert torch.allclose(found, torch.nn.functional.normalize(book.shares([pug]), dim=0))
+
+
+def test_siblings_are_the_closest_leaves_that_are_kept() -> None:
+    def names(*concepts: str, of: str) -> set[str]:
+        request = Request.of(PETS, concepts)
+        return {leaf.name for leaf in request.siblings(PETS.find(of))}
+
+    assert names("golden", of="golden") == {"labrador"}
+    assert names("golden", "labrador", of="golden") == {"pug"}
+    assert names("retriever", of="golden") == {"pug"}
+    assert names("dog", of="golden") == {"tabby", "persian"}
+
+
+def test_relative_captions_sum_to_zero_and_plain_ones_to_one() -> None:
+    request = Request.of(PETS, ["retriever"])
+    golden, tabby = PETS.find("golden"), PETS.find("tabby")
+    for loss, total in (("relative", 0.0), ("cosine", 1.0)):
+        captions = ForgetCaptions(request, loss)
+        book = PromptBook.of(captions.concepts, ["a {}", "the {}"])
+        weights = captions.weights(golden, book)
+        assert abs(float(weights.sum()) - total) < 1e-6
+        assert float(weights[book.texts.index("a golden")]) == 0.25  # one of two names, two prompts
+        assert not captions.weights(tabby, book).any()
+        assert ("a pug" in book.texts) == (loss == "relative")
+        if loss == "relative":
+            assert float(weights[book.texts.index("a pug")]) < 0
