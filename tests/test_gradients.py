@@ -33,7 +33,8 @@ def plan_for(clip: Clip, photos: Path, concept: str = "beagle", **choices: objec
 
 
 def naive_forget(plan: Plan) -> dict[str, torch.Tensor]:
-    """Eq. 5 written out: every image alone, every caption encoded for it, autograd, the mean."""
+    """Eq. 5 written out: every image alone, every caption encoded for it, autograd, the mean. The
+    relative loss adds the mean cosine to the captions of the siblings."""
     model, total = plan.clip.model, {}
     layers = inventory(model, norms=True)
     parameters = dict(model.named_parameters())
@@ -42,11 +43,15 @@ def naive_forget(plan: Plan) -> dict[str, torch.Tensor]:
     losses = []
     for sample in plan.forget_samples:
         image = model.encode_image(plan.clip.preprocess(sample.read())[None], normalize=True)
-        for concept in plan.request.forgotten_names(sample.leaf):
-            for prompt in prompts_for(concept, plan.templates):
-                text = model.encode_text(plan.clip.tokenize([prompt]), normalize=True)
-                count = len(plan.templates) * len(plan.request.forgotten_names(sample.leaf))
-                losses.append((1 - (image * text).sum()) / count)
+        own = plan.request.forgotten_names(sample.leaf)
+        relative = plan.settings.forget_loss_used == "relative"
+        siblings = plan.request.siblings(sample.leaf) if relative else ()
+        for concepts, sign in ((own, -1), (siblings, 1)):
+            for concept in concepts:
+                for prompt in prompts_for(concept, plan.templates):
+                    text = model.encode_text(plan.clip.tokenize([prompt]), normalize=True)
+                    count = len(plan.templates) * len(concepts)
+                    losses.append((1 + sign * (image * text).sum()) / count)
     (torch.stack(losses).sum() / len(plan.forget_samples)).backward()
     for layer in layers:
         total[layer.name] = parameters[layer.name].grad.clone()
@@ -63,11 +68,12 @@ def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], toleranc
     )
 
 
+@pytest.mark.parametrize("loss", ["relative", "cosine"])
 @pytest.mark.parametrize("concept", ["beagle", "dog"])
 def test_the_forget_gradient_is_that_of_the_naive_loop(
-    tiny: Clip, photos: Path, concept: str
+    tiny: Clip, photos: Path, concept: str, loss: str
 ) -> None:
-    plan = plan_for(tiny, photos, concept, templates="photo")
+    plan = plan_for(tiny, photos, concept, templates="photo", forget_loss=loss)
     found = compute_gradients(plan, Ledger())
     expected = naive_forget(plan)
     assert close(dict(found.forget), expected, 1e-4)
@@ -104,7 +110,7 @@ def test_a_ragged_last_batch_weighs_what_it_should(tiny: Clip, photos: Path) -> 
 
 def test_gradients_point_where_the_loss_rises(tiny: Clip, photos: Path) -> None:
     """Finite differences along the stored gradient: the sign is that of the loss itself."""
-    plan = plan_for(tiny, photos, templates="photo")
+    plan = plan_for(tiny, photos, templates="photo", forget_loss="cosine")
     gradient = compute_gradients(plan, Ledger()).forget["visual.proj"]
     weight = dict(tiny.model.named_parameters())["visual.proj"]
 

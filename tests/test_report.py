@@ -25,7 +25,7 @@ from slsgu.search import choose_paper
 PROMISED = {
     "request", "model", "layer", "tower", "step_size", "direction", "forget_loss", "success",
     "before", "after", "counts", "levels", "quality", "utility", "q_u", "candidates", "seconds",
-    "patch", "report",
+    "patch", "patch_sha256", "report",
 }  # fmt: skip
 FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
 MORE = {
