@@ -68,6 +68,8 @@ class Commands(click.Group):
                 if isinstance(error, BrokenPipeError):  # `slsgu concepts | head`
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                     sys.exit(128 + signal.SIGPIPE)
+                if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
+                    sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
                     raise click.ClickException(str(error)) from error
                 if isinstance(error, OSError):
