@@ -13,6 +13,7 @@ from typing import Any
 from slsgu.errors import DataError
 
 ATTRIBUTES = frozenset({"aliases", "plural", "definition", "prompts", "id"})
+AT_THE_TOP = frozenset({"name", "templates"})
 MAX_DEPTH = 64  # deeper trees are taken for cycles
 MAX_CONCEPTS = 200_000  # a few lines of YAML aliases can claim billions
 
@@ -114,8 +115,17 @@ def _split(raw: Any, where: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
     if isinstance(raw, Sequence) and not isinstance(raw, bytes):
         items: list[tuple[Any, Any]] = []
         for entry in raw:
-            items += entry.items() if isinstance(entry, Mapping) else [(entry, None)]
+            inside = list(entry.items()) if isinstance(entry, Mapping) else [(entry, None)]
+            lost = [str(key) for key, _ in inside if str(key).startswith("$")]
+            if lost:
+                raise DataError(
+                    f"taxonomy: {lost[0]} under {where!r} stands in a list, which holds concepts "
+                    "only: write a mapping, with a key for each concept below it"
+                )
+            _refuse_bare(entry, where)
+            items += inside
     elif isinstance(raw, Mapping):
+        _refuse_bare(raw, where)
         items = list(raw.items())
     else:
         raise DataError(f"taxonomy: {where!r} holds {raw!r}; expected names below it")
@@ -129,6 +139,20 @@ def _split(raw: Any, where: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
             raise DataError(f"taxonomy: {key!r} stands twice under {where!r}")
         children[normalise(name)] = _entry(name, below)
     return attributes, tuple(children.values())
+
+
+def _refuse_bare(node: Any, where: str) -> None:
+    """Refuse `aliases: [heron]`, which would be a concept with a leaf, for `$aliases: [heron]`."""
+    if not isinstance(node, Mapping):
+        return
+    bare = sorted(str(key) for key in node if str(key).casefold() in ATTRIBUTES | AT_THE_TOP)
+    if bare:
+        word = bare[0].casefold()
+        place = " at the top of the file" if word in AT_THE_TOP else ""
+        raise DataError(
+            f"taxonomy: {bare[0]!r} under {where!r} would be a concept; did you mean "
+            f"${word}{place}? (A concept of that name can stand as an item of a list)"
+        )
 
 
 def _name(key: Any, where: str) -> str:
@@ -148,12 +172,6 @@ def _name(key: Any, where: str) -> str:
 def _entry(name: str, raw: Any) -> Entry:
     mapping = raw if isinstance(raw, Mapping) else {}
     given = {str(key)[1:]: value for key, value in mapping.items() if str(key).startswith("$")}
-    bare = sorted(str(key) for key in mapping if key in ATTRIBUTES)
-    if bare:
-        raise DataError(
-            f"taxonomy: {bare[0]!r} below {name!r} would be a concept; for an attribute write "
-            f"${bare[0]}"
-        )
     unknown = sorted(given.keys() - ATTRIBUTES)
     if unknown:
         raise DataError(
