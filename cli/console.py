@@ -85,9 +85,9 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def share(value: float) -> str:
+def share(value: float, *, digits: int = 1) -> str:
     """A ratio in words: as a percentage, or as a factor where it is large."""
-    return f"{value:.1%} of" if value < 10 else f"{value:.3g} times"
+    return f"{value:.{digits}%} of" if value < 10 else f"{value:.3g} times"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:

@@ -612,6 +612,13 @@ def test_patches_in_the_wrong_place(
     refused(cli("evaluate", "--patch", patch, *again), "applied already")
     # The file keeps its suffix, or says why not.
     refused(cli("patch", "apply", patch, taught_dir / WEIGHTS, "--out", "x.bad"), "must end in")
+    refused(cli("patch", "apply", patch, taught_dir, "--out", "x.pt"), "is a folder", code=2)
+    refused(cli("patch", "revert", patch, "out", "--out", "local-dir:x.bin"), "a folder", code=2)
+    # Another form is told, the same one is not.
+    for name, told in (("x.pt", True), ("x.safetensors", False)):
+        ran = cli("patch", "apply", patch, taught_dir / WEIGHTS, "--out", name)
+        assert ran.code == 0 and ("nothing else that stands in the file" in ran.err) == told
+        (tmp_path / name).unlink()
     # A taxonomy that does not have the concept.
     (tmp_path / "other.yaml").write_text("hound: [beagle, pug]\ncat: [tabby, siamese]\n")
     refused(

@@ -328,6 +328,13 @@ def test_patch_apply_and_revert(
     assert ran.code == 0
 
 
+def test_ratios_beyond_all_sense_are_factors() -> None:
+    from slsgu.cli.console import share
+
+    assert share(0.1187) == "11.9% of" and share(0.00042, digits=2) == "0.04% of"
+    assert share(9.9) == "990.0% of" and share(2.877e28) == "2.88e+28 times"
+
+
 def test_what_is_written_to_a_reader_that_leaves(tmp_path: Path) -> None:
     """`slsgu concepts | head -1` ends quietly."""
     command = f"{sys.executable} -m slsgu concepts | head -1"
