@@ -890,8 +890,10 @@ def test_a_gradient_cache_with_other_numbers_is_not_reused(
     refused(cli(*command), "does not hold what was written")
 
 
-def test_a_closed_pipe_ends_the_command_as_it_ends_others() -> None:
-    command = [sys.executable, "-m", "slsgu", "concepts"]
+@pytest.mark.parametrize("words", ["concepts", "--help", "--version", "apply --help"])
+def test_a_closed_pipe_ends_the_command_as_it_ends_others(words: str) -> None:
+    command = [sys.executable, "-m", "slsgu", *words.split()]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0  # control
     read, write = os.pipe()
     os.close(read)
     ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, text=True)
