@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from .console import Console, echo_json, percent, share
+from slsgu.wording import share
+
+from .console import Console, echo_json, percent
 
 CHECKPOINT = click.Path(path_type=Path)
 
@@ -62,7 +64,7 @@ def show(file: Path, as_json: bool) -> None:
             "shape": list(loaded.delta[name].shape),
             "stored": str(loaded.original[name].dtype).removeprefix("torch."),
             "relative_change": float(
-                loaded.delta[name].norm() / loaded.original[name].float().norm()
+                loaded.delta[name].double().norm() / loaded.original[name].double().norm()
             ),
             "sha256": layer_hash(name, loaded.original[name]),
         }

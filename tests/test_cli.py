@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from conftest import Ran
 
+from slsgu.patch import Patch
+
 Cli = Callable[..., Ran]
 COMMANDS = [
     [],
@@ -306,6 +308,11 @@ def test_patch_show(cli: Cli, patched: Path) -> None:
     assert ran.code == 0 and "forgets    dog/beagle" in ran.out and "layer " in ran.out
     value = json.loads(cli("patch", "show", "--json", patched).out)
     assert value["request"]["concepts"] == ["beagle"] and len(value["layers"]) == 1
+    # A step beyond all sense, whose square float32 can not hold.
+    (1e30 * Patch.load(patched)).save("huge.safetensors")
+    assert "e+" in (line := cli("patch", "show", "huge.safetensors").out.splitlines()[-1])
+    assert " times its norm" in line and "%" not in line
+    assert cli("patch", "show", "--json", "huge.safetensors").code == 0
 
 
 def test_patch_apply_and_revert(
@@ -326,13 +333,6 @@ def test_patch_apply_and_revert(
     assert ran.code == 1 and "holds neither this patch" in ran.err  # control: the scale matters
     ran = cli("patch", "revert", patched, "half.pt", "--out", "back.safetensors", "--scale", "0.5")
     assert ran.code == 0
-
-
-def test_ratios_beyond_all_sense_are_factors() -> None:
-    from slsgu.cli.console import share
-
-    assert share(0.1187) == "11.9% of" and share(0.00042, digits=2) == "0.04% of"
-    assert share(9.9) == "990.0% of" and share(2.877e28) == "2.88e+28 times"
 
 
 def test_what_is_written_to_a_reader_that_leaves(tmp_path: Path) -> None:
