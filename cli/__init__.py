@@ -1,7 +1,7 @@
 """The command line. Each command parses, calls the library, prints; heavy imports wait until then.
 
 Exit status: 0 done, 1 a request that can not be met or a file that can not be used, 2 wrong usage,
-130 interrupted.
+130 interrupted, 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -50,6 +50,12 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:  # --help and --version are printed here
+            _leave_with_the_reader()
+
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that it can not show is no reason
@@ -65,9 +71,8 @@ class Commands(click.Group):
                         "Interrupted: finished files are whole, unfinished ones are gone.", err=True
                     )
                     sys.exit(130)
-                if isinstance(error, BrokenPipeError):  # `slsgu concepts | head`
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                    sys.exit(128 + signal.SIGPIPE)
+                if isinstance(error, BrokenPipeError):
+                    _leave_with_the_reader()
                 if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
                     sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
@@ -104,6 +109,12 @@ def _interrupts() -> Iterator[list[int]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave_with_the_reader() -> NoReturn:
+    """End as other Unix tools do where nobody reads on: `slsgu concepts | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not flushed yet
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Console, command_line, echo_json, echo_table, interval, percent, share
+from slsgu.wording import share
+
+from .console import Console, command_line, echo_json, echo_table, interval, percent
 from .options import (
     concept_option,
     data_options,

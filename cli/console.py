@@ -93,11 +93,6 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def share(value: float) -> str:
-    """A ratio in words: as a percentage, or as a factor where it is large."""
-    return f"{value:.1%} of" if value < 10 else f"{value:.3g} times"
-
-
 def interval(bounds: tuple[float, float] | None) -> str:
     """An interval of fractions as percentages."""
     return "" if bounds is None else f"[{bounds[0]:.1%}, {bounds[1]:.1%}]"

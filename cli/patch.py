@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from slsgu.wording import share
+
 from .console import Console, echo_json, percent
 
 CHECKPOINT = click.Path(path_type=Path)
@@ -18,6 +20,24 @@ def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not math.isfinite(value) or value == 0:
         raise click.BadParameter(f"{value:g} is not a finite number other than 0")
     return value
+
+
+def _check_form(model: Path, out: Path) -> None:
+    """A folder stays a folder. A file takes the form that its new name says, which is told where
+    it is another one."""
+    from slsgu.checkpoint import SUFFIXES
+
+    model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
+    if model.is_dir() and out.suffix in SUFFIXES:
+        raise click.UsageError(
+            f"{model} is a folder, and --out gets the same form: {out} is the name of a file"
+        )
+    both = {model.suffix, out.suffix} <= set(SUFFIXES)
+    if model.is_file() and both and (model.suffix == SUFFIXES[0]) != (out.suffix == SUFFIXES[0]):
+        Console().say(
+            f"note: {model} is a {model.suffix} file and {out} will be a {out.suffix} file; all "
+            "tensors are kept, but nothing else that stands in the file"
+        )
 
 
 def _say_left_out(names: list[str]) -> None:
@@ -38,13 +58,13 @@ def show(file: Path, as_json: bool) -> None:
     from slsgu.patch import Patch, layer_hash
 
     loaded = Patch.load(file)
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "layer": name,
             "shape": list(loaded.delta[name].shape),
             "stored": str(loaded.original[name].dtype).removeprefix("torch."),
             "relative_change": float(
-                loaded.delta[name].norm() / loaded.original[name].float().norm()
+                loaded.delta[name].double().norm() / loaded.original[name].double().norm()
             ),
             "sha256": layer_hash(name, loaded.original[name]),
         }
@@ -74,8 +94,9 @@ def show(file: Path, as_json: bool) -> None:
             click.echo(f"{'Q-U':<15}{percent(test.get('q_u')):>7}")
     for layer in layers:
         click.echo(
-            f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, changed by "
-            f"{layer['relative_change']:.2%} of its norm, sha256 {str(layer['sha256'])[:12]}"
+            f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, "
+            f"changed by {share(layer['relative_change'], digits=2)} its norm, "
+            f"sha256 {layer['sha256'][:12]}"
         )
 
 
@@ -96,6 +117,7 @@ def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
     from slsgu.patch import Patch
     from slsgu.rewrite import rewrite_model
 
+    _check_form(model, out)
     loaded = Patch.load(file)
     if scale != 1.0:
         loaded = scale * loaded
@@ -120,6 +142,7 @@ def revert(file: Path, model: Path, out: Path, scale: float) -> None:
     from slsgu.patch import Patch
     from slsgu.rewrite import rewrite_model
 
+    _check_form(model, out)
     loaded = Patch.load(file)
     if scale != 1.0:
         loaded = scale * loaded

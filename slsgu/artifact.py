@@ -1,7 +1,7 @@
 """Our safetensors files: tensors, and one JSON string of metadata under the key `slsgu`.
 
-Every header holds `kind` (what the file is), `schema` (its format number) and `tensors_sha256`, so
-a reader can tell a foreign, a damaged and a newer file apart before it trusts a tensor.
+Every header holds `kind` (what the file is), `schema` (its format number) and `content_sha256`, so
+a reader can tell a foreign, a damaged and a newer file apart before it trusts a number.
 """
 
 from __future__ import annotations
@@ -26,17 +26,27 @@ def write_artifact(
 ) -> None:
     """Write tensors and header, whole or not at all. The same content gives the same bytes."""
     refuse_name(path)
-    whole = {**header, "kind": kind, "schema": schema, "tensors_sha256": tensors_sha256(tensors)}
-    text = json.dumps(whole, sort_keys=True, allow_nan=False)
+    whole = json.loads(json.dumps({**header, "kind": kind, "schema": schema}, allow_nan=False))
+    whole["content_sha256"] = content_sha256(whole, tensors)
+    text = json.dumps(whole, sort_keys=True)
     with replacing(path) as part:
         save_file(dict(tensors), part, metadata={"slsgu": text})
 
 
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of tensors, in the order of their names."""
-    digest = hashlib.sha256()
+def content_sha256(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over header and tensors, in the order of their names; tensors are not copied.
+
+    Args:
+        header: as read from JSON. Its `content_sha256`, if any, is left out.
+        tensors: contiguous on the CPU, or they are copied one at a time.
+    """
+    rest = {key: value for key, value in header.items() if key != "content_sha256"}
+    # In ASCII, since a command line may hold what is not Unicode.
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(f"\0{name}\0{dtype}\0{list(tensor.shape)}\0".encode())
         values = tensor.detach().cpu().contiguous().flatten()
         digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -57,10 +67,11 @@ def refuse_name(path: Path) -> None:
 def read_artifact(
     path: Path, *, kind: str, schema: int, what: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read header (without `kind` and `schema`) and tensors.
+    """Read header (without what this module adds) and tensors.
 
     Raises:
-        ArtifactError: missing, damaged, foreign (another `kind`), or newer than `schema`.
+        ArtifactError: missing, damaged, foreign (another `kind`), newer than `schema`, or from
+            before files had a `content_sha256`.
     """
     if not path.is_file():
         raise ArtifactError(f"{what} not found: {path}")
@@ -69,17 +80,23 @@ def read_artifact(
         with safe_open(path, framework="pt") as file:
             raw = (file.metadata() or {}).get("slsgu")
             header = json.loads(raw) if raw is not None else {}
-            if not isinstance(header, dict) or header.pop("kind", None) != kind:
+            if not isinstance(header, dict) or header.get("kind") != kind:
                 raise ArtifactError(f"{path} is not a {what} made by slsgu")
-            found = header.pop("schema", None)
+            found = header.get("schema")
             if not isinstance(found, int) or found > schema:
                 raise ArtifactError(
                     f"{path} has {what} format {found}; this slsgu reads up to {schema}: "
                     "install a newer slsgu"
                 )
+            if "content_sha256" not in header:
+                raise ArtifactError(
+                    f"{path} has a {what} format from before 0.1.0, without content_sha256: "
+                    "make it again"
+                )
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-        if header.pop("tensors_sha256", None) != tensors_sha256(tensors):
-            raise ArtifactError(f"{what} is damaged: {path} holds other numbers than were written")
+        if header["content_sha256"] != content_sha256(header, tensors):
+            raise ArtifactError(f"{what} is damaged: {path} does not hold what was written")
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
-    return header, tensors
+    ours = ("kind", "schema", "content_sha256")
+    return {key: value for key, value in header.items() if key not in ours}, tensors

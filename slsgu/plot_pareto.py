@@ -45,7 +45,8 @@ def pareto(
 
     Nothing can lie to the left of a front member at its own height, since it would beat it. So
     the labels stand in a column left of all data and each leader runs level from its dot, past
-    nothing, and bends to its label only beyond the last layer.
+    nothing, and bends to its label only beyond the last layer. (Only the leader of a chosen layer
+    that is not on the front may pass others.)
 
     Args:
         scores: layers of any tower; others than `tower` are left out.
@@ -122,7 +123,8 @@ def pareto_figure(
 ) -> Figure:
     """Both towers side by side; one panel if only one tower has layers."""
     towers = [tower for tower in TOWERS if any(s.tower == tower for s in scores)] or ["vision"]
-    most = max((sum(s.on_front for s in scores if s.tower == t) for t in towers), default=0)
+    named = [s for s in scores if s.on_front or s.layer == chosen]
+    most = max(sum(s.tower == tower for s in named) for tower in towers)
     panel_width, panel_height = _PANEL
     panel_height = max(panel_height, most * _SIZE * _LEADING / 72 / 0.9)
     left, right, bottom, gap = 0.75, 0.2, 0.6, 0.8  # inches

@@ -30,6 +30,7 @@ from slsgu.report_pictures import (
     pareto_pictures,
     similarity_pictures,
 )
+from slsgu.wording import share
 
 if TYPE_CHECKING:
     from slsgu.pipeline import Result
@@ -197,7 +198,8 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
         ("Layer", f"{chosen.layer} ({result.tower} tower)"),
         (
             "Step size",
-            f"{chosen.step:.6g} ({chosen.relative_step:.2%} of the norm of the layer's weights)",
+            f"{chosen.step:.6g} ({share(chosen.relative_step, digits=2)} the norm of the layer's "
+            "weights)",
         ),
         (
             "Forget loss, direction",

@@ -20,18 +20,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slsgu.errors import ConceptError, DataError
 from slsgu.files import json_sha256
+from slsgu.taxonomy_file import Entry, check_templates, normalise, read_tree
 from slsgu.yaml_file import read_yaml
 
-_ATTRIBUTES = {"aliases", "plural", "definition", "prompts", "id"}
-MAX_DEPTH = 64  # deeper trees are taken for cycles
-MAX_CONCEPTS = 200_000  # a few lines of YAML aliases can claim billions
+__all__ = ["Concept", "Taxonomy", "check_templates", "normalise"]
+
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -135,21 +135,9 @@ class Taxonomy:
         Raises:
             DataError: the tree is not made of names, or a name stands twice among siblings.
         """
-        if isinstance(tree, Mapping):
-            name = str(tree.get("$name", name))
-            templates = tree.get("$templates", [])
-            check_templates(templates, where=f"taxonomy {name!r}")
-            tree = {k: v for k, v in tree.items() if k not in ("$name", "$templates")}
-        else:
-            templates = []
-        _refuse_endless(tree, name)
-        attributes, children = _split(tree, None, name)
-        if attributes:
-            raise DataError(
-                f"taxonomy {name!r}: {', '.join(sorted(attributes))} at the top of the file; "
-                "only $name and $templates may stand there"
-            )
-        return cls(children, name=name, templates=templates)
+        read = read_tree(tree, name)
+        tops = [_concept(entry, None) for entry in read.tops]
+        return cls(tops, name=read.name, templates=read.templates)
 
     def level(self, depth: int) -> tuple[Concept, ...]:
         """The classes of one level: concepts at `depth`, and leaves that are shallower."""
@@ -227,125 +215,13 @@ class Taxonomy:
         return json_sha256([self.templates, [(c.key, c.prompts) for c in self.concepts]])
 
 
-def normalise(text: str) -> str:
-    """The form in which names are compared.
-
-    >>> normalise("Golden_Retriever") == normalise("golden-retriever ")
-    True
-    """
-    return re.sub(r"[\s_\-]+", " ", str(text)).strip().casefold()
-
-
-def check_templates(templates: Any, *, where: str) -> None:
-    """Refuse prompt templates that are not strings with exactly one `{}`.
-
-    Raises:
-        DataError: naming the first template at fault.
-    """
-    if isinstance(templates, str) or not isinstance(templates, Sequence):
-        raise DataError(f"{where}: templates must be a list of strings")
-    for template in templates:
-        if not isinstance(template, str) or template.count("{}") != 1:
-            raise DataError(f"{where}: template {template!r} must contain '{{}}' exactly once")
-
-
-def _refuse_endless(tree: Any, name: str) -> None:
-    """Refuse trees that contain themselves or are out of all proportion, before they are built."""
-    count = 0
-    todo = [(tree, 1)]
-    while todo:
-        node, depth = todo.pop()
-        if depth > 2 * MAX_DEPTH:  # in YAML a level may be a list of mappings
-            raise DataError(
-                f"taxonomy {name!r} is more than {MAX_DEPTH} levels deep, or contains itself"
-            )
-        if isinstance(node, Mapping):
-            below = list(node.values())
-        elif isinstance(node, Sequence) and not isinstance(node, str):
-            below = list(node)
-        else:
-            continue
-        count += len(below)
-        if count > MAX_CONCEPTS:
-            raise DataError(f"taxonomy {name!r} has more than {MAX_CONCEPTS:,} entries")
-        todo += [(child, depth + 1) for child in below]
+def _concept(entry: Entry, parent: Concept | None) -> Concept:
+    concept = Concept(entry.name, parent, **entry.attributes)
+    concept.children.extend(_concept(below, concept) for below in entry.below)
+    return concept
 
 
 def _follows(path: list[str], wanted: list[str]) -> bool:
     """Whether the names of `wanted` appear in `path` in order (not every one need be given)."""
     rest = iter(path)
     return all(name in rest for name in wanted)
-
-
-def _split(tree: Any, parent: Concept | None, where: str) -> tuple[dict[str, Any], list[Concept]]:
-    """Attributes and children of one node of the raw tree."""
-    if tree is None:
-        return {}, []
-    if isinstance(tree, str):
-        tree = [tree]
-    if isinstance(tree, Sequence) and not isinstance(tree, bytes):
-        items: list[tuple[Any, Any]] = []
-        for entry in tree:
-            items += entry.items() if isinstance(entry, Mapping) else [(entry, None)]
-    elif isinstance(tree, Mapping):
-        items = list(tree.items())
-    else:
-        raise DataError(f"taxonomy: {where!r} holds {tree!r}; expected names below it")
-    attributes = {str(k): v for k, v in items if str(k).startswith("$")}
-    children: list[Concept] = []
-    for key, below in items:
-        if str(key).startswith("$"):
-            continue
-        if not isinstance(key, str | int | float) or isinstance(key, bool) or "/" in str(key):
-            raise DataError(
-                f"taxonomy: {key!r} under {where!r} is not a usable name "
-                "(quote words such as yes, no, null; '/' is not allowed)"
-            )
-        name = str(key).replace("_", " ").strip()
-        if not name.isprintable():  # control characters; half a surrogate pair
-            raise DataError(f"taxonomy: {name!r} under {where!r} holds unprintable characters")
-        if not name:
-            raise DataError(f"taxonomy: an empty name under {where!r}")
-        if any(normalise(child.name) == normalise(name) for child in children):
-            raise DataError(f"taxonomy: {key!r} stands twice under {where!r}")
-        children.append(_concept(name, below, parent))
-    return attributes, children
-
-
-def _concept(name: str, tree: Any, parent: Concept | None) -> Concept:
-    raw = tree if isinstance(tree, Mapping) else {}
-    attributes = {str(k)[1:]: v for k, v in raw.items() if str(k).startswith("$")}
-    bare = sorted(str(key) for key in raw if key in _ATTRIBUTES)
-    if bare:
-        raise DataError(
-            f"taxonomy: {bare[0]!r} below {name!r} would be a concept; for an attribute write "
-            f"${bare[0]}"
-        )
-    unknown = sorted(set(attributes) - _ATTRIBUTES)
-    if unknown:
-        raise DataError(
-            f"taxonomy: {name!r} has unknown attribute(s) {', '.join('$' + u for u in unknown)}; "
-            f"known: {', '.join('$' + a for a in sorted(_ATTRIBUTES))}"
-        )
-    prompts = tuple(_strings(attributes.get("prompts"), name, "prompts"))
-    concept = Concept(
-        name=name,
-        parent=parent,
-        aliases=tuple(_strings(attributes.get("aliases"), name, "aliases")),
-        plural=str(attributes["plural"]) if attributes.get("plural") else None,
-        definition=str(attributes["definition"]) if attributes.get("definition") else None,
-        prompts=prompts,
-        id=str(attributes["id"]) if attributes.get("id") else None,
-    )
-    concept.children.extend(_split(tree, concept, name)[1])
-    return concept
-
-
-def _strings(value: Any, name: str, attribute: str) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
-        return list(value)
-    raise DataError(f"taxonomy: ${attribute} of {name!r} must be a list of strings, not {value!r}")

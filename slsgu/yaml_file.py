@@ -21,7 +21,7 @@ def read_yaml(path: Path, what: str) -> Any:
         DataError: the file is missing, is not YAML, or names a key twice in one mapping.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # a SafeLoader
     except FileNotFoundError:
         raise DataError(f"{what} file not found: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -39,13 +39,35 @@ class _TwiceError(Exception):
 
 
 class _Strict(yaml.SafeLoader):
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        lines: dict[str, int] = {}
+    def get_single_node(self) -> Any:
+        """The whole document before anything is built, since merge keys (`<<`) repeat on purpose
+        what they override, and are resolved while building."""
+        root = super().get_single_node()
+        seen: set[int] = set()
+        todo = [root]
+        while todo:
+            node = todo.pop()
+            if id(node) in seen:  # an alias of YAML
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                self._refuse_repeats(node)
+                todo += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                todo += node.value
+        return root
+
+    def _refuse_repeats(self, node: yaml.MappingNode) -> None:
+        lines: dict[Hashable, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             line = key.start_mark.line + 1
-            first = lines.setdefault(key.value, line)
-            if first != line:
-                raise _TwiceError(f"{key.value!r} stands in line {first} and again in line {line}")
-        return super().construct_mapping(node, deep=deep)
+            same: Hashable = self.construct_object(key)  # 1 and 01 are one key
+            if same in lines:
+                first = lines[same]
+                where = f"in line {first} and again in line {line}"
+                if first == line:
+                    where = f"twice in line {line}"
+                raise _TwiceError(f"{key.value!r} stands {where}")
+            lines[same] = line

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slsgu.artifact import tensors_sha256, write_artifact
+from slsgu.artifact import content_sha256, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch import Patch, layer_hash
 
@@ -181,11 +181,48 @@ def test_a_patch_whose_layer_was_tampered_with_is_refused(tmp_path: Path) -> Non
     tensors = load_file(path)
     tensors["original/a"] = tensors["original/a"] + 1
     save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
-    with pytest.raises(ArtifactError, match="holds other numbers than were written"):
+    with pytest.raises(ArtifactError, match="does not hold what was written"):
         Patch.load(path)
-    header["tensors_sha256"] = tensors_sha256(tensors)  # a hand that covers its tracks
+    header["content_sha256"] = content_sha256(header, tensors)  # a hand that covers its tracks
     save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
     with pytest.raises(ArtifactError, match="disagrees with itself"):
+        Patch.load(path)
+
+
+def test_no_byte_of_a_patch_can_change_unnoticed(tmp_path: Path) -> None:
+    """Header and tensors alike: a digit of a figure is as easily lost as a weight."""
+    net = nn.Linear(2, 2, bias=False)
+    weight = net.weight.detach()
+    path = tmp_path / "p.safetensors"
+    Patch({"weight": torch.ones(2, 2)}, {"weight": weight.clone()}, {"step_size": 1.5}).save(path)
+    whole = path.read_bytes()
+    assert Patch.load(path).metadata["step_size"] == 1.5  # control
+    for place in range(len(whole)):
+        for bit in (1, 16):  # another digit; something that is no text
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            with pytest.raises(ArtifactError):
+                Patch.load(path)
+
+
+def test_a_command_line_that_is_not_unicode_can_be_kept(tmp_path: Path) -> None:
+    command = "slsgu apply --data " + b"caf\xe9".decode(errors="surrogateescape")
+    patch = patch_for(Net())
+    path = tmp_path / "p.safetensors"
+    Patch(patch.delta, patch.original, {"command": command}).save(path)
+    assert Patch.load(path).metadata["command"] == command
+
+
+def test_a_file_from_before_there_were_hashes_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    patch_for(Net()).save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["slsgu"])
+    tensors = load_file(path)
+    save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
+    assert Patch.load(path)  # control
+    del header["content_sha256"]
+    save_file(tensors, path, metadata={"slsgu": json.dumps(header)})
+    with pytest.raises(ArtifactError, match=r"before 0\.1\.0.*make it again"):
         Patch.load(path)
 
 

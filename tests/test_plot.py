@@ -113,6 +113,23 @@ def test_a_chosen_layer_is_ringed_and_its_bold_label_still_fits() -> None:
     assert len(ax.collections) == len(plain.collections) + 1
 
 
+@pytest.mark.parametrize("name", ["fifteen", "one and many", "no front"])
+def test_a_chosen_layer_off_the_front_is_ringed_and_labelled_too(name: str) -> None:
+    scores = CASES[name]
+    off = [s for s in scores if not s.on_front and s.tower == "vision"]
+    chosen = sorted(off, key=lambda s: s.importance)[len(off) // 2]
+    ax = pareto_figure(scores, chosen=chosen.layer).axes[0]
+    plain = pareto_figure(scores).axes[0]
+    assert "bold" not in [t.get_fontweight() for t in labels_of(plain)]  # control
+    (bold,) = [t.get_text() for t in labels_of(ax) if t.get_fontweight() == "bold"]
+    assert bold in chosen.layer and len(labels_of(ax)) == len(labels_of(plain)) + 1
+    assert complaints(ax, labels_of(ax)) == []
+    rings = [c for c in ax.collections if c.get_facecolor().size == 0]  # hollow
+    (point,) = [offset for ring in rings for offset in ring.get_offsets()]
+    assert tuple(point) == (chosen.alignment, chosen.importance)
+    assert ax.get_title() == plain.get_title()  # it does not count as on the front
+
+
 def test_zero_is_drawn_and_called_zero() -> None:
     for name, expected in (("zeros", True), ("seven", False)):
         ax = pareto_figure(CASES[name]).axes[0]

@@ -140,7 +140,14 @@ def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
         ("a: [dog, Dog]\n", "'Dog' stands twice under 'a'"),
         ("a: ['', dog]\n", "an empty name under 'a'"),
         ("a: [dog]\n", "has one leaf"),
-        ("bird:\n  crane: {aliases: [heron]}\n  owl:\n", r"write \$aliases"),
+        ("{a: [dog], a: [cat], b: [ship]}\n", "'a' stands twice in line 1"),
+        ("1: [dog]\n01: [cat]\n", "'01' stands in line 1 and again in line 2"),
+        ("a: [{b: [x], b: [y]}, z]\n", "'b' stands twice in line 1"),
+        ("bird:\n  crane: {aliases: [heron]}\n  owl:\n", r"did you mean \$aliases\?"),
+        ("bird:\n- crane:\n  - aliases: [heron]\n- owl\n", r"did you mean \$aliases\?"),
+        ("Definition: flies\nbird: [crane, owl]\n", r"did you mean \$definition\?"),
+        ("name: zoo\nbird: [crane, owl]\n", r"did you mean \$name at the top of the file\?"),
+        ("bird: [{$aliases: [fowl]}, crane, owl]\n", r"\$aliases under 'bird' stands in a list"),
     ],
 )
 def test_what_yaml_lets_pass_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -148,6 +155,20 @@ def test_what_yaml_lets_pass_is_refused(tmp_path: Path, text: str, message: str)
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         Taxonomy.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "leaves"),
+    [
+        ("words: [aliases, plural, name]\n", "aliases plural name"),  # as items of a list
+        ("a:\n  n: &x {<<: &b {p: , q: }, p: }\nc: {<<: *x, q: }\n", "p q p q"),  # merge keys
+        ("a: &x [p, q]\nb: *x\n", "p q p q"),
+    ],
+)
+def test_what_only_looks_like_a_mistake_is_read(tmp_path: Path, text: str, leaves: str) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+    assert [leaf.name for leaf in Taxonomy.load(path).leaves] == leaves.split()
 
 
 def test_suggestions_are_close_in_spelling_or_part_of_the_name() -> None:
