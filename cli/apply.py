@@ -100,6 +100,7 @@ def apply(
     patch is written unless --force.
     """
     from slsgu.checkpoint import save_local_dir
+    from slsgu.distributed import world_size
     from slsgu.errors import SlsguError
     from slsgu.files import write_json
     from slsgu.pipeline import run_plan
@@ -107,6 +108,10 @@ def apply(
     from slsgu.report import to_json, write
     from slsgu.runs import run_folder
 
+    if world_size() > 1:
+        raise SlsguError(
+            "apply is one process: run `slsgu grads` under torchrun, then `slsgu apply` without it"
+        )
     console = Console()
     settings = settings_from(options)
     if save_model is not None:
