@@ -73,6 +73,8 @@ class Commands(click.Group):
                     sys.exit(130)
                 if isinstance(error, BrokenPipeError):
                     _leave_with_the_reader()
+                if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
+                    sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
                     raise click.ClickException(str(error)) from error
                 if isinstance(error, OSError):

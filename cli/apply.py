@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--activation-memory",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, math.inf, max_open=True),
     metavar="GIB",
     help="Memory for activations kept by the search.  [default: half of what is free]",
 )
@@ -100,6 +101,7 @@ def apply(
     patch is written unless --force.
     """
     from slsgu.checkpoint import save_local_dir
+    from slsgu.distributed import world_size
     from slsgu.errors import SlsguError
     from slsgu.files import write_json
     from slsgu.pipeline import run_plan
@@ -107,6 +109,10 @@ def apply(
     from slsgu.report import to_json, write
     from slsgu.runs import run_folder
 
+    if world_size() > 1:
+        raise SlsguError(
+            "apply is one process: run `slsgu grads` under torchrun, then `slsgu apply` without it"
+        )
     console = Console()
     settings = settings_from(options)
     if save_model is not None:

@@ -22,10 +22,18 @@ LISTED = 50  # skipped images that are named one by one; report and result.json 
 
 
 class Console(Progress):
-    """Bars and lines on stderr; bars only where someone is watching."""
+    """Bars and lines on stderr; bars only where someone is watching.
+
+    Args:
+        quiet: say nothing, as all but the first of several processes.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
 
     def say(self, text: str) -> None:
-        click.echo(text, err=True)
+        if not self._quiet:
+            click.echo(text, err=True)
 
     def say_left_out(self, ledger: Ledger) -> None:
         """Name and count the pictures that were not used."""
@@ -48,7 +56,7 @@ class Console(Progress):
             desc=f"{what:<16}",
             total=total,
             file=sys.stderr,
-            disable=not sys.stderr.isatty(),
+            disable=self._quiet or not sys.stderr.isatty(),
             leave=False,
             dynamic_ncols=True,
         ) as bar:

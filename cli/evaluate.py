@@ -30,9 +30,11 @@ def evaluate(
 ) -> None:
     """Zero-shot accuracy at every level of the taxonomy, with and without a patch.
 
-    With a patch, what counts as forgotten is what the patch was made for, or --concept.
+    With a patch, what counts as forgotten is what the patch was made for, or --concept. Under
+    torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
     from slsgu.data.batches import Ledger
+    from slsgu.distributed import together
     from slsgu.evaluate import evaluated_levels
     from slsgu.patch import Patch
     from slsgu.prompts import load_templates
@@ -40,7 +42,6 @@ def evaluate(
     from slsgu.request import Request
     from slsgu.sources import find_splits, find_taxonomy
 
-    console = Console()
     settings = settings_from(options)
     patch = None
     for path in patches:
@@ -52,26 +53,31 @@ def evaluate(
     wanted = concepts or (patch.requested_paths() if patch is not None else ())
     request = Request.of(taxonomy, wanted) if wanted else None
     clip = load_clip(options)
-    splits = find_splits(clip, options["data"], taxonomy, settings, request)
-    for note in splits.notes:
-        console.say(f"note: {note}")
-    for seed in sorted(seeds - {settings.seed}):
-        console.say(
-            f"Warning: the patch was made with --seed {seed} and is measured with --seed "
-            f"{settings.seed}: images that it was made from may be among the test images"
+    with together(clip.device) as ranks:
+        console = Console(quiet=not ranks.first)
+        splits = find_splits(clip, options["data"], taxonomy, settings, request)
+        for note in splits.notes:
+            console.say(f"note: {note}")
+        for seed in sorted(seeds - {settings.seed}):
+            console.say(
+                f"Warning: the patch was made with --seed {seed} and is measured with --seed "
+                f"{settings.seed}: images that it was made from may be among the test images"
+            )
+        ledger = Ledger()
+        proof = prove(
+            clip,
+            splits.test,
+            taxonomy,
+            load_templates(options["templates"], taxonomy),
+            settings=settings,
+            request=request,
+            patch=patch,
+            ledger=ledger,
+            progress=console,
+            ranks=ranks,
         )
-    ledger = Ledger()
-    proof = prove(
-        clip,
-        splits.test,
-        taxonomy,
-        load_templates(options["templates"], taxonomy),
-        settings=settings,
-        request=request,
-        patch=patch,
-        ledger=ledger,
-        progress=console,
-    )
+        if not ranks.first:
+            return
     console.say_left_out(ledger)
     measures = proof.measures
     if as_json:

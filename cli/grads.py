@@ -31,27 +31,30 @@ from .options import (
 def grads(concepts: tuple[str, ...], run: Path | None, as_json: bool, **options: Any) -> None:
     """Compute the gradients of the forget and the retain loss for every layer.
 
-    Writes gradients.safetensors in the run folder; `pareto` and `apply` reuse it. Note that the
-    cache can bring forgotten knowledge back: keep it as you keep the original model.
+    Writes gradients.safetensors in the run folder; `pareto` and `apply` reuse it. A pass that is
+    interrupted goes on where it was when the command is given again. Under torchrun
+    (`torchrun --nproc-per-node N -m slsgu grads ...`) several processes share the images. Note
+    that the cache can bring forgotten knowledge back: keep it as you keep the original model.
     """
     from slsgu.data.batches import Ledger
+    from slsgu.distributed import together
     from slsgu.plan import make_plan
     from slsgu.runs import obtain_gradients, run_folder
 
-    console = Console()
     settings = settings_from(options)
-    plan = make_plan(
-        load_clip(options),
-        concepts,
-        data=options["data"],
-        taxonomy=options["taxonomy"],
-        settings=settings,
-    )
-    for note in plan.splits.notes:
-        console.say(f"note: {note}")
-    folder = run_folder(plan, run)
-    ledger = Ledger()
-    gradients, reused = obtain_gradients(plan, folder, ledger, console)
+    clip = load_clip(options)
+    with together(clip.device) as ranks:
+        console = Console(quiet=not ranks.first)
+        plan = make_plan(
+            clip, concepts, data=options["data"], taxonomy=options["taxonomy"], settings=settings
+        )
+        for note in plan.splits.notes:
+            console.say(f"note: {note}")
+        folder = run_folder(plan, run)
+        ledger = Ledger()
+        gradients, reused = obtain_gradients(plan, folder, ledger, console, ranks=ranks)
+        if not ranks.first:
+            return
     console.say_left_out(ledger)
     if as_json:
         echo_json(

@@ -42,7 +42,7 @@ model_options: Callable[[F], F] = stack(
         type=click.Choice(["fp32", "bf16", "fp16"]),
         default="fp32",
         show_default=True,
-        help="Precision of evaluation; gradients and updates are always fp32.",
+        help="Precision of evaluation; weights and updates are always fp32.",
     ),
     click.option(
         "--cache-dir", type=click.Path(file_okay=False), help="Where OpenCLIP keeps downloads."
@@ -109,10 +109,22 @@ gradient_options: Callable[[F], F] = stack(
         metavar="N",
         help="Images contrasted with each other.  [default: 64]",
     ),
+    click.option(
+        "--gradient-precision",
+        type=click.Choice(["fp32", "bf16"]),
+        help="Precision of the gradient pass; sums are fp32.  [default: fp32]",
+    ),
+    click.option(
+        "--checkpoint-activations",
+        is_flag=True,
+        help="Compute activations again on the way back: less memory, more time.",
+    ),
 )
 
 run_option = click.option(
     "--run",
+    "--run-folder",  # torchrun takes --run for an abbreviation of its own
+    "run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Run folder.  [default: runs/<concept>-<hash>]",

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import open_clip
 import torch
@@ -23,12 +24,12 @@ from torch.nn import functional
 from slsgu.build import build
 from slsgu.checkpoint import stored_dtypes
 from slsgu.errors import ModelError
+from slsgu.settings import Precision
 from slsgu.spec import LOCAL, SlsguWarning, resolve
 from slsgu.text_length import shortened
 
 __all__ = ["Clip", "Precision", "SlsguWarning", "load", "weights_sha256"]
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -200,7 +201,9 @@ def weights_sha256(model: nn.Module) -> str:
 def _device(device: str) -> torch.device:
     mps = torch.backends.mps.is_available()
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+        if torch.cuda.is_available():  # under torchrun each process has a GPU of its own
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("mps" if mps else "cpu")
     try:
         place = torch.device(device)
     except RuntimeError:

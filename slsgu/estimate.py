@@ -61,7 +61,7 @@ class Estimate:
                 f"images     {counts}",
                 f"gradients  {reused}",
                 f"search     {layers}, up to {self.trials} steps each",
-                f"time       about {self.seconds['total']:.0f} s: "
+                f"time       at most about {self.seconds['total']:.0f} s: "
                 + ", ".join(f"{k} {v:.1f} s" for k, v in self.seconds.items() if k != "total"),
                 f"memory     about {self.bytes['total'] / 2**20:.0f} MiB beyond the program: "
                 + ", ".join(

@@ -65,6 +65,7 @@ class Plan:
             "forget_loss": s.forget_loss_used,
             "retain_loss": s.retain_loss_used,
             "contrastive_batch": s.contrastive_batch,
+            "precision": s.gradient_precision,
             "seed": s.seed,
             "images": json_sha256([(x.leaf.key, x.fingerprint) for x in self.splits.gradient]),
             "image_count": len(self.splits.gradient),

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, stream
 from slsgu.data.samples import Sample
+from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import DataError
 from slsgu.evaluate import Answers, Exam
 from slsgu.layers import inventory
@@ -59,6 +60,7 @@ def prove(
     patch: Patch | None = None,
     ledger: Ledger | None = None,
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> Proof:
     """Measure a model with and without a patch. Images are streamed; after the patch they are
     embedded again from the layer that moved on.
@@ -69,6 +71,7 @@ def prove(
         request: what the patch is to make forgotten; None if nothing is.
         patch: None measures the model as it is (after equals before).
         ledger: pictures used by another split are left out.
+        ranks: the processes that share the images; all return the same.
 
     Raises:
         LayerMismatchError: the patch was not made for this model.
@@ -84,16 +87,18 @@ def prove(
     book = PromptBook.of(Exam((), taxonomy).concepts, templates)
     places = {layer.name: layer.block for layer in inventory(clip.model, norms=True)}
     cut = min((places.get(name) or 0 for name in moved if name.startswith("visual.")), default=0)
-    found: list[Sample] = []
+    mine = ranks.share(samples, settings.batch_size)
+    place = {id(sample): index for index, sample in enumerate(samples)}
+    seen: list[int] = []
     images: dict[str, list[Tensor]] = {"before": [], "after": []}
-    with torch.no_grad(), progress.bar("test images", len(samples)) as advance:
+    with torch.no_grad(), progress.bar("test images", len(mine)) as advance:
         before = clip.encode_text(book.texts)
         after = before
         if "language" in towers:
             with _all_edited(parameters, moved):
                 after = clip.encode_text(book.texts)
         for batch in stream(
-            samples,
+            mine,
             clip.preprocess,
             split="test",
             ledger=ledger,
@@ -102,12 +107,13 @@ def prove(
             strict=settings.strict,
             progress=advance,
         ):
-            found += batch.samples
+            seen += [place[id(sample)] for sample in batch.samples]
             tower = image_tower(clip, batch.pixels, cut=cut)
             images["before"].append(normalize(tower.base, dim=-1))
             if "vision" in towers:
                 with _all_edited(parameters, moved):
                     images["after"].append(normalize(tower.run(), dim=-1))
+    found, vision_before, vision_after = _together(samples, seen, images, clip, ledger, ranks)
     if not found:
         raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
     exam = Exam([sample.leaf for sample in found], taxonomy, request)
@@ -116,8 +122,6 @@ def prove(
         raise DataError(
             f"the test split has no usable {which}: nothing can be proved{ledger.why('test')}"
         )
-    vision_before = torch.cat(images["before"])
-    vision_after = torch.cat(images["after"]) if images["after"] else vision_before
     answers = (
         exam.answer(vision_before, exam.class_embeddings(before, book)),
         exam.answer(vision_after, exam.class_embeddings(after, book)),
@@ -133,6 +137,37 @@ def prove(
             class_similarity(exam, vision_after, after, book),
         ),
     )
+
+
+def _together(
+    samples: Sequence[Sample],
+    seen: Sequence[int],
+    images: dict[str, list[Tensor]],
+    clip: Clip,
+    ledger: Ledger,
+    ranks: Ranks,
+) -> tuple[list[Sample], Tensor, Tensor]:
+    """What all processes have seen, in the order of the samples, with embeddings before and after
+    [N, d]; a ledger learns what the others could not read."""
+    nothing = torch.empty(0, int(clip.model_cfg["embed_dim"]))
+    parts = {when: torch.cat(found or [nothing.to(clip.device)]) for when, found in images.items()}
+    if not images["after"]:
+        parts["after"] = parts["before"]
+    if ranks.world == 1:
+        return [samples[index] for index in seen], parts["before"], parts["after"]
+    gathered = ranks.gather((
+        list(seen), parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
+    ))  # fmt: skip
+    for *_, skipped, overlaps in gathered:
+        for skip in skipped:
+            ledger.skip(*skip)
+        for overlap in overlaps:
+            ledger.overlap(*overlap)
+    indices = [index for part in gathered for index in part[0]]
+    order = sorted(range(len(indices)), key=indices.__getitem__)
+    before = torch.cat([part[1] for part in gathered])[order].to(clip.device)
+    after = torch.cat([part[2] for part in gathered])[order].to(clip.device)
+    return [samples[indices[i]] for i in order], before, after
 
 
 def class_similarity(exam: Exam, images: Tensor, prompts: Tensor, book: PromptBook) -> Matrix:

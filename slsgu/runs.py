@@ -10,6 +10,7 @@ from typing import Any
 from slsgu.artifact import refuse_name
 from slsgu.cache import Gradients
 from slsgu.data.batches import Ledger
+from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import ArtifactError, DataError
 from slsgu.gradients import compute_gradients
 from slsgu.plan import Plan
@@ -27,6 +28,11 @@ class RunFolder:
     @property
     def gradients(self) -> Path:
         return self.path / "gradients.safetensors"
+
+    @property
+    def partial(self) -> Path:
+        """Sums of a pass that is not finished."""
+        return self.path / "partial.safetensors"
 
     @property
     def layers(self) -> Path:
@@ -85,7 +91,12 @@ def newest_run(root: Path = RUNS) -> RunFolder:
 
 
 def obtain_gradients(
-    plan: Plan, folder: RunFolder | None, ledger: Ledger, progress: Progress = SILENT
+    plan: Plan,
+    folder: RunFolder | None,
+    ledger: Ledger,
+    progress: Progress = SILENT,
+    *,
+    ranks: Ranks = ALONE,
 ) -> tuple[Gradients, bool]:
     """The gradients of a plan: from the run folder if they match, else computed and saved there.
 
@@ -93,6 +104,7 @@ def obtain_gradients(
         folder: None computes without saving.
         ledger: learns which pictures the gradients were made from and which could not be read,
             either way.
+        ranks: the processes that share the work; the first one writes.
 
     Returns:
         The gradients, and whether they were reused.
@@ -115,9 +127,11 @@ def obtain_gradients(
                 ledger.skip(name, reason)
             return cached, True
         progress.say(f"gradients: not reusing {folder.gradients}: {'; '.join(differences)}")
-    gradients = compute_gradients(plan, ledger, progress)
-    if folder is not None:
+    partial = None if folder is None else folder.partial
+    gradients = compute_gradients(plan, ledger, progress, partial=partial, ranks=ranks)
+    if folder is not None and ranks.first:
         gradients.save(folder.gradients)
+        folder.partial.unlink(missing_ok=True)
     return gradients, False
 
 

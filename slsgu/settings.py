@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SearchMode = Literal["default", "paper"]
 TowerChoice = Literal["vision", "language"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Settings:
         norms: also consider LayerNorm and BatchNorm gains, as the published code does.
         templates: a set's name or a file; None takes the taxonomy's or OpenCLIP's simple set.
         limits: images a class for gradients, search and test.
+        gradient_precision: of the gradient pass: fp32, or bf16 by autocast with fp32 sums.
+        checkpoint_activations: compute activations again on the way back instead of keeping them:
+            less memory, more time, the same gradient.
         batch_size: images a forward pass. Changes speed and memory, never a result.
         contrastive_batch: images contrasted with each other in the retain loss.
         activation_memory: GiB of activations that the search may keep; None takes half of what is
@@ -74,6 +78,8 @@ class Settings:
     norms: bool = False
     templates: str | None = None
     limits: Limits = field(default_factory=Limits)
+    gradient_precision: Precision = "fp32"
+    checkpoint_activations: bool = False
     batch_size: int = 64
     contrastive_batch: int = 64
     seed: int = 0
@@ -92,6 +98,7 @@ class Settings:
         _one_of("direction", self.direction_used, DIRECTIONS)
         if self.tower is not None:
             _one_of("tower", self.tower, get_args(TowerChoice))
+        _one_of("gradient precision", self.gradient_precision, ("fp32", "bf16"))
         _between("target", self.target, 0, 1)
         unknown = sorted(set(self.floors) - set(KEPT))
         if unknown:

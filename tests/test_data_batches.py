@@ -81,15 +81,17 @@ def test_workers_change_nothing(samples: list[FileSample], workers: int) -> None
     assert ledger.hashes("test") == other.hashes("test") and ledger.skipped == other.skipped
 
 
-def test_batches_are_full_and_in_order(samples: list[FileSample]) -> None:
+def test_batches_are_stretches_of_the_samples_in_order(samples: list[FileSample]) -> None:
+    """What can not be read leaves its batch smaller, and the others as they are."""
     batches, ledger = read(samples)
-    assert [len(batch.samples) for batch in batches] == [8, 8, 8, 8, 5]
+    assert [len(batch.samples) for batch in batches] == [7, 7, 7, 8, 8]
+    assert [batch.stop for batch in batches] == [8, 16, 24, 32, 40]
     names = [sample.name for batch in batches for sample in batch.samples]
     assert names == [f"{i:02}.png" for i in range(40) if i not in (5, 11, 17)]
     assert [item.name for item in ledger.skipped] == ["05.png", "11.png", "17.png"]
     assert ledger.skipped[0].reason == "the file is empty"
     batch = batches[0]
-    assert batch.pixels.shape == (8, 3, 8, 8) and batch.pixels.dtype == torch.float32
+    assert batch.pixels.shape == (7, 3, 8, 8) and batch.pixels.dtype == torch.float32
     for sample, pixels in zip(batch.samples, batch.pixels, strict=True):
         assert torch.equal(pixels, transform(sample.read()))
 

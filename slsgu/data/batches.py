@@ -38,10 +38,15 @@ _CHUNK = 16  # pictures that travel together from a worker
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples and their pixels [B, 3, H, W], float32, on the CPU."""
+    """Samples and their pixels [B, 3, H, W], float32, on the CPU.
+
+    Attributes:
+        stop: the place, in the samples that are read, behind the stretch that this batch is of.
+    """
 
     samples: tuple[Sample, ...]
     pixels: Tensor
+    stop: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +69,19 @@ def stream(
     strict: bool = False,
     progress: Advance | None = None,
 ) -> Iterator[Batch]:
-    """Read samples in order, in batches that are full except the last.
+    """Read samples in order, in batches of fixed stretches of them.
 
     A picture that can not be read, or that another split has used (by its pixels), is left out and
-    recorded in the ledger; what remains closes up, so batches depend on the samples only, never on
-    the number of workers.
+    recorded in the ledger; its batch is then smaller, and a batch without any is passed over. So
+    what is batched together does not depend on pictures elsewhere: a pass can be interrupted, or
+    shared among processes, and have the same batches.
 
     Args:
         samples: what to read.
         transform: OpenCLIP's preprocessing, RGB picture to float32 [3, H, W].
         split: gradient, search or test; it claims the pictures.
         ledger: what every split has used so far.
-        batch_size: B, pictures in a full batch.
+        batch_size: B, samples a stretch.
         workers: processes that decode. 0 decodes in this one; None takes `default_workers`.
         strict: an unreadable picture is an error.
         progress: called with how many more samples are done, whether used or not.
@@ -88,7 +94,7 @@ def stream(
     pixels: list[npt.NDArray[np.float32]] = []
     # closing: leaving early, by an error or Ctrl-C, ends the workers at once.
     with contextlib.closing(_decode(samples, transform, workers)) as decoded:
-        for sample, item in zip(samples, decoded, strict=True):
+        for stop, (sample, item) in enumerate(zip(samples, decoded, strict=True), start=1):
             if item.pixels is None:
                 if strict:
                     raise DataError(
@@ -104,11 +110,10 @@ def stream(
                 ledger.overlap(sample.name, split, other)
             if progress is not None:
                 progress(1)
-            if len(kept) == batch_size:
-                yield _batch(kept, pixels)
+            if stop % batch_size == 0 or stop == len(samples):
+                if kept:
+                    yield _batch(kept, pixels, stop)
                 kept, pixels = [], []
-    if kept:
-        yield _batch(kept, pixels)
 
 
 def collect(
@@ -164,8 +169,8 @@ def default_workers(count: int) -> int:
     return 0 if cores == 1 else min(cores, _MOST_WORKERS)
 
 
-def _batch(samples: list[Sample], pixels: list[npt.NDArray[np.float32]]) -> Batch:
-    return Batch(tuple(samples), torch.from_numpy(np.stack(pixels)))  # [B, 3, H, W]
+def _batch(samples: list[Sample], pixels: list[npt.NDArray[np.float32]], stop: int) -> Batch:
+    return Batch(tuple(samples), torch.from_numpy(np.stack(pixels)), stop)  # [B, 3, H, W]
 
 
 class _Pictures(Dataset[_Decoded]):

@@ -55,7 +55,7 @@ class Limits:
         """The limit for a retain class, where `retained` classes share the total.
 
         >>> Limits().capped("gradient", 10), Limits().capped("gradient", 250)
-        (50, 4)
+        (50, 2)
         """
         limit = self.of(split)
         total: int | None = getattr(self, f"retain_{split}", None)

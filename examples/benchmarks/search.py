@@ -1,0 +1,124 @@
+"""Trying steps on a layer: re-evaluating the whole model against re-running what changed.
+
+    python examples/benchmarks/search.py
+
+ViT-B-32 with random weights, 200 pictures, 100 classes in 2 templates, 10 trials a layer. The
+whole model is timed for one trial (all pictures, all prompts at full length, class embeddings,
+accuracies), and that is multiplied by the number of trials. Ours is timed in full: embedding once,
+moving the cut, and every trial.
+"""
+
+from __future__ import annotations
+
+import time
+
+import click
+import torch
+from common import classes, machine, median_of, print_table, random_clip, timed
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from slsgu.evaluate import Exam
+from slsgu.layers import Layer, inventory
+from slsgu.line import Line, straight_line
+from slsgu.prompts import PromptBook
+from slsgu.replay import Replay, edited
+from slsgu.request import Request
+
+LAYERS = (
+    "visual.transformer.resblocks.0.attn.out_proj.weight",
+    "visual.transformer.resblocks.6.attn.out_proj.weight",
+    "visual.transformer.resblocks.11.attn.out_proj.weight",
+    "visual.proj",
+    "transformer.resblocks.0.attn.out_proj.weight",
+    "transformer.resblocks.11.attn.out_proj.weight",
+    "text_projection",
+)
+
+
+@click.command()
+@click.option("--images", default=200, show_default=True)
+@click.option("--kinds", default=100, show_default=True, help="Classes.")
+@click.option("--trials", default=10, show_default=True)
+@click.option("--batch", default=50, show_default=True, help="Inputs a forward pass.")
+@torch.no_grad()
+def main(images: int, kinds: int, trials: int, batch: int) -> None:
+    clip, tree = random_clip(), classes(kinds)
+    pixels = torch.randn(images, 3, 224, 224)
+    leaves = [tree.leaves[i % kinds] for i in range(images)]
+    exam = Exam(leaves, tree, Request.of(tree, [tree.leaves[0].key]))
+    book = PromptBook.of(exam.concepts, ["a photo of a {}", "a picture of the {}"])
+    layers = {layer.name: layer for layer in inventory(clip.model)}
+    parameters = dict(clip.model.named_parameters())
+    encode_text = clip.model.encode_text
+
+    def whole(name: str = LAYERS[0]) -> None:
+        """One trial as in the published loop: the whole model, every prompt in full."""
+        with edited(parameters[name], parameters[name] * 1.01):
+            found = [clip.encode_image(part) for part in pixels.split(batch)]
+            tokens = clip.tokenize(book.texts).split(batch)
+            prompts = normalize(torch.cat([encode_text(part) for part in tokens]), dim=-1)
+        answers = exam.answer(torch.cat(found), exam.class_embeddings(prompts, book))
+        exam.measure(answers, answers)
+
+    timed(whole)  # warm
+    one = median_of(whole, 3)
+    made: list[Replay] = []
+    start = timed(lambda: made.append(Replay(clip, pixels, book.texts, batch_size=batch)))
+    replay = made[0]
+    embedded, prompts = replay.base
+    texts = exam.class_embeddings(prompts, book)
+    before = exam.answer(embedded, texts)
+    rows, total, single = [], start, {}
+    for name in LAYERS:
+        layer = layers[name]
+        weight = parameters[name].detach().clone()
+        noise = torch.randn_like(weight)
+        direction = noise * (weight.norm() / noise.norm())
+        cut = timed(lambda layer=layer: replay.prepare(layer))
+        line: Line | None = None
+        if layer.tower == "vision" and layer.last:
+            begun = time.perf_counter()
+            line = straight_line(
+                lambda s, a=layer, w=weight, d=direction: replay.features(a, w + s * d), 0.1
+            )
+            cut += time.perf_counter() - begun
+
+        def trial(
+            step: float,
+            layer: Layer = layer,
+            moved: Tensor = weight,
+            along: Tensor = direction,
+            line: Line | None = line,
+        ) -> None:
+            if line is not None:
+                exam.measure(before, exam.answer(line.at(step), texts))
+                return
+            found, sentences = replay.with_weight(layer, moved + step * along)
+            own = texts if layer.tower == "vision" else exam.class_embeddings(sentences, book)
+            exam.measure(before, exam.answer(found, own))
+
+        each = [timed(lambda i=i, trial=trial: trial(0.1 * (i + 1))) for i in range(trials)]
+        spent = cut + sum(each)
+        total += spent
+        single[name] = sorted(each)[len(each) // 2]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{trials * one:.1f} s",
+                f"{cut:.2f} s + {sum(each):.2f} s",
+                f"{trials * one / spent:.1f}",
+                f"{one / single[name]:.0f}",
+            ]
+        )
+    rows.append(["embedding once", "", f"{start:.1f} s", "", ""])
+    everything = trials * one * len(LAYERS)
+    rows.append(
+        ["**total**", f"{everything:.0f} s", f"{total:.0f} s", f"{everything / total:.1f}", ""]
+    )
+    print(f"{machine()}; {images} images, {len(book.texts)} prompts, {trials} trials a layer\n")
+    print_table(["layer", "whole model", "ours (cut + trials)", "ratio", "one more trial"], rows)
+
+
+if __name__ == "__main__":
+    main()

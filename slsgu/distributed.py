@@ -1,0 +1,93 @@
+"""Several processes that share one pass, as `torchrun` starts them; a single one is its own group.
+
+    torchrun --nproc-per-node 4 -m slsgu grads --concept "golden retriever"
+
+Each process takes its share of the images; sums and counts are added up over all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from slsgu.errors import SlsguError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that work together.
+
+    Attributes:
+        rank: its number; 0 writes and speaks.
+        world: how many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, items: Sequence[T], size: int) -> list[T]:
+        """The part of a list that is this process's: every `world`-th stretch of `size` items, so
+        that no stretch is split, whatever the number of processes."""
+        starts = range(self.rank * size, len(items), self.world * size)
+        return [item for start in starts for item in items[start : start + size]]
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, in place."""
+        if self.world > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank, in every process."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        distributed.all_gather_object(found, value)
+        return found
+
+    def agree(self, error: SlsguError | None) -> None:
+        """Meet the others after a stretch of work; an error of one ends all with its message.
+
+        Raises:
+            SlsguError: the error of the first process that has one.
+        """
+        for found in self.gather(error):
+            if found is not None:
+                raise found
+
+
+ALONE = Ranks()
+
+
+def world_size() -> int:
+    """How many processes `torchrun` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def together(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started, and leave them at the end.
+
+    Args:
+        device: where this process computes; CUDA devices talk by NCCL, others by gloo.
+    """
+    if world_size() == 1:
+        yield ALONE
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
