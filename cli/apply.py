@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--activation-memory",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, math.inf, max_open=True),
     metavar="GIB",
     help="Memory for activations kept by the search.  [default: half of what is free]",
 )

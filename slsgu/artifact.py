@@ -95,7 +95,10 @@ def read_artifact(
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         if header["content_sha256"] != content_sha256(header, tensors):
-            raise ArtifactError(f"{what} is damaged: {path} does not hold what was written")
+            raise ArtifactError(
+                f"{what} is damaged: {path} does not hold what was written; remove it and make it "
+                "again, or take another copy"
+            )
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
     ours = ("kind", "schema", "content_sha256")

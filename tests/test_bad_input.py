@@ -339,6 +339,8 @@ def test_things_of_the_wrong_kind(
         ["--floor", "="],
         ["--target", "1.5"],
         ["--target", "nan"],
+        ["--activation-memory", "inf"],
+        ["--activation-memory", "nan"],
         ["--trials", "0"],
         ["--seed", "-1"],
         ["--contrastive-batch", "1"],
@@ -355,6 +357,10 @@ def test_numbers_and_names_that_make_no_sense(
     cli: Cli, world: list[str], tmp_path: Path, options: list[str]
 ) -> None:
     refused(cli("apply", "--concept", "beagle", *world, *options), code=2)
+    # Before the model is loaded: one that is not there is not missed.
+    missing = with_option(world, "--model", "local-dir:missing")
+    refused(cli("apply", "--concept", "beagle", *missing, *options), code=2)
+    refused(cli("apply", "--concept", "beagle", *missing), "missing", code=1)  # control
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slsgu.data import choice
+from slsgu.data import choice, two_classes
 from slsgu.data.drawings import DrawingSource, split_seed
 from slsgu.data.folders import FolderSource
 from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
@@ -167,6 +167,31 @@ def test_a_picture_under_two_classes(tmp_path: Path, pets: Taxonomy) -> None:
     assert [sum(counts(splits, name)) for name in ("beagle", "pug", "tabby")] == [22, 18, 18]
     (note,) = [note for note in splits.notes if "under two classes" in note]
     assert note.startswith("4 picture(s)") and "copy1000.png" in note
+
+
+def test_a_picture_of_a_large_forgotten_class_is_kept_nowhere(
+    tmp_path: Path, pets: Taxonomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large classes are not read whole; the other of two files may be one that was not read."""
+    count = 3 * SMALL_CLASS
+    make_pets(tmp_path, count)
+    for i in range(count):
+        shutil.copy(tmp_path / "beagle" / f"{i:04}.png", tmp_path / "pug" / f"copy{i}.png")
+    source = FolderSource(tmp_path, pets)
+    request = Request.of(pets, ["beagle"])
+    beagles = {file_sha256(path) for path in (tmp_path / "beagle").iterdir()}
+
+    def wrong() -> int:
+        splits = make_splits(source, request=request, limits=Limits(30, 15, 30))
+        assert any("under two classes" in note for note in splits.notes)
+        assert counts(splits, "beagle") == (30, 15, 30)
+        samples = [s for split in SPLITS for s in splits.of(split) if s.leaf.name == "pug"]
+        assert samples
+        return sum(sample.fingerprint in beagles for sample in samples)
+
+    assert wrong() == 0
+    monkeypatch.setattr(two_classes, "_unread", lambda *_: ())  # control
+    assert wrong() > 10
 
 
 def test_empty_class_folders_are_named(tmp_path: Path, pets: Taxonomy) -> None:

@@ -12,6 +12,7 @@ from slsgu.data.folders import FileSample, FolderSource
 from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.samples import Sample
 from slsgu.data.scan import some
+from slsgu.data.two_classes import settle_labels
 from slsgu.errors import DataError
 from slsgu.files import file_sha256
 from slsgu.taxonomy import Concept
@@ -57,7 +58,7 @@ def choose_files(
                 continue
             for split in splits:
                 ordered[split][leaf] = members[split]
-    torn = _under_two_classes(ordered, forget)
+    torn = settle_labels(ordered, source, forget)
     chosen, shared = _apart(ordered, bounds)
     for leaf in forget:
         for split in SPLITS:
@@ -130,30 +131,6 @@ def _members(
             members[split] = ranked[start : start + size]
             start += size
     return members, copies
-
-
-def _under_two_classes(ordered: _Ordered, forget: frozenset[Concept]) -> list[str]:
-    """Take pictures (by bytes) that stand under two classes away from all but a forgotten one.
-
-    Returns:
-        For each such picture, its places, as `train/dog/1.png = train/cat/1.png`.
-    """
-    places: dict[str, dict[Concept, str]] = {}
-    for by_leaf in ordered.values():
-        for leaf, samples in by_leaf.items():
-            for sample in samples:
-                places.setdefault(sample.fingerprint, {})[leaf] = sample.name
-    torn = {content: found for content, found in places.items() if len(found) > 1}
-    if not torn:
-        return []
-    winner = {
-        content: next((leaf for leaf in found if leaf in forget), None)
-        for content, found in torn.items()
-    }
-    for by_leaf in ordered.values():
-        for leaf, samples in by_leaf.items():
-            samples[:] = [s for s in samples if winner.get(s.fingerprint, leaf) is leaf]
-    return [" = ".join(found.values()) for found in torn.values()]
 
 
 def _with_spare(limit: int | None) -> float:
