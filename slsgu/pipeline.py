@@ -92,7 +92,7 @@ def unlearn(
     Raises:
         ConceptError: a concept is unknown, ambiguous, or not known to the model.
         DataError: images or taxonomy can not be used.
-        NotReachedError: the goal was not met; its `result` holds the best trade-off found.
+        NotReachedError: the goal was not met; its `result` holds the best of the steps tried.
     """
     plan = make_plan(clip, concepts, data=data, taxonomy=taxonomy, settings=settings)
     result = run_plan(plan, progress=progress)

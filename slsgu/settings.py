@@ -109,7 +109,7 @@ class Settings:
             if getattr(self, name) < 1:
                 raise SlsguError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.activation_memory is not None:
-            _between("activation_memory", self.activation_memory, 0, math.inf)
+            _between("activation_memory", self.activation_memory, 0, 2**20)
         if self.step is not None:
             if self.layer is None:
                 raise SlsguError("a step size was given without a layer; name the layer too")
