@@ -207,7 +207,7 @@ def search_candidates(
         trials = [trial for candidate in candidates for trial in candidate.trials]
         best = max((t.steady for t in trials if goal.met(t.measures)), default=0.0)
         if may_stop and best >= SATISFIED and not layers[0].last:
-            why = f"not searched: a layer before it has a Q-U of {best:.1%} around its step"
+            why = f"a last projection has a Q-U of {best:.1%} around its step already"
             candidates += [Candidate(score, passed_over=why) for _, score in members]
             advance(len(members))
             continue
