@@ -14,8 +14,8 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
-import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -37,13 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         SlsguError: the disk is full or the folder cannot be written. `path` is as it was.
     """
-    part: Path | None = None
+    part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
-        os.close(handle)
-        part = Path(name)
+        part.touch(mode=0o600, exist_ok=False)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -53,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except Exception as error:
         raise _in_words(error, path, part) from error
     finally:
-        if part is not None:
+        with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 
@@ -66,11 +64,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise SlsguError(f"{path} exists already; give a new folder or remove it first")
-    part: Path | None = None
+    part = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".part"))
+        part.mkdir()
         part.chmod(0o755)
         yield part
         for inside in part.rglob("*"):
@@ -83,8 +81,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except Exception as error:
         raise _in_words(error, path, part) from error
     finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,9 +144,9 @@ def _as_usual(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
-def _prefix(path: Path) -> str:
-    """How temporaries of `path` begin in this process."""
-    return f".{path.name}.{_host()}.{os.getpid()}-"
+def _beside(path: Path) -> Path:
+    """A name for a temporary of `path` that no other process or thread takes."""
+    return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
 
 
 def _remove_stale(path: Path) -> None:

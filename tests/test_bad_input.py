@@ -780,7 +780,7 @@ def test_a_folder_that_can_not_be_written(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr("tempfile.mkstemp", refuse)
+        patch.setattr(Path, "touch", refuse)
         ran = cli("grads", "--concept", "beagle", *world)
         refused(ran, "cannot write runs/beagle-")
         patch.setattr(Path, "mkdir", refuse)
