@@ -184,3 +184,16 @@ def test_a_tower_that_overwrites_what_was_kept_is_run_in_full() -> None:
     for _ in range(2):
         with edited(stage[1].weight, stage[1].weight.detach() + 1):  # type: ignore[arg-type, operator]
             assert torch.allclose(tower.run(), run(0, 6), atol=1e-6)
+
+
+def test_more_prompts_in_a_span_than_are_encoded_at_once(clips: Callable[[str], Clip]) -> None:
+    """Texts are encoded 256 at a time by default; a span must be one pass all the same."""
+    clip = clips("vit")
+    prompts = [f"{letter}{number}" for letter in "abc" for number in range(90)]
+    replay = Replay(clip, images(clip, 1), prompts, batch_size=300)
+    layer = layer_of(clip, "text_projection")
+    replay.prepare(layer)
+    _, found = replay.with_weight(layer, nudged(clip, layer))
+    with edited(replay.parameters[layer.name], nudged(clip, layer)), torch.no_grad():
+        expected = clip.encode_text(prompts)
+    assert torch.allclose(found, expected, atol=TOLERANCE)
