@@ -113,12 +113,15 @@ class Patch:
         """A copy of `model` with the patch applied; `model` is unchanged.
 
         Raises:
-            LayerMismatchError: a layer is absent, is not the one the patch was made for, or is
-                patched already.
+            LayerMismatchError: a layer is absent, is not the one the patch was made for, is
+                patched already, or would hold what its precision has no number for.
         """
         self.check(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
-        self._write(dict(patched.named_parameters()))
+        tensors = dict(patched.named_parameters())
+        self._write(tensors)
+        for name in self.delta:
+            _refuse_infinite(name, tensors[name])
         return patched
 
     @contextlib.contextmanager
@@ -153,11 +156,7 @@ class Patch:
             for name, delta in self.delta.items()
         }
         for name, tensor in changed.items():
-            if not bool(tensor.isfinite().all()):
-                raise LayerMismatchError(
-                    f"the patch takes {name} out of the range of {tensor.dtype}, in which this "
-                    "model is stored: use a smaller scale, or a copy of the model in float32"
-                )
+            _refuse_infinite(name, tensor)
         return {**tensors, **changed}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -264,6 +263,16 @@ class Patch:
         if not names:
             raise ArtifactError(f"patch is damaged: {path} changes no layer")
         return cls(delta, original, header)
+
+
+def _refuse_infinite(name: str, tensor: Tensor) -> None:
+    """A step that half precision can not hold would become inf, and every answer nan."""
+    if not bool(tensor.isfinite().all()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise LayerMismatchError(
+            f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
+            "a smaller scale, or a copy of the model in float32"
+        )
 
 
 def _described(header: Mapping[str, Any]) -> bool:

@@ -229,6 +229,9 @@ def test_a_file_from_before_there_were_hashes_is_called_that(tmp_path: Path) -> 
 def test_a_patch_that_leaves_the_range_of_the_stored_precision_is_refused() -> None:
     net = Net().half()
     patch = patch_for(net)
-    assert patch.apply_to(dict(net.state_dict()))  # control
-    with pytest.raises(LayerMismatchError, match=r"out of the range of torch\.float16"):
+    assert patch.apply_to(dict(net.state_dict())) and patch.apply(net)  # control
+    with pytest.raises(LayerMismatchError, match=r"takes a out of the range of float16"):
         (1e8 * patch).apply_to(dict(net.state_dict()))
+    with pytest.raises(LayerMismatchError, match=r"takes a out of the range of float16"):
+        (1e8 * patch).apply(net)
+    assert same(net, Net().half())
