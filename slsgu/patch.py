@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.patch_header import described, scaled
 
 SCHEMA = 1
 KIND = "slsgu-patch"
@@ -80,7 +81,7 @@ class Patch:
         if not isinstance(factor, int | float):
             return NotImplemented
         delta = {name: tensor * float(factor) for name, tensor in self.delta.items()}
-        return Patch(delta, self.original, _scaled(self.metadata, float(factor)))
+        return Patch(delta, self.original, scaled(self.metadata, float(factor)))
 
     __rmul__ = __mul__
 
@@ -246,7 +247,7 @@ class Patch:
         """
         header, tensors = read_artifact(Path(path), kind=KIND, schema=SCHEMA, what="patch")
         layers = header.pop("layers", {})
-        if not isinstance(layers, dict) or not _described(header):
+        if not isinstance(layers, dict) or not described(header):
             raise ArtifactError(f"patch is damaged: {path} has a header that makes no sense")
         names = [key.removeprefix("delta/") for key in tensors if key.startswith("delta/")]
         try:
@@ -273,38 +274,6 @@ def _refuse_infinite(name: str, tensor: Tensor) -> None:
             f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
             "a smaller scale, or a copy of the model in float32"
         )
-
-
-def _described(header: Mapping[str, Any]) -> bool:
-    """Whether metadata has the types that readers of a patch rely on."""
-    parts = header.get("sum_of", [header])
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        return False
-    for part in (header, *parts):
-        request, test = part.get("request", {}), part.get("test", {})
-        maps = (request, part.get("model", {}), test)
-        if not all(isinstance(value, dict) for value in maps):
-            return False
-        paths, before, after = request.get("paths", []), test.get("before", {}), test.get("after")
-        figures = [*before.values(), test.get("q_u")] if isinstance(before, dict) else [""]
-        if before:
-            if not isinstance(after, dict) or after.keys() != before.keys():
-                return False
-            figures += after.values()
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            return False
-        if not all(value is None or isinstance(value, int | float) for value in figures):
-            return False
-        if not isinstance(part.get("scale", 1.0), int | float):
-            return False
-    return True
-
-
-def _scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """Metadata of a scaled patch: each part of a sum is scaled."""
-    if "sum_of" in metadata:
-        return {**metadata, "sum_of": [_scaled(part, factor) for part in metadata["sum_of"]]}
-    return {**metadata, "scale": float(metadata.get("scale", 1.0)) * factor}
 
 
 def layer_hash(name: str, tensor: Tensor) -> str:
