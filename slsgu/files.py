@@ -14,8 +14,8 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
-import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -41,9 +41,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
-        os.close(handle)
-        part = Path(name)
+        part = _temporary(path)  # known before it exists, so that Ctrl-C finds it in between too
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -54,7 +53,8 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _in_words(error, path, part) from error
     finally:
         if part is not None:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 @contextlib.contextmanager
@@ -70,7 +70,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".part"))
+        part = _temporary(path)
+        part.mkdir()
         part.chmod(0o755)
         yield part
         for inside in part.rglob("*"):
@@ -147,9 +148,9 @@ def _as_usual(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
-def _prefix(path: Path) -> str:
-    """How temporaries of `path` begin in this process."""
-    return f".{path.name}.{_host()}.{os.getpid()}-"
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that nobody else has, and that says who writes it."""
+    return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(6)}.part"
 
 
 def _remove_stale(path: Path) -> None:

@@ -89,3 +89,28 @@ def test_temporaries_of_other_names_stay(tmp_path: Path, here: str, dead: int) -
     for name, path in zip(("b", "a.pt", "a.1", "[a]", "aa"), others, strict=True):
         write_text(tmp_path / name, "whole")
         assert not path.exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("create", ["open", "mkdir"])
+def test_ctrl_c_while_a_temporary_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, create: str
+) -> None:
+    real = getattr(os, create)
+    seen = []
+
+    def interrupted(path: str | Path, *args: int, **kwargs: int) -> int:
+        if ".part" not in str(path):
+            return int(real(path, *args, **kwargs) or 0)
+        if moment == "after":
+            real(path, *args, **kwargs)
+        seen.append(list(tmp_path.iterdir()))
+        raise KeyboardInterrupt
+
+    writer = replacing if create == "open" else replacing_folder
+    with monkeypatch.context() as patch:
+        patch.setattr(os, create, interrupted)
+        with pytest.raises(KeyboardInterrupt), writer(tmp_path / "a"):
+            pass
+    assert bool(seen[0]) == (moment == "after")  # control: it was there
+    assert not list(tmp_path.iterdir())
