@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slsgu.artifact import read_artifact, write_artifact
+from slsgu.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch_header import described, scaled
 
@@ -227,16 +227,21 @@ class Patch:
 
     def save(self, path: str | Path) -> None:
         """Write the patch file, whole or not at all."""
+        tensors, header = self._content()
+        write_artifact(Path(path), tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    @property
+    def file_sha256(self) -> str:
+        """SHA-256 of the file that `save` writes, whatever lies on a disk by now."""
+        tensors, header = self._content()
+        return artifact_sha256(tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    def _content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and header of the file."""
         tensors = {f"delta/{name}": t.contiguous() for name, t in self.delta.items()}
         tensors |= {f"original/{name}": t.contiguous() for name, t in self.original.items()}
         hashes = {name: layer_hash(name, tensor) for name, tensor in self.original.items()}
-        write_artifact(
-            Path(path),
-            tensors,
-            kind=KIND,
-            schema=SCHEMA,
-            header={**self.metadata, "layers": hashes},
-        )
+        return tensors, {**self.metadata, "layers": hashes}
 
     @classmethod
     def load(cls, path: str | Path) -> Patch:

@@ -15,6 +15,7 @@ from torch import nn
 
 from slsgu.artifact import content_sha256, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.files import file_sha256
 from slsgu.patch import Patch, layer_hash
 
 
@@ -138,6 +139,15 @@ def test_save_and_load_keep_everything_and_bytes_repeat(tmp_path: Path) -> None:
     loaded = Patch.load(one)
     assert torch.equal(loaded.delta["a"], patch.delta["a"])
     assert loaded.metadata["step_size"] == 1.0
+
+
+def test_the_hash_of_the_file_is_known_without_it(tmp_path: Path) -> None:
+    patch = patch_for(Net()) + patch_for(Net(), "b", half=True)
+    patch.save(tmp_path / "p.safetensors")
+    assert patch.file_sha256 == file_sha256(tmp_path / "p.safetensors")
+    assert Patch.load(tmp_path / "p.safetensors").file_sha256 == patch.file_sha256
+    other = Patch(patch.delta, patch.original, {"command": "another"})  # control
+    assert other.file_sha256 != patch.file_sha256 != (0.5 * patch).file_sha256
 
 
 def test_ten_lines_without_slsgu_apply_it(tmp_path: Path) -> None:
