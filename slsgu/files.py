@@ -37,12 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         SlsguError: the disk is full or the folder cannot be written. `path` is as it was.
     """
-    part: Path | None = None
+    part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        part = _temporary(path)  # known before it exists, so that Ctrl-C finds it in between too
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        part.touch(mode=0o600, exist_ok=False)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -52,9 +51,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except Exception as error:
         raise _in_words(error, path, part) from error
     finally:
-        if part is not None:
-            with contextlib.suppress(OSError):
-                part.unlink()
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -66,11 +64,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise SlsguError(f"{path} exists already; give a new folder or remove it first")
-    part: Path | None = None
+    part = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        part = _temporary(path)
         part.mkdir()
         part.chmod(0o755)
         yield part
@@ -84,8 +81,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except Exception as error:
         raise _in_words(error, path, part) from error
     finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -148,9 +144,9 @@ def _as_usual(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
-def _temporary(path: Path) -> Path:
-    """A name beside `path` that nobody else has, and that says who writes it."""
-    return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(6)}.part"
+def _beside(path: Path) -> Path:
+    """A name for a temporary of `path` that no other process or thread takes."""
+    return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
 
 
 def _remove_stale(path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from slsgu.evaluate import Answers, Exam
 from slsgu.measures import Floats, Summary, measure, summarise
 
-LINEAR = 1e-5  # largest deviation from a straight line, as a share of how far the features move
+LINEAR = 1e-5  # largest deviation from a line, as a share of the features and how far they move
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,7 @@ def draw(sizes: tuple[int, ...], found: dict[int, list[tuple[float, float]]], pa
                 name = f"{count} concept{'s' if count > 1 else ''}"
                 ax.plot(sizes, [r[index] for r in row], marker="o", color=colour, label=name)
             ax.set_xlim(0, 1.05 * max(sizes))
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.15 * max(r[index] for row in found.values() for r in row))
             ax.set_xlabel("images")
             ax.set_title(what, loc="left", fontsize=10)
             if index == 0:
