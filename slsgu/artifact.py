@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from slsgu.errors import ArtifactError
@@ -26,11 +26,25 @@ def write_artifact(
 ) -> None:
     """Write tensors and header, whole or not at all. The same content gives the same bytes."""
     refuse_name(path)
+    metadata = _metadata(tensors, kind=kind, schema=schema, header=header)
+    with replacing(path) as part:
+        save_file(dict(tensors), part, metadata=metadata)
+
+
+def artifact_sha256(
+    tensors: Mapping[str, Tensor], *, kind: str, schema: int, header: Mapping[str, Any]
+) -> str:
+    """SHA-256 of the file that `write_artifact` would write; all of it is held in memory."""
+    metadata = _metadata(tensors, kind=kind, schema=schema, header=header)
+    return hashlib.sha256(save(dict(tensors), metadata=metadata)).hexdigest()
+
+
+def _metadata(
+    tensors: Mapping[str, Tensor], *, kind: str, schema: int, header: Mapping[str, Any]
+) -> dict[str, str]:
     whole = json.loads(json.dumps({**header, "kind": kind, "schema": schema}, allow_nan=False))
     whole["content_sha256"] = content_sha256(whole, tensors)
-    text = json.dumps(whole, sort_keys=True)
-    with replacing(path) as part:
-        save_file(dict(tensors), part, metadata={"slsgu": text})
+    return {"slsgu": json.dumps(whole, sort_keys=True)}
 
 
 def content_sha256(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -152,10 +152,15 @@ def _beside(path: Path) -> Path:
 def _remove_stale(path: Path) -> None:
     """Clear away what a killed writer of `path` left; what another is writing now stays."""
     for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
-        writer = re.match(r"(\w+)\.(\d+)-", stale.name.removeprefix(f".{path.name}."))
-        if writer and writer[1] == _host() and _is_running(int(writer[2])):
+        # No more than the writer may follow the name: beside `out`, `.out.pt.HOST.7-x.part` is of
+        # `out.pt`, and somebody else's business.
+        writer = re.fullmatch(r"(\w+)\.(\d+)-\w+\.part", stale.name.removeprefix(f".{path.name}."))
+        if writer is None:
             continue
-        if writer and writer[1] != _host() and _age(stale) < ABANDONED:
+        if writer[1] == _host():
+            if _is_running(int(writer[2])):
+                continue
+        elif _age(stale) < ABANDONED:
             continue  # of another machine or container that shares the disk
         if stale.is_dir() and not stale.is_symlink():
             shutil.rmtree(stale, ignore_errors=True)

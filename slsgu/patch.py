@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slsgu.artifact import read_artifact, write_artifact
+from slsgu.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.patch_header import described, scaled
 
 SCHEMA = 1
 KIND = "slsgu-patch"
@@ -80,7 +81,7 @@ class Patch:
         if not isinstance(factor, int | float):
             return NotImplemented
         delta = {name: tensor * float(factor) for name, tensor in self.delta.items()}
-        return Patch(delta, self.original, _scaled(self.metadata, float(factor)))
+        return Patch(delta, self.original, scaled(self.metadata, float(factor)))
 
     __rmul__ = __mul__
 
@@ -113,12 +114,15 @@ class Patch:
         """A copy of `model` with the patch applied; `model` is unchanged.
 
         Raises:
-            LayerMismatchError: a layer is absent, is not the one the patch was made for, or is
-                patched already.
+            LayerMismatchError: a layer is absent, is not the one the patch was made for, is
+                patched already, or would hold what its precision has no number for.
         """
         self.check(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
-        self._write(dict(patched.named_parameters()))
+        tensors = dict(patched.named_parameters())
+        self._write(tensors)
+        for name in self.delta:
+            _refuse_infinite(name, tensors[name])
         return patched
 
     @contextlib.contextmanager
@@ -153,11 +157,7 @@ class Patch:
             for name, delta in self.delta.items()
         }
         for name, tensor in changed.items():
-            if not bool(tensor.isfinite().all()):
-                raise LayerMismatchError(
-                    f"the patch takes {name} out of the range of {tensor.dtype}, in which this "
-                    "model is stored: use a smaller scale, or a copy of the model in float32"
-                )
+            _refuse_infinite(name, tensor)
         return {**tensors, **changed}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -227,16 +227,21 @@ class Patch:
 
     def save(self, path: str | Path) -> None:
         """Write the patch file, whole or not at all."""
+        tensors, header = self._content()
+        write_artifact(Path(path), tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    @property
+    def file_sha256(self) -> str:
+        """SHA-256 of the file that `save` writes, whatever lies on a disk by now."""
+        tensors, header = self._content()
+        return artifact_sha256(tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    def _content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and header of the file."""
         tensors = {f"delta/{name}": t.contiguous() for name, t in self.delta.items()}
         tensors |= {f"original/{name}": t.contiguous() for name, t in self.original.items()}
         hashes = {name: layer_hash(name, tensor) for name, tensor in self.original.items()}
-        write_artifact(
-            Path(path),
-            tensors,
-            kind=KIND,
-            schema=SCHEMA,
-            header={**self.metadata, "layers": hashes},
-        )
+        return tensors, {**self.metadata, "layers": hashes}
 
     @classmethod
     def load(cls, path: str | Path) -> Patch:
@@ -247,7 +252,7 @@ class Patch:
         """
         header, tensors = read_artifact(Path(path), kind=KIND, schema=SCHEMA, what="patch")
         layers = header.pop("layers", {})
-        if not isinstance(layers, dict) or not _described(header):
+        if not isinstance(layers, dict) or not described(header):
             raise ArtifactError(f"patch is damaged: {path} has a header that makes no sense")
         names = [key.removeprefix("delta/") for key in tensors if key.startswith("delta/")]
         try:
@@ -266,36 +271,14 @@ class Patch:
         return cls(delta, original, header)
 
 
-def _described(header: Mapping[str, Any]) -> bool:
-    """Whether metadata has the types that readers of a patch rely on."""
-    parts = header.get("sum_of", [header])
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        return False
-    for part in (header, *parts):
-        request, test = part.get("request", {}), part.get("test", {})
-        maps = (request, part.get("model", {}), test)
-        if not all(isinstance(value, dict) for value in maps):
-            return False
-        paths, before, after = request.get("paths", []), test.get("before", {}), test.get("after")
-        figures = [*before.values(), test.get("q_u")] if isinstance(before, dict) else [""]
-        if before:
-            if not isinstance(after, dict) or after.keys() != before.keys():
-                return False
-            figures += after.values()
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            return False
-        if not all(value is None or isinstance(value, int | float) for value in figures):
-            return False
-        if not isinstance(part.get("scale", 1.0), int | float):
-            return False
-    return True
-
-
-def _scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """Metadata of a scaled patch: each part of a sum is scaled."""
-    if "sum_of" in metadata:
-        return {**metadata, "sum_of": [_scaled(part, factor) for part in metadata["sum_of"]]}
-    return {**metadata, "scale": float(metadata.get("scale", 1.0)) * factor}
+def _refuse_infinite(name: str, tensor: Tensor) -> None:
+    """A step that half precision can not hold would become inf, and every answer nan."""
+    if not bool(tensor.isfinite().all()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise LayerMismatchError(
+            f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
+            "a smaller scale, or a copy of the model in float32"
+        )
 
 
 def layer_hash(name: str, tensor: Tensor) -> str:

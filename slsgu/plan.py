@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from slsgu.clip import Clip
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits
 from slsgu.files import json_sha256, slug
-from slsgu.prompts import load_templates
+from slsgu.prompts import load_templates, prompts_for
 from slsgu.request import Request
 from slsgu.settings import Settings
 from slsgu.sources import find_splits, find_taxonomy
@@ -52,15 +53,15 @@ class Plan:
     def key(self) -> dict[str, Any]:
         """What decides the gradients, as JSON values."""
         s = self.settings
-        # A local-dir may bring its own tokenizer: two that differ are told apart by their tokens.
-        names = [concept.name for concept in self.taxonomy.concepts]
+        request = self.request.describe()
+        del request["taxonomy"]  # its name decides nothing
+        taxonomy = request.pop("taxonomy_sha256")
         return {
             "model": self.clip.sha256,
             "configuration": json_sha256([self.clip.model_cfg, self.clip.preprocess_cfg]),
-            "request": {
-                key: value for key, value in self.request.describe().items() if key != "taxonomy"
-            },
-            "tokens": json_sha256(self.clip.tokenize(names).tolist()),
+            "prompt_tokens": self._tokens_sha256,
+            "taxonomy": taxonomy,
+            "request": request,
             "templates": list(self.templates),
             "forget_loss": s.forget_loss_used,
             "retain_loss": s.retain_loss_used,
@@ -70,6 +71,19 @@ class Plan:
             "images": json_sha256([(x.leaf.key, x.fingerprint) for x in self.splits.gradient]),
             "image_count": len(self.splits.gradient),
         }
+
+    @cached_property
+    def _tokens_sha256(self) -> str:
+        """What the tokenizer makes of the prompts. A local-dir may bring its own, so the weights
+        do not say. Every name, every template and every prompt of a concept's own is looked at,
+        but only one name in all templates: all in all would be many."""
+        whole = next((c for c in self.taxonomy.concepts if not c.prompts), None)
+        texts = [
+            text
+            for concept in self.taxonomy.concepts
+            for text in prompts_for(concept, self.templates[: None if concept is whole else 1])
+        ]
+        return json_sha256(self.clip.tokenize(list(dict.fromkeys(texts))).tolist())
 
     @property
     def folder_name(self) -> str:

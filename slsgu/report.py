@@ -17,6 +17,7 @@ from slsgu.report_data import (
     four_rows,
     level_names,
     overlaps,
+    patch_sha256,
     per_class,
     plain,
     result_json,
@@ -219,6 +220,7 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
             f"search {seconds['search']:.1f} s)",
         ),
         ("Patch", "not written" if patch is None else str(patch)),
+        ("Patch SHA-256", patch_sha256(result, patch) or "-"),
     ]
 
 

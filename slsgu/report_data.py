@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slsgu.files import file_sha256
 from slsgu.measures import KEPT, KEYS, wilson
 from slsgu.search import Trial, choose, choose_paper
 
@@ -183,6 +182,12 @@ def four_rows(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
+def patch_sha256(result: Result, patch: Path | None) -> str | None:
+    """Hash of the patch file of a result. It is of what the result holds, not of what lies at
+    `patch`: a second run in the same folder may have put another one there."""
+    return None if patch is None or result.patch is None else result.patch.file_sha256
+
+
 def result_json(
     result: Result, *, patch: Path | None, report: Path | None, command: str | None
 ) -> dict[str, Any]:
@@ -209,7 +214,7 @@ def result_json(
         "candidates": [c.to_json(best_trial(result, c)) for c in result.candidates],
         "seconds": result.seconds,
         "patch": patch,
-        "patch_sha256": file_sha256(patch) if patch is not None and patch.is_file() else None,
+        "patch_sha256": patch_sha256(result, patch),
         "report": report,
         # More than the design promises.
         "relative_step": chosen.relative_step,

@@ -13,9 +13,12 @@ from slsgu.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.errors import SlsguError
 from slsgu.files import replacing_folder
 
-# Of any framework, whole or in shards, with the index that names the shards.
+# Of any framework, whole, in shards, with the index that names the shards, as a backup
+# (`model.bin.old`), or as a temporary that a killed writer left (`.model.bin.HOST.1-x.part`).
 WEIGHT_FILE = re.compile(
-    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|npz|gguf|tflite|pkl)(\.index\.json)?$", re.I
+    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|npy|npz|gguf|tflite|pkl|pickle|part)"
+    r"(?![^.~])",  # the end of the name or of a part of it
+    re.I,
 )
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
@@ -26,12 +29,12 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
     Args:
         model: a checkpoint file, or a local-dir, whose other files are copied along, but for those
             that may hold weights: an unpatched copy, a patch or a gradient cache beside the
-            patched weights would bring the knowledge back.
+            patched weights would bring the knowledge back. Folders in it stay behind too.
         out: must not exist yet. A file for a file, a folder for a folder.
         change: for example `Patch.apply_to` or `Patch.revert_from`.
 
     Returns:
-        Names of the files that were left out.
+        Names of what was left out, those of folders with a slash at the end.
 
     Raises:
         ModelError: `model` can not be read.
@@ -48,10 +51,10 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
     left_out: list[str] = []
     with replacing_folder(out) as part:
         for entry in sorted(model.iterdir()):
-            if not entry.is_file() or entry.name == weights.name:
+            if entry.name == weights.name:
                 continue
-            if WEIGHT_FILE.search(entry.name):
-                left_out.append(entry.name)
+            if not entry.is_file() or WEIGHT_FILE.search(entry.name):
+                left_out.append(f"{entry.name}/" if entry.is_dir() else entry.name)
             else:
                 shutil.copyfile(entry, part / entry.name)
         write_state_dict(part / weights.name, tensors, like=weights)

@@ -8,7 +8,6 @@ before anything is downloaded.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import warnings
 from collections.abc import Callable
@@ -20,10 +19,9 @@ import open_clip
 
 from slsgu.checkpoint import CONFIG_NAME, SUFFIXES, weights_file
 from slsgu.errors import ModelError
+from slsgu.model_config import PREPROCESS_KEYS, read_config
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
-# All of OpenCLIP's but the size, which the model decides.
-PREPROCESS_KEYS = ("mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 class SlsguWarning(UserWarning):
@@ -90,7 +88,7 @@ def _local(model: str) -> Source:
             "preprocess_cfg). For bare weights give the architecture and the file: "
             "--model NAME --pretrained FILE"
         )
-    model_cfg, preprocess_cfg = _read_config(config)
+    model_cfg, preprocess_cfg = read_config(config)
     path = weights_file(folder)  # now, so that a folder without weights fails early
     return Source(model_cfg, preprocess_cfg, lambda: path, f"{LOCAL}{folder}")
 
@@ -100,7 +98,7 @@ def _hub(model: str, cache_dir: str | None) -> Source:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ModelError(f"{model} does not name a repository: write {HUB}ORG/REPO")
     config = _download({"hf_hub": f"{repo}/{CONFIG_NAME}"}, model, cache_dir)
-    model_cfg, preprocess_cfg = _read_config(config)
+    model_cfg, preprocess_cfg = read_config(config)
     # The trailing slash asks for the default weights of the repository, safetensors first.
     fetch = {"hf_hub": f"{repo}/"}
     return Source(model_cfg, preprocess_cfg, lambda: _download(fetch, model, cache_dir), model)
@@ -110,7 +108,7 @@ def _json(model: str, pretrained: str | None) -> Source:
     config = Path(model).expanduser()
     if not config.is_file():
         raise ModelError(f"no such model configuration: {config}")
-    model_cfg, preprocess_cfg = _read_config(config)
+    model_cfg, preprocess_cfg = read_config(config)
     if pretrained is None:
         raise ModelError(_no_weights(model, []))
     if "hf_tokenizer_name" in model_cfg["text_cfg"]:
@@ -244,30 +242,7 @@ def _close(text: str, known: list[str]) -> str:
     return f"; did you mean {' or '.join(by_folded[name] for name in close)}?" if close else "."
 
 
-# -- files ------------------------------------------------------------------------------------
-
-
-def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`model_cfg` and `preprocess_cfg` of a configuration; a bare `model_cfg` is accepted."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not a readable JSON configuration ({error})") from None
-    model_cfg = content.get("model_cfg", content) if isinstance(content, dict) else None
-    wanted = ("embed_dim", "vision_cfg", "text_cfg")
-    if not isinstance(model_cfg, dict) or any(key not in model_cfg for key in wanted):
-        raise ModelError(f"{path} is no OpenCLIP configuration: it must have {', '.join(wanted)}")
-    if not all(isinstance(model_cfg[key], dict) for key in wanted[1:]):
-        raise ModelError(f"{path}: vision_cfg and text_cfg must be objects")
-    preprocess = content.get("preprocess_cfg", {})
-    if not isinstance(preprocess, dict):
-        raise ModelError(f"{path}: preprocess_cfg must be an object")
-    for key in ("mean", "std"):
-        value = preprocess.get(key, 1)
-        numbers = value if isinstance(value, list) else [value]
-        if not all(isinstance(n, int | float) and (n > 0 or key == "mean") for n in numbers):
-            raise ModelError(f"{path}: preprocess_cfg has {key} {value!r}; it must be numbers")
-    return model_cfg, {key: preprocess[key] for key in PREPROCESS_KEYS if key in preprocess}
+# -- downloads ---------------------------------------------------------------------------------
 
 
 def _download(cfg: dict[str, Any], what: str, cache_dir: str | None) -> Path:

@@ -28,7 +28,7 @@ import slsgu
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.cache import KIND as GRADIENTS
 from slsgu.errors import SlsguError
-from slsgu.files import replacing, replacing_folder, write_text
+from slsgu.files import replacing, replacing_folder
 from slsgu.patch import KIND as PATCH
 from slsgu.patch import Patch
 
@@ -855,21 +855,7 @@ def test_a_bug_is_not_hidden(cli: Cli, world: list[str], monkeypatch: pytest.Mon
         cli("grads", "--concept", "beagle", *world)
 
 
-# -- leftovers ----------------------------------------------------------------------------------
-
-
-def test_stale_temporaries_are_cleared(tmp_path: Path) -> None:
-    """What a killed writer left goes, whether file or folder; other files stay."""
-    for name in (".a.old.part", ".b.x.part", ".[a].y.part", "a.part"):
-        (tmp_path / name).write_text("x")
-    (tmp_path / ".a.folder.part").mkdir()
-    (tmp_path / ".a.folder.part" / "half").write_text("x")
-    write_text(tmp_path / "a", "whole")
-    assert {p.name for p in tmp_path.iterdir()} == {"a", ".b.x.part", ".[a].y.part", "a.part"}
-    with replacing_folder(tmp_path / "b") as part:
-        (part / "inside").write_text("x")
-    write_text(tmp_path / "[a]", "whole")
-    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "[a]", "a.part"}
+# -- the odds and ends -------------------------------------------------------------------------
 
 
 def test_pictures_that_claim_too_much(cli: Cli, world: list[str], images: Path) -> None:

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,6 +30,7 @@ from slsgu.checkpoint import (
 )
 from slsgu.clip import Clip, load
 from slsgu.errors import ModelError, SlsguError
+from slsgu.model_config import PREPROCESS_KEYS
 
 
 @pytest.fixture
@@ -236,6 +240,37 @@ def test_save_local_dir_is_the_model_again(
     assert config.keys() == {"model_cfg", "preprocess_cfg"}
     with pytest.raises(SlsguError, match="exists already"):
         save_local_dir(clip, tmp_path / "saved")
+
+
+def test_all_of_the_preprocessing_is_kept(make_dir: Callable[..., Path], tmp_path: Path) -> None:
+    """Down to the colour that fills a picture up; only the size is the model's."""
+    source = make_dir(tmp_path / "source")
+    path = source / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"] = {
+        "size": 99, "mode": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6],
+        "interpolation": "bilinear", "resize_mode": "longest", "fill_color": 200,
+    }  # fmt: skip
+    path.write_text(json.dumps(config))
+    wide = Image.new("RGB", (64, 16), (0, 0, 0))
+    preprocess = open_clip.create_model_and_transforms(f"local-dir:{source}")[2]
+    expected = preprocess(wide)
+    assert float(expected[0, 0, 0]) > 1 > float(expected[0, 16, 0])  # the fill, and the picture
+    clip = load(f"local-dir:{source}", device="cpu")
+    save_local_dir(clip, tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "open_clip_config.json").read_text())
+    assert saved["preprocess_cfg"] == {**config["preprocess_cfg"], "size": [32, 32]}
+    for again in (clip, load(f"local-dir:{tmp_path / 'saved'}", device="cpu")):
+        assert torch.equal(again.preprocess(wide), expected)
+    del config["preprocess_cfg"]["fill_color"]  # control
+    path.write_text(json.dumps(config))
+    black = load(f"local-dir:{source}", device="cpu").preprocess(wide)
+    assert not torch.equal(black, expected)
+
+
+def test_every_key_of_openclip_s_preprocessing_is_known() -> None:
+    known = {field.name for field in dataclasses.fields(PreprocessCfg)}
+    assert set(PREPROCESS_KEYS) == known - {"size"}
 
 
 def test_saved_edit_is_saved(tiny: Clip, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import Ran
 
+from slsgu.files import file_sha256
 from slsgu.patch import Patch
 
 Cli = Callable[..., Ran]
@@ -232,6 +233,28 @@ def test_apply_json_is_all_of_stdout(cli: Cli, world: list[str], tmp_path: Path)
     assert Path(value["patch"]).is_file() and Path(value["report"]).is_file()
 
 
+def test_a_result_says_which_patch_it_is_of(
+    cli: Cli, world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs in one folder may take turns at writing; which files belong together is told."""
+    command = ("apply", "--concept", "beagle", "--run", "run", *world, *FEW, "--force")
+    cli(*command, report=True)
+    patch, result = tmp_path / "run" / "patch.safetensors", tmp_path / "run" / "result.json"
+    own = file_sha256(patch)
+    assert json.loads(result.read_text())["patch_sha256"] == own
+    assert own in (tmp_path / "run" / "report.html").read_text()
+
+    save = Patch.save
+
+    def overtaken(self: Patch, path: Path) -> None:
+        save(self, path)
+        save(2.0 * self, path)  # by the other run, before this one writes its result
+
+    monkeypatch.setattr(Patch, "save", overtaken)
+    cli(*command)
+    assert json.loads(result.read_text())["patch_sha256"] == own != file_sha256(patch)
+
+
 def test_several_concepts(cli: Cli, world: list[str], tmp_path: Path) -> None:
     ran = cli("apply", "--concept", "beagle", "--concept", "TABBY", "--json", "--force", *world)
     value = json.loads(ran.out)
@@ -250,7 +273,8 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     run = only(tmp_path, "runs/*")
     assert files(run) == {"gradients.safetensors", "result.json", "report.html"}
     assert not (tmp_path / "patched").exists() and "earlier run" not in ran.err
-    assert json.loads((run / "result.json").read_text())["patch"] is None
+    value = json.loads((run / "result.json").read_text())
+    assert value["patch"] is value["patch_sha256"] is None
 
     forced = cli(
         "apply", "--concept", "beagle", *world, *fixed, "--save-model", "patched", "--force"
@@ -260,6 +284,7 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     kept = (run / "patch.safetensors").read_bytes()
     again = cli("apply", "--concept", "beagle", *world, *fixed[:4])
     assert again.code == 1 and "is of an earlier run" in again.err
+    assert json.loads((run / "result.json").read_text())["patch_sha256"] is None  # not that one's
     assert (run / "patch.safetensors").read_bytes() == kept
 
 
@@ -298,9 +323,29 @@ def test_evaluate(cli: Cli, world: list[str], patched: Path) -> None:
     value = json.loads(cli("evaluate", "--patch", patched, "--json", *world).out)
     assert value["request"]["paths"] == ["dog/beagle"]
     assert value["after"]["forget_fine"] < value["before"]["forget_fine"]
+    assert "--seed" not in both.err
     # The same images and numbers as in the result of the run that made the patch.
     result = json.loads((patched.parent / "result.json").read_text())
     assert value["levels"] == result["levels"]
+
+
+def test_another_seed_than_the_patch_s_is_warned_of(
+    cli: Cli, world: list[str], patched: Path
+) -> None:
+    """Another seed divides the images anew: some that the patch was made from are now measured."""
+    told = "was made with --seed 0 and is measured with --seed 3"
+    ran = cli("evaluate", "--patch", patched, "--seed", "3", "--json", *world)
+    assert ran.code == 0 and json.loads(ran.out) and ran.err.count(told) == 1
+    assert told not in cli("evaluate", "--patch", patched, *world).err  # control: the same seed
+    assert told not in cli("evaluate", "--seed", "3", *world).err  # no patch was made from any
+    # A sum knows the seeds of its parts, and each is told once.
+    loaded = Patch.load(patched)
+    more = [Patch(loaded.delta, loaded.original, {**loaded.metadata, "seed": n}) for n in (3, 5, 5)]
+    (0.1 * (loaded + more[0] + more[1] + more[2])).save("sum.safetensors")
+    ran = cli("evaluate", "--patch", "sum.safetensors", "--seed", "3", *world)
+    assert ran.code == 0
+    assert [f"made with --seed {n} and" in ran.err for n in (0, 3, 5)] == [True, False, True]
+    assert ran.err.count("is measured with") == 2
 
 
 def test_patch_show(cli: Cli, patched: Path) -> None:

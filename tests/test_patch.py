@@ -15,6 +15,7 @@ from torch import nn
 
 from slsgu.artifact import content_sha256, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.files import file_sha256
 from slsgu.patch import Patch, layer_hash
 
 
@@ -140,6 +141,15 @@ def test_save_and_load_keep_everything_and_bytes_repeat(tmp_path: Path) -> None:
     assert loaded.metadata["step_size"] == 1.0
 
 
+def test_the_hash_of_the_file_is_known_without_it(tmp_path: Path) -> None:
+    patch = patch_for(Net()) + patch_for(Net(), "b", half=True)
+    patch.save(tmp_path / "p.safetensors")
+    assert patch.file_sha256 == file_sha256(tmp_path / "p.safetensors")
+    assert Patch.load(tmp_path / "p.safetensors").file_sha256 == patch.file_sha256
+    other = Patch(patch.delta, patch.original, {"command": "another"})  # control
+    assert other.file_sha256 != patch.file_sha256 != (0.5 * patch).file_sha256
+
+
 def test_ten_lines_without_slsgu_apply_it(tmp_path: Path) -> None:
     """The documented format is enough (docs/formats.md)."""
     model, patch = Net(), patch_for(Net())
@@ -229,6 +239,9 @@ def test_a_file_from_before_there_were_hashes_is_called_that(tmp_path: Path) -> 
 def test_a_patch_that_leaves_the_range_of_the_stored_precision_is_refused() -> None:
     net = Net().half()
     patch = patch_for(net)
-    assert patch.apply_to(dict(net.state_dict()))  # control
-    with pytest.raises(LayerMismatchError, match=r"out of the range of torch\.float16"):
+    assert patch.apply_to(dict(net.state_dict())) and patch.apply(net)  # control
+    with pytest.raises(LayerMismatchError, match=r"takes a out of the range of float16"):
         (1e8 * patch).apply_to(dict(net.state_dict()))
+    with pytest.raises(LayerMismatchError, match=r"takes a out of the range of float16"):
+        (1e8 * patch).apply(net)
+    assert same(net, Net().half())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from slsgu.patch import Patch
 from slsgu.pipeline import Result
 from slsgu.plan import make_plan
 from slsgu.prompts import PromptBook
+from slsgu.runs import key_differences
 from slsgu.settings import Settings
 
 Cli = Callable[..., Ran]
@@ -220,6 +222,58 @@ def test_a_cache_is_not_reused_for_another_configuration(
     other = replace(taught, **{name: {**getattr(taught, name), "quick_gelu": True}})
     keys = [make_plan(clip, ["beagle"], **where).key for clip in (taught, other, taught)]
     assert keys[0] == keys[2] != keys[1]
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """A tokenizer that reads one word as another."""
+
+    tokenizer: Any
+    word: str
+    other: str
+
+    def __call__(self, texts: list[str]) -> Any:
+        return self.tokenizer([text.replace(self.word, self.other) for text in texts])
+
+
+@pytest.mark.parametrize("word", ["siamese", "kitty", "origami"])
+def test_a_cache_is_not_reused_for_another_tokenizer(
+    taught: Clip, photos: Path, tmp_path: Path, word: str
+) -> None:
+    """Two local-dirs of the same weights may differ in their tokenizers alone: on a name, on a
+    prompt of a concept's own, on a template."""
+    tree = tmp_path / "pets.yaml"
+    tree.write_text(
+        "$templates: ['a photo of a {}', 'an origami {}']\n"
+        "dog: {beagle: , pug: }\ncat: {$prompts: [a kitty], tabby: , siamese: }\n"
+    )
+    where = {"data": photos / "images", "taxonomy": tree}
+    plan, other, same = (
+        make_plan(replace(taught, tokenizer=tokenizer), ["beagle"], **where)
+        for tokenizer in (
+            taught.tokenizer,
+            Rewriting(taught.tokenizer, word, "zebra"),
+            Rewriting(taught.tokenizer, "unicorn", "zebra"),  # control: a word nobody says
+        )
+    )
+    assert plan.key == same.key and plan.folder_name == same.folder_name
+    (told,) = key_differences(plan.key, other.key)
+    assert re.fullmatch(r"prompt_tokens is [0-9a-f]{37}\.\.\., wanted [0-9a-f]{37}\.\.\.", told)
+
+
+def test_the_name_of_a_taxonomy_decides_nothing(taught: Clip, photos: Path, tmp_path: Path) -> None:
+    """It is kept for people."""
+    text = (photos / "pets.yaml").read_text()
+    plans = []
+    for name, content in (("one", text), ("two", text), ("one", f"{text}bird: [owl]\n")):
+        (tmp_path / f"{name}.yaml").write_text(content)
+        where = {"data": photos / "images", "taxonomy": tmp_path / f"{name}.yaml"}
+        plans.append(make_plan(taught, ["beagle"], **where))
+    one, two, more = plans
+    assert one.request.describe()["taxonomy"] == "one" != two.request.describe()["taxonomy"]
+    assert one.key == two.key and one.folder_name == two.folder_name
+    told = key_differences(one.key, more.key)  # control
+    assert [difference.split()[0] for difference in told] == ["prompt_tokens", "taxonomy"]
 
 
 # -- the choice ---------------------------------------------------------------------------------

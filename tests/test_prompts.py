@@ -25,6 +25,26 @@ def test_a_prompt_that_stands_twice_counts_twice() -> None:
     assert torch.allclose(found, torch.nn.functional.normalize(book.shares([pug]), dim=0))
 
 
+def test_templates_that_stand_twice_count_twice() -> None:
+    """In captions and in class embeddings alike; every concept's shares sum to one."""
+    pug, golden = PETS.find("pug"), PETS.find("golden")
+    book = PromptBook.of([golden, pug], ["a {}", "a {}", "the {}", "a {}"])
+    assert book.texts == ("a golden", "the golden", "a pug", "pugs")
+    assert torch.allclose(book.shares([golden]), torch.tensor([3 / 4, 1 / 4, 0, 0]))
+    both = book.shares([golden, pug])
+    assert torch.allclose(both, (book.shares([golden]) + book.shares([pug])) / 2)
+    assert abs(float(both.sum()) - 1) < 1e-6
+    embeddings = torch.nn.functional.normalize(
+        torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    for concept in (golden, pug):
+        (found,) = book.class_embeddings(embeddings, [concept])
+        mean = book.shares([concept]) @ embeddings
+        assert torch.allclose(found, torch.nn.functional.normalize(mean, dim=0), atol=1e-6)
+        once = embeddings[list(dict.fromkeys(book.rows[concept]))].mean(dim=0)  # control
+        assert not torch.allclose(found, torch.nn.functional.normalize(once, dim=0), atol=1e-3)
+
+
 def test_siblings_are_the_closest_leaves_that_are_kept() -> None:
     def names(*concepts: str, of: str) -> set[str]:
         request = Request.of(PETS, concepts)

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,6 +131,33 @@ def test_broken_configuration(content: str, tiny_dir: Path, tmp_path: Path) -> N
     folder = shutil.copytree(tiny_dir, tmp_path / "broken")
     (folder / "open_clip_config.json").write_text(content)
     with pytest.raises(ModelError, match=r"open_clip_config\.json"):
+        load(f"local-dir:{folder}", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("mode", "L", "RGB"),
+        ("resize_mode", "bad", "shortest, longest or squash"),
+        ("fill_color", "x", "a number, or three"),
+        ("fill_color", [1, 2], "a number, or three"),
+        ("mean", ["x"], "numbers"),
+        ("std", 0, "positive numbers"),
+    ],
+)
+def test_preprocessing_that_makes_no_sense(
+    tiny_dir: Path, tmp_path: Path, key: str, value: Any, wanted: str
+) -> None:
+    folder = shutil.copytree(tiny_dir, tmp_path / "model")
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    good = {"mode": "RGB", "resize_mode": None, "fill_color": [1, 2, 3], "mean": 0.5, "std": None}
+    config["preprocess_cfg"] = good
+    path.write_text(json.dumps(config))
+    assert load(f"local-dir:{folder}", device="cpu")  # control
+    config["preprocess_cfg"] = {**good, key: value}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"preprocess_cfg has {key} .*; it must be {wanted}$"):
         load(f"local-dir:{folder}", device="cpu")
 
 

@@ -7,8 +7,9 @@ docs/results.md.
 
 Each request is a full run, as `slsgu apply` would make it; pictures are kept in memory between
 requests, which changes no number. The JSON grows request by request: started again, the script
-goes on where it stopped, if model, data and settings are the same. The table is printed as Markdown
-at the end; `--table` prints that of JSON files that are there, whole or in parts.
+goes on where it stopped, if version, model, taxonomy, pictures and settings are the same; another
+mode is added. The table is printed as Markdown at the end; `--table` prints that of JSON files that
+are there, whole or in parts that fit together (`--part 1/2`, each with an --out of its own).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from PIL import Image
 import slsgu
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits
-from slsgu.files import write_json
-from slsgu.sources import find_taxonomy
+from slsgu.files import json_sha256, write_json
+from slsgu.sources import find_splits, find_taxonomy
 from slsgu.taxonomy import Concept
 
 # What is compared, by name: settings that differ from the defaults.
@@ -148,28 +149,29 @@ def main(
 ) -> None:
     """Make one table."""
     if tables:
-        parts = [json.loads(path.read_text())["rows"] for path in tables]
-        names = dict.fromkeys(name for part in parts for name in part)
-        merged = {n: {k: v for part in parts for k, v in part.get(n, {}).items()} for n in names}
-        click.echo(table(merged, modes))
+        whole: dict[str, Any] = {"header": {}, "rows": {}}
+        for path in tables:
+            other = read(path)
+            if differ := differences(other["header"], whole["header"]):
+                raise click.UsageError(
+                    f"{path} and {tables[0]} are not of one table: other {differ}"
+                )
+            add(whole, other)
+        show(whole["rows"], modes)
         return
     clip = slsgu.load(model)
     tree = find_taxonomy(taxonomy, data)
     inner = [c for c in tree.concepts if not c.is_leaf and c.depth > 1]
     concepts = list(tree.leaves) if which == "leaves" else inner
     first, step = (int(number) for number in part.split("/"))
-    header = {
-        "version": slsgu.__version__,
-        "model": clip.describe(),
-        "data": data,
-        "taxonomy": tree.sha256,
-        "settings": {mode: settings_of(mode, test_images).to_json() for mode in modes},
-    }
-    value: dict[str, Any] = {"header": header, "rows": {}}
+    value = {"header": header_of(clip, tree, data, modes, test_images), "rows": {}}
     if out.exists():
-        value = json.loads(out.read_text())
-        if value.get("header") != json.loads(json.dumps(header)):
-            raise click.UsageError(f"{out} was made with something else: give another --out")
+        found = read(out)
+        if differ := differences(found["header"], value["header"]):
+            raise click.UsageError(
+                f"{out} was made with other {differ}: give another --out, or remove it"
+            )
+        add(value, found)
     shelf: dict[str, Image.Image] = {}
     for concept in concepts[first - 1 :: step]:
         for mode in modes:
@@ -180,7 +182,84 @@ def main(
             value["rows"].setdefault(concept.key, {})[mode] = row
             write_json(out, value)
             click.echo(f"{concept.key}: {mode}: Q-U {row['q_u']:.3f} {row['layer']}", err=True)
-    click.echo(table(value["rows"], modes))
+    show(value["rows"], modes)
+
+
+def show(rows: dict[str, dict[str, Any]], modes: tuple[str, ...]) -> None:
+    """Print the table of the concepts that are done in all modes."""
+    done = {name: row for name, row in rows.items() if set(modes) <= row.keys()}
+    if len(done) < len(rows):
+        click.echo(f"{len(rows) - len(done)} concept(s) are not done in all modes", err=True)
+    if done:
+        click.echo(table(done, modes))
+
+
+def header_of(
+    clip: slsgu.Clip,
+    tree: slsgu.Taxonomy,
+    data: str | None,
+    modes: tuple[str, ...],
+    test_images: int,
+) -> dict[str, Any]:
+    """Everything that decides the rows, as JSON values: as a whole, and by mode."""
+    by_mode = {}
+    for mode in modes:
+        settings = settings_of(mode, test_images)
+        # As many pictures of every class as one gives that is forgotten: none is used but these.
+        limits = replace(settings.limits, retain_gradient=None, retain_search=None)
+        splits = find_splits(clip, data, tree, replace(settings, limits=limits))
+        by_mode[mode] = {"settings": settings.to_json(), "data": splits.sha256}
+    header = {
+        "version": slsgu.__version__,
+        "model": clip.sha256,
+        "configuration": json_sha256([clip.model_cfg, clip.preprocess_cfg]),
+        "taxonomy": tree.sha256,
+        "modes": by_mode,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(header))
+    return plain
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Header and rows of a JSON file of this script.
+
+    Raises:
+        click.UsageError: it is none, or from before there were headers.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        header = value["header"]
+        if "modes" not in header:  # the first headers did not know the pictures
+            old = header.pop("settings")
+            header["modes"] = {mode: {"settings": old[mode], "data": None} for mode in old}
+        if all(row.keys() <= header["modes"].keys() for row in value["rows"].values()):
+            return value
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise click.UsageError(
+        f"{path} does not say what its rows were made with: it is no file of this script, or of an "
+        "early version of it. Give another --out, or remove it"
+    )
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """What differs between two headers, in what both speak of; empty if nothing does."""
+    shared = found.keys() & wanted.keys() - {"modes"}
+    differ = [key for key in sorted(shared) if found[key] != wanted[key]]
+    modes, others = found["modes"], wanted.get("modes", {})
+    for mode in sorted(modes.keys() & others.keys()):
+        one, other = ({**m[mode]["settings"], "data": m[mode]["data"]} for m in (modes, others))
+        names = sorted(name for name in one | other if one.get(name) != other.get(name))
+        differ += [f"{name} of {mode}" for name in names]
+    return ", ".join(differ)
+
+
+def add(value: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take over the rows and modes of a file that fits."""
+    modes = {**other["header"]["modes"], **value["header"].get("modes", {})}
+    value["header"] = {**other["header"], "modes": modes}
+    for name, row in other["rows"].items():
+        value["rows"].setdefault(name, {}).update(row)
 
 
 def settings_of(mode: str, test_images: int) -> slsgu.Settings:

@@ -1,0 +1,116 @@
+"""Temporaries: what a killed writer left goes, what another writes stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slsgu import files
+from slsgu.files import replacing, replacing_folder, write_text
+
+DAY = 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+@pytest.fixture(scope="module")
+def living() -> Iterator[int]:
+    """The number of another process that runs."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def temporary(folder: Path, name: str, host: str, process: int, *, age: float = 0.0) -> Path:
+    """A temporary of `name` as a process of some machine leaves it."""
+    path = folder / f".{name}.{host}.{process}-abc_1234.part"
+    path.write_text("x")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(files.platform, "node", lambda: "node-1.example")
+    return "node_1_example"
+
+
+def test_the_name_of_a_temporary_says_whose_it_is(tmp_path: Path, here: str) -> None:
+    with replacing(tmp_path / "a.json") as part:
+        assert part.name.startswith(f".a.json.{here}.{os.getpid()}-")
+    with replacing_folder(tmp_path / "b") as part:
+        assert part.name.startswith(f".b.{here}.{os.getpid()}-")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "b"}
+
+
+def test_temporaries_of_this_machine_are_judged_by_process(
+    tmp_path: Path, here: str, dead: int, living: int
+) -> None:
+    left = temporary(tmp_path, "a", here, dead)
+    folder = tmp_path / f".a.{here}.{dead}-folder.part"
+    folder.mkdir()
+    (folder / "half").write_text("x")
+    busy = temporary(tmp_path, "a", here, living, age=30 * DAY)
+    write_text(tmp_path / "a", "whole")
+    assert not left.exists() and not folder.exists() and busy.exists()
+
+
+def test_those_of_other_machines_are_judged_by_age(
+    tmp_path: Path, here: str, dead: int, living: int
+) -> None:
+    """The numbers of their processes say nothing here."""
+    new = [temporary(tmp_path, "a", "node_2", n, age=DAY - 600) for n in (dead, living)]
+    old = [temporary(tmp_path, "a", "node_3", n, age=DAY + 600) for n in (dead, living)]
+    write_text(tmp_path / "a", "whole")
+    assert all(path.exists() for path in new) and not any(path.exists() for path in old)
+
+
+def test_temporaries_of_other_names_stay(tmp_path: Path, here: str, dead: int) -> None:
+    """Even if the other name begins like this one, or is a pattern that fits."""
+    others = [temporary(tmp_path, name, here, dead) for name in ("b", "a.pt", "a.1", "[a]", "aa")]
+    (tmp_path / "a.part").write_text("x")
+    (tmp_path / ".a.mine.part").write_text("x")  # not as ours are called
+    own = temporary(tmp_path, "a", here, dead)
+    write_text(tmp_path / "a", "whole")
+    assert not own.exists() and all(path.exists() for path in others)
+    assert (tmp_path / "a.part").exists() and (tmp_path / ".a.mine.part").exists()
+    for name, path in zip(("b", "a.pt", "a.1", "[a]", "aa"), others, strict=True):
+        write_text(tmp_path / name, "whole")
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("create", ["open", "mkdir"])
+def test_ctrl_c_while_a_temporary_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, create: str
+) -> None:
+    real = getattr(os, create)
+    seen = []
+
+    def interrupted(path: str | Path, *args: int, **kwargs: int) -> int:
+        if ".part" not in str(path):
+            return int(real(path, *args, **kwargs) or 0)
+        if moment == "after":
+            real(path, *args, **kwargs)
+        seen.append(list(tmp_path.iterdir()))
+        raise KeyboardInterrupt
+
+    writer = replacing if create == "open" else replacing_folder
+    with monkeypatch.context() as patch:
+        patch.setattr(os, create, interrupted)
+        with pytest.raises(KeyboardInterrupt), writer(tmp_path / "a"):
+            pass
+    assert bool(seen[0]) == (moment == "after")  # control: it was there
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,106 @@
+"""A model rewritten on disk: nothing travels along that holds the layer as it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from slsgu.checkpoint import read_state_dict, write_state_dict
+from slsgu.patch import Patch, layer_hash
+from slsgu.rewrite import WEIGHT_FILE
+
+Cli = Callable[..., Any]
+LAYER = "visual.proj"
+WEIGHTS = "open_clip_model.safetensors"
+
+
+def patch_of(folder: Path, size: float = 0.5) -> Patch:
+    """A step on one layer of a local-dir."""
+    layer = load_file(folder / WEIGHTS)[LAYER]
+    return Patch({LAYER: torch.full(layer.shape, size)}, {LAYER: layer})
+
+
+def holders(folder: Path, patch: Patch) -> list[str]:
+    """Files at or below a folder in which any tensor is the layer as it was."""
+    wanted = layer_hash(LAYER, patch.original[LAYER])
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.stat().st_size > 1000:
+            copy = folder.parent / f"looked-at{'.pt' if '.bin' in path.name else '.safetensors'}"
+            try:
+                tensors = read_state_dict(shutil.copyfile(path, copy))
+            except Exception:
+                continue  # no weights, whatever it is called
+            if any(layer_hash(LAYER, tensor) == wanted for tensor in tensors.values()):
+                found.append(path.relative_to(folder).as_posix())
+    return found
+
+
+def test_a_patched_folder_holds_the_knowledge_nowhere(
+    cli: Cli, tiny_dir: Path, tmp_path: Path
+) -> None:
+    """As published models come: two forms of the weights, and what a run leaves beside them."""
+    model = shutil.copytree(tiny_dir, tmp_path / "model")
+    patch = patch_of(model)
+    tensors = load_file(model / WEIGHTS)
+    write_state_dict(model / "open_clip_pytorch_model.bin", tensors)
+    for name in ("model-00001-of-00002.safetensors", f"{WEIGHTS}.bak", f".{WEIGHTS}.h.1-x.part"):
+        shutil.copyfile(model / WEIGHTS, model / name)
+    patch.save(model / "patch.safetensors")
+    save_file({f"forget/{LAYER}": tensors[LAYER]}, model / "gradients.safetensors")
+    (model / "onnx").mkdir()
+    shutil.copyfile(model / WEIGHTS, model / "onnx" / "weights")
+    (model / "vocab.bpe").write_text("a b\n" * 1000)
+    assert len(holders(model, patch)) == 8  # control: they can be found
+
+    ran = cli("patch", "apply", model / "patch.safetensors", model, "--out", "out")
+    assert ran.code == 0, ran
+    assert holders(tmp_path / "out", patch) == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "open_clip_config.json", WEIGHTS, "vocab.bpe",
+    }  # fmt: skip
+    assert torch.equal(load_file(tmp_path / "out" / WEIGHTS)[LAYER], patch.patched(LAYER))
+    assert "not copied, since it may hold weights: " in ran.err
+    left_out = {path.name for path in model.iterdir()} - {p.name for p in Path("out").iterdir()}
+    assert len(left_out) == 7 and all(name in ran.err for name in (*left_out, "onnx/"))
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("pytorch_model.bin.index.json", True),
+        ("MODEL.CKPT", True),
+        ("model.pt~", True),
+        ("tokenizer.json", False),
+        ("sentencepiece.bpe.model", False),
+        ("bpe_simple_vocab_16e6.txt.gz", False),
+        ("parts.ptx.md", False),
+        ("pt.md", False),
+    ],
+)
+def test_what_may_hold_weights_by_its_name(name: str, held: bool) -> None:
+    assert bool(WEIGHT_FILE.search(name)) == held
+
+
+@pytest.mark.parametrize("form", ["folder", "model.safetensors", "model.pt"])
+def test_a_patch_too_large_for_half_precision_writes_nothing(
+    cli: Cli, make_dir: Callable[..., Path], tmp_path: Path, form: str
+) -> None:
+    model = make_dir(tmp_path / "folder", dtype=torch.float16)
+    patch_of(model, size=100.0).save(tmp_path / "p.safetensors")
+    if form != "folder":
+        write_state_dict(tmp_path / form, load_file(model / WEIGHTS))
+    words = ("patch", "apply", "p.safetensors", form, "--out")
+    out = Path(f"out{Path(form).suffix}")
+    ran = cli(*words, out, "--scale", "1000")  # 100 000; the largest half is 65 504
+    assert ran.code == 1 and f"the patch takes {LAYER} out of the range of float16" in ran.err
+    assert not out.exists() and not list(tmp_path.glob(".*.part"))
+    assert cli(*words, out).code == 0  # control
+    patched = read_state_dict(out)[LAYER]
+    assert patched.dtype == torch.float16 and bool(patched.isfinite().all())
