@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     "--activation-memory",
     type=click.FloatRange(0, math.inf, max_open=True),
     metavar="GIB",
-    help="Memory for activations kept by the search.  [default: half of what is free]",
+    help="Memory for what the search keeps: images, activations.  [default: half of what is free]",
 )
 @norms_option
 @run_option

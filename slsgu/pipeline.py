@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from slsgu import __version__
 from slsgu.cache import Gradients
 from slsgu.candidates import (
@@ -209,6 +211,7 @@ def _search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
             strict=settings.strict,
             progress=advance,
             required=plan.request.forget_leaves,
+            budget=settings.activation_bytes(torch.device("cpu")),
         )
     scene = Scene.of(plan, [sample.leaf for sample in samples], pixels)
     unchanged = scene.exam.measure(scene.before, scene.before)

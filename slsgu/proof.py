@@ -16,7 +16,7 @@ from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, stream
 from slsgu.data.samples import Sample
 from slsgu.distributed import ALONE, Ranks
-from slsgu.errors import DataError
+from slsgu.errors import DataError, SlsguError
 from slsgu.evaluate import Answers, Exam
 from slsgu.layers import inventory
 from slsgu.measures import Measures
@@ -75,6 +75,7 @@ def prove(
 
     Raises:
         LayerMismatchError: the patch was not made for this model.
+        SlsguError: the patched model has no answers any more.
         DataError: no usable image is left.
     """
     parameters = dict(clip.model.named_parameters())
@@ -116,6 +117,8 @@ def prove(
     found, vision_before, vision_after = _together(samples, seen, images, clip, ledger, ranks)
     if not found:
         raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
+    if patch is not None:
+        _refuse_broken(vision_after, after)
     exam = Exam([sample.leaf for sample in found], taxonomy, request)
     if request is not None and (not exam.forget.any() or exam.forget.all()):
         which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
@@ -137,6 +140,17 @@ def prove(
             class_similarity(exam, vision_after, after, book),
         ),
     )
+
+
+def _refuse_broken(*embeddings: Tensor) -> None:
+    """Normalised embeddings have length one. Where numbers overflow they are zero or nan, and the
+    first class would count as every answer."""
+    for rows in embeddings:
+        if not torch.allclose(rows.norm(dim=-1), torch.ones(()).to(rows), rtol=0, atol=0.01):
+            raise SlsguError(
+                "the patched model has no answers any more: its embeddings are zero or out of the "
+                "range of numbers. Take a smaller step or scale"
+            )
 
 
 def _together(

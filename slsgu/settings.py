@@ -57,8 +57,8 @@ class Settings:
             less memory, more time, the same gradient.
         batch_size: images a forward pass. Changes speed and memory, never a result.
         contrastive_batch: images contrasted with each other in the retain loss.
-        activation_memory: GiB of activations that the search may keep; None takes half of what is
-            free. Changes speed, never a result.
+        activation_memory: GiB of search images and activations that the search may keep; None
+            takes half of what is free. Changes speed, never a result.
         workers: processes that read images; None decides.
         strict: refuse unreadable images instead of skipping them.
         force: carry on where a request makes no sense or the goal was not met.
@@ -120,12 +120,13 @@ class Settings:
                 )
 
     def activation_bytes(self, device: torch.device) -> int:
-        """Bytes of activations that the search may keep for each tower."""
+        """Bytes that the search may keep for each of three: its images, and the activations of
+        either tower."""
         from slsgu.memory import cache_bytes
 
         if self.activation_memory is None:
-            return cache_bytes(device) // 2
-        return int(self.activation_memory * 2**30) // 2
+            return cache_bytes(device) // 3
+        return int(self.activation_memory * 2**30) // 3
 
     @property
     def forget_loss_used(self) -> str:

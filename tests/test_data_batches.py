@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -305,6 +307,31 @@ def test_collect_refuses_an_empty_set(samples: list[FileSample]) -> None:
         collect([], transform, split="search", ledger=Ledger())
     found, pixels = collect([*bad, samples[0]], transform, split="search", ledger=Ledger())
     assert found == (samples[0],) and pixels.shape == (1, 3, 8, 8)  # control
+
+
+def test_pixels_beyond_the_budget_lie_in_a_file(
+    samples: list[FileSample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same pixels, in memory that the system may take back; nothing is left behind."""
+    made: list[tuple[int, ...]] = []
+    memmap = np.memmap
+
+    def noted(file: Any, *rest: Any, shape: tuple[int, ...]) -> Any:
+        made.append(shape)
+        return memmap(file, *rest, shape=shape)
+
+    monkeypatch.setattr(np, "memmap", noted)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    enough = 4 * len(samples) * 3 * 8 * 8
+    whole, spilled = (
+        collect(samples, transform, split="search", ledger=Ledger(), budget=budget, batch_size=5)
+        for budget in (enough, enough - 1)
+    )
+    assert made == [(len(samples), 3, 8, 8)]  # the second only
+    assert whole[0] == spilled[0] and len(whole[1]) == len(whole[0]) < len(samples)
+    assert torch.equal(whole[1], spilled[1]) and len(torch.unique(whole[1])) > 1
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_collect_needs_every_required_leaf(samples: list[FileSample], leaf: Concept) -> None:

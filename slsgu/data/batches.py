@@ -7,10 +7,12 @@ past only hashes are kept.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -127,11 +129,14 @@ def collect(
     strict: bool = False,
     progress: Advance | None = None,
     required: Iterable[Concept] = (),
+    budget: float = math.inf,
 ) -> tuple[tuple[Sample, ...], Tensor]:
-    """Read a bounded split into memory.
+    """Read a split whole.
 
     Args:
         required: leaves that must have at least one usable picture.
+        budget: bytes of main memory. What is larger lies in a temporary file that is mapped into
+            memory: the system keeps of it what fits.
         samples, transform, split, ledger, batch_size, workers, strict, progress: as for `stream`.
 
     Returns:
@@ -140,25 +145,38 @@ def collect(
     Raises:
         DataError: nothing usable is left, or nothing of a required leaf; and as `stream`.
     """
-    batches = list(
-        stream(
-            samples,
-            transform,
-            split=split,
-            ledger=ledger,
-            batch_size=batch_size,
-            workers=workers,
-            strict=strict,
-            progress=progress,
-        )
-    )
-    usable = tuple(sample for batch in batches for sample in batch.samples)
+    usable: list[Sample] = []
+    pixels: Tensor | None = None
+    for batch in stream(
+        samples,
+        transform,
+        split=split,
+        ledger=ledger,
+        batch_size=batch_size,
+        workers=workers,
+        strict=strict,
+        progress=progress,
+    ):
+        if pixels is None:
+            pixels = _room((len(samples), *batch.pixels.shape[1:]), budget)
+        pixels[len(usable) : len(usable) + len(batch.samples)] = batch.pixels
+        usable += batch.samples
     have = {sample.leaf for sample in usable}
     missing = [leaf.key for leaf in required if leaf not in have]
-    if missing or not batches:
+    if missing or pixels is None:
         of = f" of {', '.join(missing)}" if missing else ""
         raise DataError(f"no usable image{of} is left in the {split} split{ledger.why(split)}")
-    return usable, torch.cat([batch.pixels for batch in batches])
+    return tuple(usable), pixels[: len(usable)]
+
+
+def _room(shape: tuple[int, ...], budget: float) -> Tensor:
+    """An uninitialised float32 tensor, in a file that has no name if it is larger than `budget`."""
+    size = 4 * math.prod(shape)
+    if size <= budget:
+        return torch.empty(shape)
+    with tempfile.TemporaryFile(prefix="slsgu-") as file:
+        file.truncate(size)
+        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
 
 
 def default_workers(count: int) -> int:
