@@ -30,7 +30,6 @@ from slsgu.cache import KIND as GRADIENTS
 from slsgu.errors import SlsguError
 from slsgu.files import replacing, replacing_folder
 from slsgu.patch import KIND as PATCH
-from slsgu.patch import Patch
 
 Cli = Callable[..., Ran]
 WEIGHTS = "open_clip_model.safetensors"
