@@ -3,6 +3,9 @@
 A class embedding is the normalised mean of its prompt embeddings and the prediction is the
 closest class (design, section 5). An `Exam` is a fixed set of images with their labels; it turns
 embeddings into answers, and answers before and after an edit into `Measures`.
+
+Images that come with captions of their own may have no class. They are asked for their caption
+among all captions of the exam: level 0, above the coarsest level of the taxonomy.
 """
 
 from __future__ import annotations
@@ -15,15 +18,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slsgu.data.samples import Sample
 from slsgu.measures import Bools, Group, Measures, bootstrap, measure
-from slsgu.prompts import PromptBook
+from slsgu.prompts import PromptBook, saying
 from slsgu.request import Request
 from slsgu.taxonomy import Concept, Taxonomy
 
 
+CAPTIONS = 0  # depth of the level at which images are asked for their own captions
+
+
 @dataclass(frozen=True)
 class Level:
-    """One level that is evaluated: its depth and its classes."""
+    """One level that is evaluated: its depth (0 for captions) and its classes."""
 
     depth: int
     classes: tuple[Concept, ...]
@@ -47,31 +54,57 @@ class Exam:
     """Images with labels at every level, and what is to be forgotten on each.
 
     Args:
-        leaves: the leaf of each of N images.
+        leaves: the leaf of each of N images; None for one that is of no class.
         taxonomy: where the levels come from.
         request: what is to be forgotten; None if nothing is.
+        captions: each image's own caption, where it has one. Retained images are asked for it, and
+            images to be forgotten if there is no class to ask for.
+
+    Attributes:
+        labels: the right class of each image at each level, -1 where it is not asked [N, L].
+        forgotten: whether that answer is to be forgotten [N, L].
+        kept: where answers are to stay as they are, whether or not the right one is known [N, L].
     """
 
     def __init__(
-        self, leaves: Sequence[Concept], taxonomy: Taxonomy, request: Request | None = None
+        self,
+        leaves: Sequence[Concept | None],
+        taxonomy: Taxonomy,
+        request: Request | None = None,
+        captions: Sequence[str | None] = (),
     ) -> None:
         self.leaves = tuple(leaves)
         self.taxonomy = taxonomy
         self.request = request
-        self.levels = evaluated_levels(taxonomy)
-        places = [{c: i for i, c in enumerate(level.classes)} for level in self.levels]
-        labels = [
-            [
-                place[taxonomy.ancestor(leaf, level.depth)]
-                for level, place in zip(self.levels, places, strict=True)
-            ]
-            for leaf in leaves
-        ]
-        self.labels = np.array(labels, dtype=np.int64).reshape(len(labels), len(self.levels))
-        depths = [request.forget_depth(leaf) if request else None for leaf in leaves]
+        depths = [request.forget_depth(leaf) if request and leaf else None for leaf in leaves]
         # Depth 0 can not occur in a taxonomy: it marks an image on which everything is kept.
         self.forget_depth = np.array([depth or 0 for depth in depths], dtype=np.int64)
+        self.levels = evaluated_levels(taxonomy)
+        asked: list[str | None] = list(captions) or [None] * len(self.leaves)
+        if self.levels:
+            asked = [None if gone else text for text, gone in zip(asked, self.forget, strict=True)]
+        texts = tuple(saying(text) for text in dict.fromkeys(asked) if text is not None)
+        if len(texts) > 1:
+            self.levels = (Level(CAPTIONS, texts), *self.levels)
+        self.labels = self._labels(asked)
+        reached = np.array([level.depth for level in self.levels]) >= self.forget_depth[:, None]
+        if self.levels == (Level(CAPTIONS, texts),):
+            reached[:] = True
+        self.forgotten = self.forget[:, None] & reached
+        own = np.array([level.depth == CAPTIONS for level in self.levels], dtype=np.bool_)
+        self.kept = ~self.forgotten & ~(own & (self.labels < 0))
         self.groups = self._groups()
+
+    def _labels(self, captions: Sequence[str | None]) -> npt.NDArray[np.int64]:
+        labels = np.full((len(self.leaves), len(self.levels)), -1, dtype=np.int64)
+        for column, level in enumerate(self.levels):
+            place = {concept: index for index, concept in enumerate(level.classes)}
+            for row, (leaf, text) in enumerate(zip(self.leaves, captions, strict=True)):
+                if level.depth == CAPTIONS:
+                    labels[row, column] = -1 if text is None else place[saying(text)]
+                elif leaf is not None:
+                    labels[row, column] = place[self.taxonomy.ancestor(leaf, level.depth)]
+        return labels
 
     @property
     def concepts(self) -> tuple[Concept, ...]:
@@ -87,10 +120,16 @@ class Exam:
     def forgotten_classes(self) -> list[Bools]:
         """Which classes of each level are forgotten whole, each [C]."""
         gone = set() if self.request is None else set(self.request.forget_leaves)
-        return [
-            np.array([gone.issuperset(concept.leaves()) for concept in level.classes])
-            for level in self.levels
-        ]
+        found = []
+        for column, level in enumerate(self.levels):
+            captions = set(self.labels[self.forget, column]) if level.depth == CAPTIONS else set()
+            found.append(
+                np.array([
+                    index in captions or gone.issuperset(concept.leaves())
+                    for index, concept in enumerate(level.classes)
+                ])
+            )  # fmt: skip
+        return found
 
     def class_embeddings(self, prompts: Tensor, book: PromptBook) -> list[Tensor]:
         """Class embeddings of every level, each [C, d].
@@ -124,12 +163,11 @@ class Exam:
         groups = []
         for column, level in enumerate(self.levels):
             fine = column == len(self.levels) - 1
-            gone = self.forget & (level.depth >= self.forget_depth)
-            kept = self.forget & ~gone
+            asked, gone = self.labels[:, column] >= 0, self.forgotten[:, column]
             kinds = [
-                ("forget", True, gone),
-                ("forget", False, kept),
-                ("retain", False, ~self.forget),
+                ("forget", True, asked & gone),
+                ("forget", False, asked & self.forget & ~gone),
+                ("retain", False, asked & ~self.forget),
             ]
             groups += [
                 Group(level.depth, column, images, forgotten, fine, len(level.classes), mask)
@@ -137,3 +175,9 @@ class Exam:
                 if mask.any()
             ]
         return groups
+
+
+def exam_of(samples: Sequence[Sample], taxonomy: Taxonomy, request: Request | None = None) -> Exam:
+    """The exam that asks samples for their leaves and captions."""
+    leaves, captions = ([getattr(s, what) for s in samples] for what in ("leaf", "caption"))
+    return Exam(leaves, taxonomy, request, captions)

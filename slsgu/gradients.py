@@ -1,7 +1,8 @@
 """The one pass: exact mean gradients of the forget and the retain loss for every layer.
 
 A forget image has its captions (`slsgu.captions`) in every template, each with an equal share. A
-retain image is captioned with its leaf, in one template that its content picks.
+retain image is captioned with its own words, if it brings any, or with its leaf, in one template
+that its content picks.
 
 We store the gradient of the loss itself. Forgetting ascends: `theta + step * gradient`.
 """
@@ -98,15 +99,18 @@ def compute_gradients(
         sums.loss, sums.count, sums.finished = result.loss, result.count, True
         return result
 
-    captions = ForgetCaptions(request, settings.forget_loss_used)
+    captions = ForgetCaptions.of(request, settings.forget_loss_used, plan.forget_samples)
     book = PromptBook.of(captions.concepts, plan.templates)
-    weights = {leaf: captions.weights(leaf, book) for leaf in request.forget_leaves}
+    weights = {
+        (sample.leaf, sample.caption): captions.weights(sample, book)
+        for sample in plan.forget_samples
+    }
     forget = run(
         "forget",
         plan.forget_samples,
         book.texts,
         forget_loss_of(
-            lambda batch: torch.stack([weights[sample.leaf] for sample in batch.samples]),
+            lambda batch: torch.stack([weights[x.leaf, x.caption] for x in batch.samples]),
             FORGET_LOSSES[settings.forget_loss_used].of_images,
         ),
     )
@@ -116,7 +120,7 @@ def compute_gradients(
     )
     retained = [plan.retain_samples[i] for i in order]
     retain_book = PromptBook.of(request.retain_leaves, plan.templates)
-    texts = [retain_book.texts[_caption(sample, retain_book)] for sample in retained]
+    texts = [_caption(sample, retain_book) for sample in retained]
     drawn = {text: index for index, text in enumerate(dict.fromkeys(texts))}  # only these are run
     place = {id(sample): drawn[text] for sample, text in zip(retained, texts, strict=True)}
     retain = run(
@@ -152,7 +156,11 @@ def compute_gradients(
     )
 
 
-def _caption(sample: Sample, book: PromptBook) -> int:
-    """The one caption of a retain image: its leaf in a template picked by its content."""
+def _caption(sample: Sample, book: PromptBook) -> str:
+    """The one caption of a retain image: its own, or its leaf in a template that its content
+    picks."""
+    if sample.caption is not None:
+        return sample.caption
+    assert sample.leaf is not None, "a sample without a caption has a leaf"
     rows = book.rows[sample.leaf]
-    return rows[int(sample.fingerprint[:8], 16) % len(rows)]
+    return book.texts[rows[int(sample.fingerprint[:8], 16) % len(rows)]]

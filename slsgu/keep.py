@@ -152,9 +152,8 @@ def _losses(
     """
     generator = torch.Generator().manual_seed(seed)
     exam = scene.exam
-    levels = zip(exam.levels, classes, exam.forgotten_classes, strict=True)
-    for level, texts, gone in levels:
-        kept_here = (exam.forget_depth == 0) | (level.depth < exam.forget_depth)
+    levels = zip(exam.kept.T, classes, exam.forgotten_classes, strict=True)
+    for kept_here, texts, gone in levels:
         rows = chosen & torch.from_numpy(kept_here).to(chosen)
         if not rows.any() or (~gone).sum() < 2:
             continue

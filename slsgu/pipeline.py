@@ -213,7 +213,7 @@ def _search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
             required=plan.request.forget_leaves,
             budget=settings.activation_bytes(torch.device("cpu")),
         )
-    scene = Scene.of(plan, [sample.leaf for sample in samples], pixels)
+    scene = Scene.of(plan, samples, pixels)
     unchanged = scene.exam.measure(scene.before, scene.before)
     rows = [row for row in unchanged.levels if row.forgotten and row.fine]
     if rows and not rows[0].measurable and not settings.force:

@@ -14,7 +14,7 @@ from typing import Any
 
 from slsgu.clip import Clip
 from slsgu.data.samples import Sample
-from slsgu.data.splits import Splits
+from slsgu.data.splits import Splits, identity
 from slsgu.files import json_sha256, slug
 from slsgu.prompts import load_templates, prompts_for
 from slsgu.request import Request
@@ -68,7 +68,7 @@ class Plan:
             "contrastive_batch": s.contrastive_batch,
             "precision": s.gradient_precision,
             "seed": s.seed,
-            "images": json_sha256([(x.leaf.key, x.fingerprint) for x in self.splits.gradient]),
+            "images": json_sha256([identity(sample) for sample in self.splits.gradient]),
             "image_count": len(self.splits.gradient),
         }
 

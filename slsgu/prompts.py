@@ -6,6 +6,7 @@ A class embedding is the normalised mean of the normalised embeddings of a conce
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,16 @@ def prompts_for(concept: Concept, templates: Sequence[str]) -> tuple[str, ...]:
     (('a photo of a pug',), ('a cat',))
     """
     return concept.prompts or tuple(template.replace("{}", concept.name) for template in templates)
+
+
+@functools.cache
+def saying(text: str) -> Concept:
+    """A caption as a concept whose one prompt it is: the same concept for the same words.
+
+    >>> saying("a pug asleep") is saying("a pug asleep"), prompts_for(saying("a pug asleep"), [])
+    (True, ('a pug asleep',))
+    """
+    return Concept(text, None, prompts=(text,))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from slsgu.data.batches import Ledger, stream
 from slsgu.data.samples import Sample
 from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import DataError, SlsguError
-from slsgu.evaluate import Answers, Exam
+from slsgu.evaluate import Answers, Exam, exam_of
 from slsgu.layers import inventory
 from slsgu.measures import Measures
 from slsgu.patch import Patch
@@ -85,7 +85,6 @@ def prove(
         moved = {name: patch.patched(name).to(parameters[name]) for name in patch.layers}
     ledger = Ledger() if ledger is None else ledger
     towers = {"vision" if name.startswith("visual.") else "language" for name in moved}
-    book = PromptBook.of(Exam((), taxonomy).concepts, templates)
     places = {layer.name: layer.block for layer in inventory(clip.model, norms=True)}
     cut = min((places.get(name) or 0 for name in moved if name.startswith("visual.")), default=0)
     mine = ranks.share(samples, settings.batch_size)
@@ -93,11 +92,6 @@ def prove(
     seen: list[int] = []
     images: dict[str, list[Tensor]] = {"before": [], "after": []}
     with torch.no_grad(), progress.bar("test images", len(mine)) as advance:
-        before = clip.encode_text(book.texts)
-        after = before
-        if "language" in towers:
-            with _all_edited(parameters, moved):
-                after = clip.encode_text(book.texts)
         for batch in stream(
             mine,
             clip.preprocess,
@@ -117,9 +111,15 @@ def prove(
     found, vision_before, vision_after = _together(samples, seen, images, clip, ledger, ranks)
     if not found:
         raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
+    exam = exam_of(found, taxonomy, request)
+    book = PromptBook.of(exam.concepts, templates)
+    with torch.no_grad():
+        before = after = clip.encode_text(book.texts)
+        if "language" in towers:
+            with _all_edited(parameters, moved):
+                after = clip.encode_text(book.texts)
     if patch is not None:
         _refuse_broken(vision_after, after)
-    exam = Exam([sample.leaf for sample in found], taxonomy, request)
     if request is not None and (not exam.forget.any() or exam.forget.all()):
         which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
         raise DataError(
@@ -190,6 +190,7 @@ def class_similarity(exam: Exam, images: Tensor, prompts: Tensor, book: PromptBo
     classes = exam.levels[-1].classes
     texts = book.class_embeddings(prompts, classes)  # [C, d]
     labels = torch.from_numpy(exam.labels[:, -1]).to(images.device)
+    images, labels = images[labels >= 0], labels[labels >= 0]
     sums = torch.zeros_like(texts).index_add_(0, labels, images)  # [C, d]
     counts = torch.bincount(labels, minlength=len(classes)).to(images)
     means = sums / counts[:, None]  # 0 / 0 gives the NaN of a class without images

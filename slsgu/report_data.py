@@ -106,7 +106,7 @@ def level_names(exam: Exam, row: LevelAccuracy) -> str:
         return f"{round(1 / row.chance)} classes"
     depths = exam.forget_depth
     mine = exam.forget & ((depths <= row.level) == row.forgotten)
-    leaves = [leaf for leaf, asked in zip(exam.leaves, mine, strict=True) if asked]
+    leaves = [leaf for leaf, asked in zip(exam.leaves, mine, strict=True) if asked and leaf]
     names = list(dict.fromkeys(exam.taxonomy.ancestor(leaf, row.level).name for leaf in leaves))
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
 

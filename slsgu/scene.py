@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from slsgu.captions import ForgetCaptions
-from slsgu.evaluate import Answers, Exam
+from slsgu.data.samples import Sample
+from slsgu.evaluate import Answers, Exam, exam_of
 from slsgu.layers import Layer
 from slsgu.line import Line
 from slsgu.losses import FORGET_LOSSES
@@ -17,7 +18,6 @@ from slsgu.measures import Measures
 from slsgu.plan import Plan
 from slsgu.prompts import PromptBook
 from slsgu.replay import Replay
-from slsgu.taxonomy import Concept
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +45,16 @@ class Scene:
     scale: float
 
     @classmethod
-    def of(cls, plan: Plan, leaves: Sequence[Concept], pixels: Tensor) -> Scene:
+    def of(cls, plan: Plan, samples: Sequence[Sample], pixels: Tensor) -> Scene:
         """Embed the search split.
 
         Args:
-            leaves: the leaf of each image.
-            pixels: the images [N, 3, H, W].
+            samples: the images.
+            pixels: what was read of them [N, 3, H, W].
         """
         settings = plan.settings
-        exam = Exam(leaves, plan.taxonomy, plan.request)
-        captions = ForgetCaptions(plan.request, settings.forget_loss_used)
+        exam = exam_of(samples, plan.taxonomy, plan.request)
+        captions = ForgetCaptions.of(plan.request, settings.forget_loss_used, samples)
         book = PromptBook.of((*exam.concepts, *captions.concepts), plan.templates)
         replay = Replay(
             plan.clip,
@@ -63,7 +63,6 @@ class Scene:
             batch_size=settings.batch_size,
             budget=settings.activation_bytes(plan.clip.device),
         )
-        weights = {leaf: captions.weights(leaf, book) for leaf in dict.fromkeys(leaves)}
         images, prompts = replay.base
         classes = exam.class_embeddings(prompts, book)
         return cls(
@@ -72,7 +71,7 @@ class Scene:
             book=book,
             classes=classes,
             before=exam.answer(images, classes),
-            caption_weights=torch.stack([weights[leaf] for leaf in leaves]),
+            caption_weights=torch.stack([captions.weights(sample, book) for sample in samples]),
             forget_loss=settings.forget_loss_used,
             scale=float(replay.parameters["logit_scale"].exp()),
         )

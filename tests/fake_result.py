@@ -42,6 +42,7 @@ class FakeSample:
 
     def __init__(self, leaf: Concept, index: int, size: int, colour: str | None) -> None:
         self.leaf = leaf
+        self.caption = None
         self.name = f"{leaf.name}/{index:04d}.png"
         self.fingerprint = f"{index:064x}"
         self.size, self.colour = size, colour

@@ -234,6 +234,7 @@ class DrawnOnce:
     leaf: Concept
     index: int
     fingerprint: str = ""
+    caption: None = None
 
     @property
     def name(self) -> str:

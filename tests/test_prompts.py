@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 
 from slsgu.captions import ForgetCaptions
 from slsgu.prompts import PromptBook
 from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
+from slsgu.taxonomy import Concept, Taxonomy
 
 PETS = Taxonomy.parse({
     "dog": {"retriever": ["golden", "labrador"], "pug": {"$prompts": ["a pug", "a pug", "pugs"]}},
@@ -56,16 +59,42 @@ def test_siblings_are_the_closest_leaves_that_are_kept() -> None:
     assert names("dog", of="golden") == {"tabby", "persian"}
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A sample of which only label and caption are asked."""
+
+    leaf: Concept | None
+    caption: str | None = None
+    name: str = ""
+    fingerprint: str = ""
+
+    def read(self) -> Any:
+        raise NotImplementedError
+
+
+def test_own_words_stand_for_those_of_the_request() -> None:
+    request = Request.of(PETS, ["golden"])
+    samples = [Shown(PETS.find("golden"), "Rex at the sea"), Shown(None, "a chair")]
+    for loss in ("cosine", "relative"):
+        captions = ForgetCaptions.of(request, loss, samples)
+        book = PromptBook.of(captions.concepts, ["a {}", "the {}"])
+        weights = captions.weights(samples[0], book)
+        assert "a chair" not in book.texts and float(weights[book.texts.index("a golden")]) == 0
+        assert float(weights[book.texts.index("Rex at the sea")]) == 1
+        assert not captions.weights(samples[1], book).any()
+        assert float(captions.weights(Shown(PETS.find("golden")), book).max()) == 0.5  # control
+
+
 def test_relative_captions_sum_to_zero_and_plain_ones_to_one() -> None:
     request = Request.of(PETS, ["retriever"])
     golden, tabby = PETS.find("golden"), PETS.find("tabby")
     for loss, total in (("relative", 0.0), ("cosine", 1.0)):
         captions = ForgetCaptions(request, loss)
         book = PromptBook.of(captions.concepts, ["a {}", "the {}"])
-        weights = captions.weights(golden, book)
+        weights = captions.weights(Shown(golden), book)
         assert abs(float(weights.sum()) - total) < 1e-6
         assert float(weights[book.texts.index("a golden")]) == 0.25  # one of two names, two prompts
-        assert not captions.weights(tabby, book).any()
+        assert not captions.weights(Shown(tabby), book).any()
         assert ("a pug" in book.texts) == (loss == "relative")
         if loss == "relative":
             assert float(weights[book.texts.index("a pug")]) < 0

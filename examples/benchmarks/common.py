@@ -53,6 +53,7 @@ class Noise:
     leaf: Concept
     number: int
     side: int = 224
+    caption: None = None
 
     @property
     def name(self) -> str:

@@ -49,8 +49,12 @@ class Held:
     shelf: dict[str, Image.Image]
 
     @property
-    def leaf(self) -> Concept:
+    def leaf(self) -> Concept | None:
         return self.sample.leaf
+
+    @property
+    def caption(self) -> str | None:
+        return self.sample.caption
 
     @property
     def name(self) -> str:

@@ -38,6 +38,7 @@ class DrawnSample:
     index: int
     seed: int
     fingerprint: str
+    caption: None = None
 
     @property
     def name(self) -> str:

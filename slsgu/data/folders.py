@@ -36,6 +36,7 @@ class FileSample:
     path: Path
     name: str
     fingerprint: str
+    caption: None = None
 
     def read(self) -> Image.Image:
         from slsgu.data.images import UnreadableImageError, read_image

@@ -1,4 +1,4 @@
-"""A sample: one labelled picture that has not been decoded yet."""
+"""A sample: one picture, with a label or a caption, that has not been decoded yet."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 
 class Sample(Protocol):
-    """One picture and the leaf it belongs to. Can be pickled."""
+    """One picture, the leaf it belongs to, its own caption. Can be pickled."""
 
     @property
-    def leaf(self) -> Concept:
-        """The finest class of the picture."""
+    def leaf(self) -> Concept | None:
+        """The finest class of the picture; None for one that is of no class."""
+
+    @property
+    def caption(self) -> str | None:
+        """The picture's own words; None takes those of its leaf. Never both None."""
 
     @property
     def name(self) -> str:

@@ -83,7 +83,13 @@ class Splits:
     @cached_property
     def sha256(self) -> str:
         """Identity of all three sets: which content, under which leaf, in which split."""
-        return json_sha256([[(s.leaf.key, s.fingerprint) for s in self.of(x)] for x in SPLITS])
+        return json_sha256([[identity(sample) for sample in self.of(x)] for x in SPLITS])
+
+
+def identity(sample: Sample) -> list[str | None]:
+    """Everything about a sample that decides a result: label, content, caption if it has one."""
+    found = [None if sample.leaf is None else sample.leaf.key, sample.fingerprint]
+    return found if sample.caption is None else [*found, sample.caption]
 
 
 def make_splits(
