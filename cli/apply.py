@@ -16,10 +16,11 @@ from .options import (
     concept_option,
     data_options,
     gradient_options,
-    load_clip,
     model_options,
     norms_option,
+    pair_options,
     parse_floors,
+    plan_from,
     positive,
     run_option,
     search_mode_option,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@concept_option(required=True)
+@concept_option(required=False)
+@pair_options
 @model_options
 @data_options
 @gradient_options
@@ -86,7 +88,6 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Go on, and write the patch, where slsgu would refuse.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 def apply(
-    concepts: tuple[str, ...],
     run: Path | None,
     save_model: Path | None,
     dry_run: bool,
@@ -105,7 +106,6 @@ def apply(
     from slsgu.errors import SlsguError
     from slsgu.files import write_json
     from slsgu.pipeline import run_plan
-    from slsgu.plan import make_plan
     from slsgu.report import to_json, write
     from slsgu.runs import run_folder
 
@@ -119,10 +119,7 @@ def apply(
         save_model = Path(str(save_model).removeprefix("local-dir:"))
     if save_model is not None and save_model.exists():
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
-    clip = load_clip(options)
-    plan = make_plan(
-        clip, concepts, data=options["data"], taxonomy=options["taxonomy"], settings=settings
-    )
+    plan = plan_from(options, settings)
     for note in plan.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
@@ -146,8 +143,8 @@ def apply(
     write(result, folder.report, command=command_line(), patch=patch_path)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
-        with result.patch.applied(clip.model):
-            save_local_dir(clip, save_model)
+        with result.patch.applied(plan.clip.model):
+            save_local_dir(plan.clip, save_model)
     if as_json:
         echo_json(summary)
     else:
@@ -194,10 +191,19 @@ def print_result(result: Result) -> None:
         bounds = measures.intervals.get(name.lower().replace("-", "_"))
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
     seconds = result.seconds
+    if unmeasured := result.goal.unmeasured(measures):
+        click.echo(f"not measured, so no floor holds there: {', '.join(unmeasured)}")
     click.echo(
         f"\ntime       {seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
         f"search {seconds['search']:.1f} s)"
     )
+
+
+def level_name(level: int, *, fine: bool) -> str:
+    """A level in a table."""
+    from slsgu.evaluate import CAPTIONS
+
+    return f"{'caption' if level == CAPTIONS else level}{' (fine)' if fine else ''}"
 
 
 def print_levels(measures: Measures) -> None:
@@ -208,7 +214,7 @@ def print_levels(measures: Measures) -> None:
         table.append(
             (
                 "requested" if row.images == "forget" else "others",
-                f"{row.level}{' (fine)' if row.fine else ''}",
+                level_name(row.level, fine=row.fine),
                 wanted if row.measurable else f"{wanted} (not measurable)",
                 percent(row.before),
                 percent(row.after),

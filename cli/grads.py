@@ -12,8 +12,9 @@ from .options import (
     concept_option,
     data_options,
     gradient_options,
-    load_clip,
     model_options,
+    pair_options,
+    plan_from,
     run_option,
     search_mode_option,
     settings_from,
@@ -21,14 +22,15 @@ from .options import (
 
 
 @click.command()
-@concept_option(required=True)
+@concept_option(required=False)
+@pair_options
 @model_options
 @data_options
 @gradient_options
 @search_mode_option
 @run_option
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
-def grads(concepts: tuple[str, ...], run: Path | None, as_json: bool, **options: Any) -> None:
+def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     """Compute the gradients of the forget and the retain loss for every layer.
 
     Writes gradients.safetensors in the run folder; `pareto` and `apply` reuse it. A pass that is
@@ -38,16 +40,11 @@ def grads(concepts: tuple[str, ...], run: Path | None, as_json: bool, **options:
     """
     from slsgu.data.batches import Ledger
     from slsgu.distributed import together
-    from slsgu.plan import make_plan
     from slsgu.runs import obtain_gradients, run_folder
 
-    settings = settings_from(options)
-    clip = load_clip(options)
-    with together(clip.device) as ranks:
+    plan = plan_from(options, settings_from(options))
+    with together(plan.clip.device) as ranks:
         console = Console(quiet=not ranks.first)
-        plan = make_plan(
-            clip, concepts, data=options["data"], taxonomy=options["taxonomy"], settings=settings
-        )
         for note in plan.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)

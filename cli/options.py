@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from slsgu.clip import Clip
+    from slsgu.plan import Plan
     from slsgu.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -90,6 +91,34 @@ data_options: Callable[[F], F] = stack(
     ),
     click.option("--workers", type=click.IntRange(0), help="Processes that read images."),
     click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping."),
+)
+
+pair_options: Callable[[F], F] = stack(
+    click.option(
+        "--forget",
+        metavar="SOURCE",
+        help="Images to forget, in place of --concept: a .csv, .tsv or .jsonl file of images and "
+        "captions, .tar shards, or a folder.",
+    ),
+    click.option(
+        "--retain",
+        metavar="SOURCE",
+        help="Images of everything else, with --forget.  [default: none, which needs a parent]",
+    ),
+    click.option("--name", metavar="TEXT", help="What the images to forget are called."),
+    click.option("--parent", metavar="TEXT", help="What they may still be called."),
+    click.option(
+        "--classes",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="The other names to choose among, one a line; or give --taxonomy.",
+    ),
+    click.option(
+        "--retain-images",
+        type=click.IntRange(3),
+        metavar="N",
+        help="Retain images in all, for gradients and for the search.  [default: 500]",
+    ),
 )
 
 gradient_options: Callable[[F], F] = stack(
@@ -184,8 +213,11 @@ def settings_from(options: dict[str, Any]) -> Settings:
         count = options.get(f"{split}_images")
         if count is not None:
             limits = replace(limits, **{split: count})
-            if split != "test":  # what is asked for by name is not capped
+            # What is asked for by name is not capped; of pairs, only those to forget are.
+            if split != "test" and not options.get("forget"):
                 limits = replace(limits, **{f"retain_{split}": None})
+    if (total := options.get("retain_images")) is not None:
+        limits = replace(limits, retain_gradient=total, retain_search=total)
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
     floors = options.get("floors") or {}
@@ -194,6 +226,35 @@ def settings_from(options: dict[str, Any]) -> Settings:
         return replace(settings, floors={**settings.floors, **floors})
     except SlsguError as error:
         raise click.UsageError(str(error)) from None
+
+
+def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
+    """Load the model and look up what the other options name.
+
+    Raises:
+        click.UsageError: it is not clear what to forget.
+    """
+    from slsgu.pairs import Pairs
+    from slsgu.plan import make_plan
+
+    concepts, forget = options["concepts"], options["forget"]
+    if bool(concepts) == bool(forget):
+        both = "not both" if forget else "or --forget SOURCE"
+        raise click.UsageError(f"say what to forget: --concept NAME, {both}")
+    words = ("retain", "name", "parent", "classes")
+    if not forget and (lone := next((word for word in words if options[word]), None)):
+        raise click.UsageError(f"--{lone} goes with --forget")
+    if forget and options["data"]:
+        raise click.UsageError("--data goes with --concept; --forget has images of its own")
+    pairs = Pairs(forget=forget, **{word: options[word] for word in words}) if forget else None
+    return make_plan(
+        load_clip(options),
+        concepts,
+        data=options["data"],
+        taxonomy=options["taxonomy"],
+        pairs=pairs,
+        settings=settings,
+    )
 
 
 def parse_floors(

@@ -200,7 +200,8 @@ def search_candidates(
     settings = plan.settings
     candidates: list[Candidate] = []
     climbs: dict[str, Climb] = {}
-    may_stop = settings.search != "paper" and not settings.thorough
+    blind = bool(scene.exam.forget.all())  # no other images: which layer does least is not known
+    may_stop = settings.search != "paper" and not settings.thorough and not blind
     for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
         members = list(group)
         layers = [layer for layer, _ in members]

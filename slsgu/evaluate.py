@@ -24,7 +24,6 @@ from slsgu.prompts import PromptBook, saying
 from slsgu.request import Request
 from slsgu.taxonomy import Concept, Taxonomy
 
-
 CAPTIONS = 0  # depth of the level at which images are asked for their own captions
 
 

@@ -119,8 +119,7 @@ def compute_gradients(
         len(plan.retain_samples)
     )
     retained = [plan.retain_samples[i] for i in order]
-    retain_book = PromptBook.of(request.retain_leaves, plan.templates)
-    texts = [_caption(sample, retain_book) for sample in retained]
+    texts = _retain_captions(plan, retained)
     drawn = {text: index for index, text in enumerate(dict.fromkeys(texts))}  # only these are run
     place = {id(sample): drawn[text] for sample, text in zip(retained, texts, strict=True)}
     retain = run(
@@ -130,7 +129,7 @@ def compute_gradients(
         retain_loss_of(
             clip,
             lambda batch: torch.tensor([place[id(sample)] for sample in batch.samples]),
-            RETAIN_LOSSES[settings.retain_loss_used],
+            RETAIN_LOSSES[plan.retain_loss],
         ),
     )
     for hashes, skipped in ranks.gather((ledger.hashes("gradient"), ledger.skipped)):
@@ -156,11 +155,21 @@ def compute_gradients(
     )
 
 
-def _caption(sample: Sample, book: PromptBook) -> str:
-    """The one caption of a retain image: its own, or its leaf in a template that its content
-    picks."""
-    if sample.caption is not None:
-        return sample.caption
-    assert sample.leaf is not None, "a sample without a caption has a leaf"
-    rows = book.rows[sample.leaf]
-    return book.texts[rows[int(sample.fingerprint[:8], 16) % len(rows)]]
+def _retain_captions(plan: Plan, samples: Sequence[Sample]) -> list[str]:
+    """The one caption of each retain image: its own; or its leaf, in a template that its content
+    picks. Without retain images, what is forgotten is kept as what stands above it."""
+    request = plan.request
+    kept = {leaf: leaf for leaf in request.retain_leaves}
+    if plan.traced:
+        depths = {leaf: request.forget_depth(leaf) for leaf in request.forget_leaves}
+        kept = {leaf: leaf.lineage[depth - 2] for leaf, depth in depths.items() if depth}
+    book = PromptBook.of(dict.fromkeys(kept.values()), plan.templates)
+    texts = []
+    for sample in samples:
+        if sample.caption is not None and not plan.traced:
+            texts.append(sample.caption)
+            continue
+        assert sample.leaf is not None, "a sample without a caption has a leaf"
+        rows = book.rows[kept[sample.leaf]]
+        texts.append(book.texts[rows[int(sample.fingerprint[:8], 16) % len(rows)]])
+    return texts

@@ -119,7 +119,8 @@ def _image_draws(scene: Scene, seed: int) -> Iterator[_Draw]:
         if losses:
             torch.autograd.backward(torch.stack(losses).sum())
             assert images.grad is not None
-            yield _Draw(images.grad, 1 / int(chosen.sum()), inputs=not forget)
+            only = bool(scene.exam.forget.all())  # no retain images: then these are what is kept
+            yield _Draw(images.grad, 1 / int(chosen.sum()), inputs=not forget or only)
 
 
 def _prompt_draws(scene: Scene, seed: int) -> Iterator[_Draw]:

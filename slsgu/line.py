@@ -41,14 +41,14 @@ class Line:
 
         Args:
             classes: class embeddings [C, d].
-            labels: the right class of each image [N].
+            labels: the right class of each image, -1 where there is none [N].
 
         Returns:
             The lower and the upper end, each [N]; infinite where there is none, and the lower
             above the upper where the label is never on top.
         """
         texts = classes.to(self.base)
-        own = labels[:, None]  # [N, 1]
+        own = labels.clamp(min=0)[:, None]  # [N, 1]
         starts, slopes = self.base @ texts.T, self.slope @ texts.T  # [N, C]
         lead = starts.gather(1, own) - starts  # [N, C], how far the label is ahead at step 0
         gain = slopes.gather(1, own) - slopes  # [N, C], and what a unit of step adds
@@ -56,6 +56,7 @@ class Line:
         low = crossing.masked_fill(gain <= 0, -torch.inf).amax(dim=1)
         high = crossing.masked_fill(gain >= 0, torch.inf).amin(dim=1)
         never = ((gain == 0) & (lead < 0)).any(dim=1)  # a parallel line lies above
+        never |= labels < 0
         return low.masked_fill(never, torch.inf), high.masked_fill(never, -torch.inf)
 
 

@@ -66,6 +66,12 @@ def multi_positive(images: Tensor, texts: Tensor, captions: Tensor, scale: Tenso
     return _symmetric(images, texts[captions], same, scale)
 
 
+def matching(images: Tensor, texts: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
+    """`1 - cos` with the own caption, averaged: what keeps a picture with its words where there is
+    nothing to contrast it with. Arguments as for `contrastive`; the scale plays no part."""
+    return cosine(images, texts[captions], torch.eye(len(images)).to(images)).mean()
+
+
 def _symmetric(images: Tensor, texts: Tensor, positive: Tensor, scale: Tensor) -> Tensor:
     """Mean over the batch of minus the log probability of a positive, image to text and text to
     image.
@@ -103,4 +109,5 @@ FORGET_LOSSES: dict[str, NamedForgetLoss] = {
 RETAIN_LOSSES: dict[str, RetainLoss] = {
     "multi-positive": multi_positive,
     "contrastive": contrastive,
+    "cosine": matching,
 }

@@ -27,6 +27,7 @@ from slsgu.clip import Clip
 from slsgu.data.batches import Ledger, collect
 from slsgu.errors import ConceptError, NotReachedError, SlsguError
 from slsgu.files import json_sha256
+from slsgu.pairs import Pairs
 from slsgu.pareto import LayerScore, score_layers
 from slsgu.patch import Patch
 from slsgu.plan import Plan, make_plan
@@ -79,6 +80,7 @@ def unlearn(
     *concepts: str,
     data: str | Path | None = None,
     taxonomy: str | Path | Taxonomy | None = None,
+    pairs: Pairs | None = None,
     settings: Settings | None = None,
     progress: Progress = SILENT,
 ) -> Result:
@@ -86,9 +88,10 @@ def unlearn(
 
     Args:
         clip: the model; it is unchanged.
-        concepts: what to forget, by name, alias or path.
+        concepts: what to forget, by name, alias or path; none with `pairs`.
         data: a folder with one folder per class; None for the menagerie's drawings.
         taxonomy: a YAML file or a `Taxonomy`; None for the menagerie's or a flat list of folders.
+        pairs: what to forget and to keep, given by images in place of concepts and data.
         settings: how; None for the defaults.
 
     Raises:
@@ -96,7 +99,7 @@ def unlearn(
         DataError: images or taxonomy can not be used.
         NotReachedError: the goal was not met; its `result` holds the best of the steps tried.
     """
-    plan = make_plan(clip, concepts, data=data, taxonomy=taxonomy, settings=settings)
+    plan = make_plan(clip, concepts, data=data, taxonomy=taxonomy, pairs=pairs, settings=settings)
     result = run_plan(plan, progress=progress)
     if result.patch is None:
         raise NotReachedError(result.shortfall, result)
@@ -223,6 +226,17 @@ def _search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
             f"{row.before:.1%} of {row.count} images right, and chance is {row.chance:.1%} "
             f"(95 % interval {row.before_interval[0]:.1%} to {row.before_interval[1]:.1%}). "
             "Use --force to go on all the same"
+        )
+    if unchanged.utility is None and not settings.force:
+        raise ConceptError(
+            "nothing that must be kept can be measured: "
+            + "; ".join(
+                f"level {row.level} is right on {row.before:.1%} of {row.count} {row.images} images"
+                f", and chance is {row.chance:.1%}"
+                for row in unchanged.levels
+                if not row.forgotten
+            )
+            + ". Give a retain set, other classes or another parent, or --force to go on blindly"
         )
     return scene
 

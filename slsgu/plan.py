@@ -15,7 +15,9 @@ from typing import Any
 from slsgu.clip import Clip
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits, identity
+from slsgu.errors import DataError
 from slsgu.files import json_sha256, slug
+from slsgu.pairs import Pairs
 from slsgu.prompts import load_templates, prompts_for
 from slsgu.request import Request
 from slsgu.settings import Settings
@@ -45,9 +47,23 @@ class Plan:
 
     @property
     def retain_samples(self) -> tuple[Sample, ...]:
-        """Gradient images of everything else."""
+        """Gradient images of everything else; where there are none, those of what is to be
+        forgotten, which are then kept as what stands above them (`traced`)."""
         leaves = set(self.request.forget_leaves)
-        return tuple(sample for sample in self.splits.gradient if sample.leaf not in leaves)
+        others = tuple(sample for sample in self.splits.gradient if sample.leaf not in leaves)
+        return others or self.forget_samples
+
+    @property
+    def traced(self) -> bool:
+        """Whether there are no retain images: the knowledge-tracing setting, in which the forget
+        images captioned with their parent take the place of the retain set."""
+        leaves = set(self.request.forget_leaves)
+        return all(sample.leaf in leaves for sample in self.splits.gradient)
+
+    @property
+    def retain_loss(self) -> str:
+        """The retain loss, by name. Contrasting pictures of one kind says nothing about it."""
+        return "cosine" if self.traced else self.settings.retain_loss_used
 
     @property
     def key(self) -> dict[str, Any]:
@@ -64,7 +80,7 @@ class Plan:
             "request": request,
             "templates": list(self.templates),
             "forget_loss": s.forget_loss_used,
-            "retain_loss": s.retain_loss_used,
+            "retain_loss": self.retain_loss,
             "contrastive_batch": s.contrastive_batch,
             "precision": s.gradient_precision,
             "seed": s.seed,
@@ -97,16 +113,18 @@ def make_plan(
     *,
     data: str | Path | None = None,
     taxonomy: str | Path | Taxonomy | None = None,
+    pairs: Pairs | None = None,
     settings: Settings | None = None,
 ) -> Plan:
     """Look up concepts, images and prompts.
 
     Args:
         clip: the model.
-        concepts: what to forget, by name, alias or path.
+        concepts: what to forget, by name, alias or path; none with `pairs`.
         data: a folder with one folder per class, or None for the menagerie's drawings.
         taxonomy: a YAML file, a `Taxonomy`, or None for the menagerie's (drawings) or a flat
             list of the class folders.
+        pairs: what to forget and to keep, given by images in place of concepts and data.
         settings: how; None for the defaults.
 
     Raises:
@@ -114,6 +132,14 @@ def make_plan(
         DataError: images or taxonomy can not be used.
     """
     settings = settings or Settings()
+    if pairs is not None:
+        if concepts or data is not None:
+            raise DataError("give concepts and data, or images to forget and to keep, not both")
+        found = None if taxonomy is None else find_taxonomy(taxonomy, None)
+        asked = pairs.request(found)
+        images = pairs.splits(asked, settings.limits, settings.seed, settings.strict)
+        templates = load_templates(settings.templates, asked.taxonomy)
+        return Plan(clip, asked, images, settings, templates)
     tree = find_taxonomy(taxonomy, data)
     request = Request.of(tree, list(concepts))
     splits = find_splits(clip, data, tree, settings, request)

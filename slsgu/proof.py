@@ -120,7 +120,8 @@ def prove(
                 after = clip.encode_text(book.texts)
     if patch is not None:
         _refuse_broken(vision_after, after)
-    if request is not None and (not exam.forget.any() or exam.forget.all()):
+    traced = request is not None and all(s.leaf in request.forget_leaves for s in samples)
+    if request is not None and (not exam.forget.any() or (exam.forget.all() and not traced)):
         which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
         raise DataError(
             f"the test split has no usable {which}: nothing can be proved{ledger.why('test')}"

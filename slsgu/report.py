@@ -212,6 +212,7 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
             f"gradient {counts['forget']} to forget + {counts['retain']} to keep; "
             f"search {len(plan.splits.search)}; test {len(result.proof.samples)}",
         ),
+        ("Floors not measured", ", ".join(result.goal.unmeasured(result.proof.measures)) or "none"),
         ("Templates", f"{len(plan.templates)}, such as “{plan.templates[0]}”"),
         ("Seed", str(plan.settings.seed)),
         (

@@ -226,6 +226,7 @@ def result_json(
         },
         "kept_ratios": measures.kept_ratios,
         "not_measurable": [row.to_json() for row in measures.unmeasurable],
+        "floors_not_measured": result.goal.unmeasured(measures),
         "search_split": chosen.to_json(),
         "per_class": per_class(result.proof.exam, result.proof),
         "losses": result.gradients.losses,

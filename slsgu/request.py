@@ -67,6 +67,12 @@ class Request:
         depth = self.forget_depth(leaf)
         return () if depth is None else leaf.lineage[depth - 1 :]
 
+    def keeps_above(self, leaf: Concept) -> bool:
+        """Whether a level above what is to be forgotten of a leaf has several classes, so that
+        images of it alone show what is kept."""
+        depth = self.forget_depth(leaf) or 1
+        return any(len(self.taxonomy.level(above)) > 1 for above in range(1, depth))
+
     def siblings(self, leaf: Concept) -> tuple[Concept, ...]:
         """The kept leaves closest to a forget leaf: those under the deepest of its ancestors that
         has any; where none has, all that are kept."""

@@ -221,6 +221,19 @@ class Goal:
             if kept[name] is not None and kept[name] < floor  # type: ignore[operator]
         ]
 
+    def unmeasured(self, measures: Measures) -> list[str]:
+        """The names of floors of which nothing is known: there are no such images, or what the
+        model said of them before was no better than chance. A floor that is not defined (nothing
+        stands above what is forgotten, or there is one level) is not among them."""
+        rows = measures.levels
+        defined = {
+            "forget_coarse": any(row.images == "forget" and not row.forgotten for row in rows),
+            "retain_fine": True,
+            "retain_coarse": any(not row.fine for row in rows),
+        }
+        kept = measures.kept_ratios
+        return [name for name in self.floors if kept[name] is None and defined[name]]
+
     def misses(self, measures: Measures, what: str) -> list[str]:
         """What the goal lacks, in words; empty if it is met.
 
@@ -246,9 +259,15 @@ class Goal:
 
 def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     """The default choice: the highest Q-U around the step among trials that meet the goal; if none
-    does, among all, as the best trade-off. Ties go to the smaller relative step."""
+    does, among all, as the best trade-off. Ties go to the smaller relative step.
+
+    Where nothing is known of other images, as without a retain set, what a step does to them is
+    not seen: then the smallest relative step that meets the goal is taken.
+    """
     assert trials
     met = [trial for trial in trials if goal.met(trial.measures)]
+    if met and {"retain_fine", "retain_coarse"} <= set(goal.unmeasured(met[0].measures)):
+        return min(met, key=lambda trial: trial.relative_step)
     return max(met or trials, key=lambda t: (round(t.steady, 6), -t.relative_step))
 
 

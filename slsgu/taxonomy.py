@@ -102,7 +102,12 @@ class Taxonomy:
     """
 
     def __init__(
-        self, tops: Sequence[Concept], *, name: str = "taxonomy", templates: Sequence[str] = ()
+        self,
+        tops: Sequence[Concept],
+        *,
+        name: str = "taxonomy",
+        templates: Sequence[str] = (),
+        least: int = 2,
     ) -> None:
         self.name = name
         self.templates = tuple(templates)
@@ -110,9 +115,9 @@ class Taxonomy:
         self.concepts = tuple(concept for top in tops for concept in top.walk())
         self.leaves = tuple(concept for concept in self.concepts if concept.is_leaf)
         self.depth = max((leaf.depth for leaf in self.leaves), default=0)
-        if len(self.leaves) < 2:
+        if len(self.leaves) < least:
             count = "one leaf" if self.leaves else "no leaf"
-            raise DataError(f"taxonomy {name!r} has {count}; it needs at least 2")
+            raise DataError(f"taxonomy {name!r} has {count}; it needs at least {least}")
         self._index: dict[str, list[Concept]] = {}
         for concept in self.concepts:
             words = (concept.name, *concept.aliases, concept.plural, concept.id)

@@ -269,6 +269,19 @@ def test_nothing_left_to_keep(tmp_path: Path, pets: Taxonomy) -> None:
         make_splits(FolderSource(tmp_path, pets), request=Request.of(pets, ["beagle"]), limits=FREE)
 
 
+def test_no_other_images_at_all(tmp_path: Path, pets: Taxonomy) -> None:
+    """They are not needed where something above what is to be forgotten can be kept."""
+    make_pets(tmp_path, 6)
+    for name in ("pug", "tabby"):
+        shutil.rmtree(tmp_path / name)
+    source = FolderSource(tmp_path, pets)
+    splits = make_splits(source, request=Request.of(pets, ["beagle"]), limits=FREE)
+    assert {sample.leaf for sample in splits.test} == {pets.find("beagle")}
+    with pytest.raises(DataError, match="a taxonomy that puts it below a parent"):
+        flat = Taxonomy.parse(["beagle", "pug"])
+        make_splits(FolderSource(tmp_path, flat), request=Request.of(flat, ["beagle"]), limits=FREE)
+
+
 def test_empty_and_dangling_files_are_left_to_the_reader(tmp_path: Path, pets: Taxonomy) -> None:
     """They are no copies of each other: each is named, and `strict` can refuse it."""
     make_pets(tmp_path, 3)

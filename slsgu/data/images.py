@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -50,29 +51,34 @@ class UnreadableImageError(DataError):
         return type(self), (self.reason, self.name)  # it crosses from worker processes
 
 
-def read_image(path: Path) -> Image.Image:
-    """Decode a file to an upright 8-bit RGB picture (the first frame of several).
+def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
+    """Decode a file, or its bytes, to an upright 8-bit RGB picture (the first frame of several).
 
     Transparency is laid on white, 16-bit grey is scaled to 8 bits, CMYK is converted, the EXIF
     orientation is applied.
+
+    Args:
+        source: a file, or its bytes.
+        name: what it is called in messages.
 
     Raises:
         UnreadableImageError: the file is missing, empty, truncated, not a picture, or larger than
             `MAX_PIXELS` or thinner than `MAX_ASPECT`.
     """
-    name = str(path)
+    name = name or str(source)
     try:
         # Warnings are about files the user may not have made; what matters raises below.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            file = source.open("rb") if isinstance(source, Path) else source
+            with file, Image.open(file, formats=_FORMATS) as image:
                 _check_size(image.size, name)
                 image.load()
                 return _upright(image, _to_rgb(image))
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError(_unidentified(path), name) from None
+        raise UnreadableImageError(_unidentified(source), name) from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"it claims more than {MAX_PIXELS:,} pixels", name) from None
     except MemoryError:
@@ -109,8 +115,9 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _unidentified(path: Path) -> str:
-    return "the file is empty" if path.stat().st_size == 0 else "it is not a picture"
+def _unidentified(source: Path | BinaryIO) -> str:
+    empty = isinstance(source, Path) and source.stat().st_size == 0
+    return "the file is empty" if empty else "it is not a picture"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -112,11 +112,13 @@ def make_splits(
         seed: another seed chooses other images.
 
     Raises:
-        DataError: a leaf to be forgotten has too few images, or nothing is left to keep.
+        DataError: a leaf to be forgotten has too few images, or nothing is left to keep. There may
+            be no other images at all if something above what is to be forgotten can be kept.
     """
     assert request is None or request.taxonomy is source.taxonomy, "leaves compare by identity"
     forget = frozenset(request.forget_leaves) if request is not None else frozenset()
     notes: Sequence[str] = ()
+    retained = 1
     if isinstance(source, DrawingSource):
         chosen = _drawings(source, forget, limits, seed)
     else:
@@ -142,8 +144,16 @@ def make_splits(
         description=description,
         notes=(*source.notes, *notes),
     )
+    kept = {split: any(x.leaf not in forget for x in splits.of(split)) for split in SPLITS}
+    if retained == 0 and request is not None:
+        if all(request.keeps_above(leaf) for leaf in forget):
+            return splits  # the knowledge-tracing setting
+        raise DataError(
+            f"there are no images but those of {request.title}, and no level above it that has "
+            "other classes: give images of other classes, or a taxonomy that puts it below a parent"
+        )
     for split in SPLITS:
-        if not any(sample.leaf not in forget for sample in splits.of(split)):
+        if not kept[split]:
             why = "; ".join(splits.notes) or "add images or classes"
             raise DataError(f"no image is left to keep in the {split} split: {why}")
     return splits

@@ -1,0 +1,210 @@
+"""WebDataset shards: tar files in which members of one name belong together.
+
+    000000001.jpg  000000001.txt  000000001.cls
+
+Shards are never unpacked. A local shard is looked through once, from its beginning, and every
+picture is later read from its place; what comes through a pipe has no places, so it is kept in a
+temporary file while the program runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slsgu.data.records import LeftOut, PartPicture, Record
+from slsgu.data.scan import shown
+from slsgu.errors import DataError
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+NAMES = "classnames.txt"  # beside the shards: one class a line, which `cls` counts from 0
+_MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
+_URL = re.compile(r"^[a-z0-9]{3,}:", re.IGNORECASE)
+_MOST_TEXT = 1 << 20  # bytes of a caption
+
+
+def is_shards(spec: str) -> bool:
+    """Whether a source is named as shards."""
+    return bool(_URL.match(spec)) or spec.lower().endswith((".tar", ".tar.gz", ".tgz"))
+
+
+def expand(spec: str) -> list[str]:
+    """The shards that a specification names: `a-{000..012}.tar`, several joined by `::`.
+
+    Raises:
+        DataError: braces or `::` are used, and the webdataset library is not there.
+    """
+    if not re.search(r"\{|::", spec):
+        return [spec]
+    return [str(url) for url in _webdataset("braces").shardlists.expand_urls(spec)]
+
+
+class ShardSource:
+    """The records of shards, one shard after the other.
+
+    Args:
+        shards: paths, or what the webdataset library opens (`pipe:COMMAND`).
+        names: the classes that a `cls` counts; None looks for `NAMES` beside the first shard.
+    """
+
+    def __init__(self, shards: list[str], names: Path | None = None) -> None:
+        self.shards = shards
+        self.left_out = LeftOut()
+        beside = Path(shards[0]).parent / NAMES
+        if names is None and not _URL.match(shards[0]) and beside.is_file():
+            names = beside
+        self.classes: list[str] | None = None
+        if names is not None:
+            lines = names.read_text(encoding="utf-8").splitlines()
+            self.classes = [line.strip() for line in lines if line.strip()]
+
+    def records(self) -> Iterator[Record]:
+        for shard in self.shards:
+            path = _spooled(shard) if _URL.match(shard) else Path(shard)
+            yield from self._shard(path, shard)
+
+    def describe(self) -> dict[str, Any]:
+        root = shown(Path(self.shards[0].split("/")[-1]))
+        return {"kind": "shards", "root": root, "shards": len(self.shards)}
+
+    def _shard(self, path: Path, shard: str) -> Iterator[Record]:
+        name = shown(Path(path.name))
+        try:
+            with path.open("rb") as file:
+                if file.read(2) == b"\x1f\x8b":
+                    raise DataError(
+                        f"{shard} is compressed, so its pictures have no places: decompress it, "
+                        f"or give 'pipe:gzip -dc {shard}'"
+                    )
+            count = 0
+            with tarfile.open(path, "r:") as tar:
+                key, members = "", dict[str, tarfile.TarInfo]()
+                for member in tar:
+                    match = _MEMBER.match(member.name) if member.isfile() else None
+                    if match is None:
+                        continue
+                    if match[1] != key:
+                        yield from self._record(tar, path, name, key, members)
+                        key, members = match[1], {}
+                    members[match[2].lower()] = member
+                    count += 1
+                yield from self._record(tar, path, name, key, members)
+                self._check_end(tar, path, name, count)
+        except FileNotFoundError:
+            raise DataError(f"no such shard: {shard}") from None
+        except tarfile.ReadError as error:
+            if "empty" in str(error) or "not a" in str(error) or count == 0:
+                raise DataError(f"{shard} is no tar file ({error})") from None
+            yield from self._record(None, path, name, key, members)
+            self._broken(name, count)
+        except OSError as error:
+            raise DataError(f"cannot read shard {shard}: {error.strerror or error}") from None
+
+    def _record(
+        self,
+        tar: tarfile.TarFile | None,
+        path: Path,
+        shard: str,
+        key: str,
+        members: dict[str, tarfile.TarInfo],
+    ) -> Iterator[Record]:
+        """The record of members that share a key, unless something is missing."""
+        if not members:
+            return
+        name = f"{shard}/{shown(Path(key))}"
+        picture = next((members[kind] for kind in PICTURES if kind in members), None)
+        if picture is None:
+            self.left_out.add(name, f"no {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+        elif picture.size == 0:
+            self.left_out.add(name, "the picture is empty")
+        elif not {"txt", "cls"} & members.keys():
+            self.left_out.add(name, "neither txt nor cls")
+        else:
+            try:
+                caption = _text(tar, members.get("txt"))
+                label = self._class(_text(tar, members.get("cls")))
+            except (ValueError, tarfile.ReadError) as error:
+                self.left_out.add(name, str(error))
+                return
+            if caption is None and label is None:
+                self.left_out.add(name, "the caption has no text")
+                return
+            place = PartPicture(path, picture.offset_data, picture.size)
+            yield Record(name, place, caption, label)
+
+    def _class(self, text: str | None) -> str | None:
+        """The name of a class: a `cls` is an index into the names, or a name itself."""
+        if text is None or not text.isdecimal():
+            return text
+        if self.classes is None:
+            return None  # a number that nobody explains
+        if int(text) >= len(self.classes):
+            raise ValueError(f"cls is {text}, and there are {len(self.classes)} class names")
+        return self.classes[int(text)]
+
+    def _check_end(self, tar: tarfile.TarFile, path: Path, name: str, count: int) -> None:
+        """`tarfile` takes a damaged header for the end: there, a tar file has a block of zeros."""
+        with path.open("rb") as file:
+            file.seek(tar.offset)
+            rest = file.read(512)
+        if rest.strip(b"\0"):
+            self._broken(name, count)
+
+    def _broken(self, name: str, count: int) -> None:
+        self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
+
+
+def _text(tar: tarfile.TarFile | None, member: tarfile.TarInfo | None) -> str | None:
+    """What a member says; None for nothing.
+
+    Raises:
+        ValueError: it is not text.
+    """
+    if member is None:
+        return None
+    if tar is None or member.size > _MOST_TEXT:
+        raise ValueError("its text can not be read" if tar is None else "its text is no caption")
+    file = tar.extractfile(member)
+    assert file is not None, "only files are looked at"
+    try:
+        return file.read().decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError:
+        raise ValueError("its text is not UTF-8") from None
+
+
+_SPOOLED: dict[str, Path] = {}
+
+
+def _spooled(url: str) -> Path:
+    """What comes from a pipe, in a temporary file that is removed when the program ends; fetched
+    once."""
+    if url not in _SPOOLED:
+        gopen = _webdataset(url.split(":")[0] + ":").gopen
+        if not _SPOOLED:
+            _SPOOLED[""] = Path(tempfile.mkdtemp(prefix="slsgu-"))
+            atexit.register(shutil.rmtree, _SPOOLED[""], ignore_errors=True)
+        path = _SPOOLED[""] / f"{len(_SPOOLED)}.tar"
+        try:
+            with gopen.gopen(url) as stream, path.open("wb") as file:
+                shutil.copyfileobj(stream, file)
+        except Exception as error:  # whatever a command or a server does
+            raise DataError(f"cannot read {url}: {error}") from None
+        _SPOOLED[url] = path
+    return _SPOOLED[url]
+
+
+def _webdataset(what: str) -> Any:
+    try:
+        import webdataset.gopen
+        import webdataset.shardlists
+    except ImportError:
+        raise DataError(
+            f"{what} in a source needs the webdataset library: pip install 'slsgu[webdataset]'"
+        ) from None
+    return webdataset

@@ -1,0 +1,127 @@
+"""Image-text pairs in tables: CSV and TSV with OpenCLIP's columns, and JSON lines.
+
+    filepath,title
+    cars/0001.jpg,an Oudi A1 at the lake
+
+Columns have OpenCLIP's names, `filepath` and `title`, or one of those that others use. Paths are
+relative to the table's folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slsgu.data.records import FilePicture, LeftOut, Record
+from slsgu.data.scan import shown
+from slsgu.errors import DataError
+
+COLUMNS = {
+    "image": ("filepath", "image", "path", "file_name"),
+    "caption": ("title", "caption", "text"),
+    "label": ("label", "class", "cls"),
+}
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+
+class TableSource:
+    """The rows of a table.
+
+    Args:
+        path: a file that ends in one of `SUFFIXES`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.left_out = LeftOut()
+
+    def records(self) -> Iterator[Record]:
+        read = self._json_lines if self.path.suffix.lower() == ".jsonl" else self._rows
+        found = False
+        missing = ""
+        for line, row in read():
+            name = _value(row, "image")
+            where = f"{shown(self.path)} line {line}"
+            if name is None:
+                self.left_out.add(where, "no image is named")
+                continue
+            path = self.path.parent / name
+            caption, label = _value(row, "caption"), _value(row, "label")
+            if caption is None and label is None:
+                self.left_out.add(where, "the caption has no text")
+            elif not path.is_file():
+                missing = missing or f"{where}: {shown(path)}"
+                self.left_out.add(shown(Path(name)), "no such file")
+            else:
+                found = True
+                yield Record(shown(Path(name)), FilePicture(path), caption, label)
+        if missing and not found:
+            raise DataError(
+                f"none of the images that {self.path} names is there; the first is {missing} "
+                "(paths are relative to the folder of the table)"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.path.suffix.lower().lstrip("."), "root": shown(Path(self.path.name))}
+
+    def _rows(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
+                head = file.readline()
+                file.seek(0)
+                # OpenCLIP's own default is a tab, whatever the file is called.
+                reader = csv.DictReader(file, delimiter="\t" if "\t" in head else ",")
+                self._check_columns(reader.fieldnames or [])
+                for row in reader:
+                    yield reader.line_num, row
+        except FileNotFoundError:
+            raise DataError(f"no such file: {self.path}") from None
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"cannot read {self.path}: {error}") from None
+
+    def _check_columns(self, names: Any) -> None:
+        columns = ", ".join(names) or "none"
+        known = {name for name in names if name}
+        if not known & set(COLUMNS["image"]):
+            raise DataError(
+                f"{self.path} has no column of image paths, {' or '.join(COLUMNS['image'])}; its "
+                f"columns: {columns}"
+            )
+        if not known & {*COLUMNS["caption"], *COLUMNS["label"]}:
+            raise DataError(
+                f"{self.path} has no column of captions, {' or '.join(COLUMNS['caption'])}; its "
+                f"columns: {columns}"
+            )
+
+    def _json_lines(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        try:
+            with self.path.open(encoding="utf-8-sig") as file:
+                for number, line in enumerate(file, start=1):
+                    if not line.strip():
+                        continue
+                    try:
+                        row = json.loads(line)
+                    except (ValueError, RecursionError) as error:
+                        raise DataError(f"{self.path} line {number} is no JSON: {error}") from None
+                    if not isinstance(row, dict):
+                        raise DataError(
+                            f'{self.path} line {number} is no object: write {{"filepath": '
+                            '"...", "title": "..."}'
+                        )
+                    yield number, row
+        except FileNotFoundError:
+            raise DataError(f"no such file: {self.path}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read {self.path}: {error}") from None
+
+
+def _value(row: Mapping[str, Any], what: str) -> str | None:
+    """The first value that says something among a row's columns of one kind."""
+    for column in COLUMNS[what]:
+        text = str(row.get(column) if row.get(column) is not None else "").strip()
+        if text:
+            return text
+    return None
