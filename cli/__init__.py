@@ -24,6 +24,7 @@ from slsgu.errors import SlsguError
 
 COMMANDS = {
     "concepts": "List or search the concepts of a taxonomy.",
+    "select": "Choose image-text pairs by caption: a forget set.",
     "grads": "Compute the forget and retain gradients: the one pass.",
     "pareto": "Rank layers by importance and alignment.",
     "apply": "Forget concepts: search a step, write a patch, prove it.",

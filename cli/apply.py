@@ -26,6 +26,7 @@ from .options import (
     search_mode_option,
     settings_from,
 )
+from .request_file import request_option, write_request
 
 if TYPE_CHECKING:
     from slsgu.measures import Measures
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@request_option
 @concept_option(required=False)
 @pair_options
 @model_options
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Also write the patched model as an OpenCLIP local-dir.",
 )
+@click.option("--asked-by", metavar="TEXT", help="Who asked for it: recorded in the patch.")
+@click.option("--reason", metavar="TEXT", help="Why: recorded in the patch.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, in time and memory.")
 @click.option("--force", is_flag=True, help="Go on, and write the patch, where slsgu would refuse.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
@@ -132,7 +136,9 @@ def apply(
         else:
             click.echo(found.to_text())
         return
-    result = run_plan(plan, folder=folder, progress=console, command=command_line())
+    write_request(folder.request)
+    about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
+    result = run_plan(plan, folder=folder, progress=console, command=command_line(), about=about)
     console.say_left_out(result.ledger)
     patch_path = None
     if result.patch is not None:

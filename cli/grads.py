@@ -19,9 +19,11 @@ from .options import (
     search_mode_option,
     settings_from,
 )
+from .request_file import request_option, write_request
 
 
 @click.command()
+@request_option
 @concept_option(required=False)
 @pair_options
 @model_options
@@ -48,6 +50,8 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         for note in plan.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)
+        if ranks.first:
+            write_request(folder.request)
         ledger = Ledger()
         gradients, reused = obtain_gradients(plan, folder, ledger, console, ranks=ranks)
         if not ranks.first:

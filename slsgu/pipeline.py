@@ -9,7 +9,8 @@ and what is reported is measured on a third.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Result:
         success: the forget target is reached and the floors hold, on the search split.
         proof: what the test split says about the chosen trial.
         seconds: wall time of `gradients`, `search` and `total`.
+        about: what a person wrote about the request: `asked_by`, `reason`.
     """
 
     plan: Plan
@@ -64,6 +66,7 @@ class Result:
     patch: Patch | None
     ledger: Ledger
     seconds: dict[str, float]
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def goal(self) -> Goal:
@@ -112,13 +115,16 @@ def run_plan(
     folder: RunFolder | None = None,
     progress: Progress = SILENT,
     command: str | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Result:
     """Carry out a plan.
 
     Args:
         folder: where gradients are reused from and saved to; None keeps them in memory.
         command: the command line, recorded in the patch.
+        about: free text that is recorded with it: `asked_by`, `reason`.
     """
+    about = about or {}
     start = time.perf_counter()
     check_choice(plan)
     ledger = Ledger()
@@ -159,7 +165,7 @@ def run_plan(
     patch = None
     if success or plan.settings.force:
         metadata = _describe_patch(plan, gradients, chosen, proof, command)
-        patch = replace(edit, metadata={**metadata, "success": success})
+        patch = replace(edit, metadata={**metadata, **about, "success": success})
     end = time.perf_counter()
     return Result(
         plan=plan,
@@ -177,6 +183,7 @@ def run_plan(
             "search": searched - computed,
             "total": end - start,
         },
+        about=about,
     )
 
 

@@ -190,8 +190,10 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
     data = plan.splits.description
     counts, seconds = result.gradients.counts, result.seconds
     pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
+    words = {"asked_by": "Asked by", "reason": "Reason"}
     return [
         ("Forget", ", ".join(concept.key for concept in request.concepts)),
+        *((words.get(key, key), text) for key, text in result.about.items()),
         ("Classes under it", f"{len(under)}: {', '.join(under)}"),
         ("Taxonomy", f"{request.taxonomy.name}, {len(request.taxonomy.leaves)} classes"),
         ("Model", f"{model['name']}{pretrained}"),

@@ -238,6 +238,7 @@ def result_json(
         "templates": plan.templates,
         "settings": plan.settings.to_json(),
         "command": command,
+        **result.about,
     }
     plain_value: dict[str, Any] = plain(value)
     return plain_value

@@ -30,6 +30,11 @@ class RunFolder:
         return self.path / "gradients.safetensors"
 
     @property
+    def request(self) -> Path:
+        """What was asked for, as a file that asks it again."""
+        return self.path / "request.yaml"
+
+    @property
     def partial(self) -> Path:
         """Sums of a pass that is not finished."""
         return self.path / "partial.safetensors"

@@ -20,8 +20,24 @@ def read_yaml(path: Path, what: str) -> Any:
     Raises:
         DataError: the file is missing, is not YAML, or names a key twice in one mapping.
     """
+    return _read(path, what, _Strict)
+
+
+def read_with_lines(path: Path, what: str) -> list[tuple[Any, Any, int]]:
+    """The keys, values and lines of a YAML file that holds one mapping.
+
+    Raises:
+        DataError: as `read_yaml`, or the file holds something else.
+    """
+    found: Any = _read(path, what, _WithLines)
+    if not isinstance(found, list):
+        raise DataError(f"{what} file {path} must hold a mapping, `key: value` in each line")
+    return found
+
+
+def _read(path: Path, what: str, loader: type[yaml.SafeLoader]) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # a SafeLoader
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a SafeLoader
     except FileNotFoundError:
         raise DataError(f"{what} file not found: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -71,3 +87,21 @@ class _Strict(yaml.SafeLoader):
                     where = f"twice in line {line}"
                 raise _TwiceError(f"{key.value!r} stands {where}")
             lines[same] = line
+
+
+class _WithLines(_Strict):
+    def get_single_data(self) -> Any:
+        root = self.get_single_node()
+        if root is None:
+            return []
+        if not isinstance(root, yaml.MappingNode):
+            return None
+        self.flatten_mapping(root)
+        return [
+            (
+                self.construct_object(key, deep=True),
+                self.construct_object(value, deep=True),
+                key.start_mark.line + 1,
+            )
+            for key, value in root.value
+        ]

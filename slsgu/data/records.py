@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 class Picture(Protocol):
     """Where the bytes of a picture are. Can be pickled."""
 
+    @property
+    def kind(self) -> str:
+        """The ending of its name, lower case: `jpg`."""
+
     def fingerprint(self) -> str:
         """SHA-256 of the bytes, in hex.
 
@@ -44,6 +48,10 @@ class FilePicture:
 
     path: Path
 
+    @property
+    def kind(self) -> str:
+        return self.path.suffix.lower().lstrip(".")
+
     def fingerprint(self) -> str:
         return file_sha256(self.path)
 
@@ -58,6 +66,7 @@ class PartPicture:
     path: Path
     offset: int
     size: int
+    kind: str
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self.data()).hexdigest()

@@ -22,7 +22,7 @@ from slsgu.data.records import LeftOut, PartPicture, Record
 from slsgu.data.scan import shown
 from slsgu.errors import DataError
 
-PICTURES = ("jpg", "jpeg", "png", "webp")
+PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 NAMES = "classnames.txt"  # beside the shards: one class a line, which `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _URL = re.compile(r"^[a-z0-9]{3,}:", re.IGNORECASE)
@@ -118,10 +118,10 @@ class ShardSource:
         if not members:
             return
         name = f"{shard}/{shown(Path(key))}"
-        picture = next((members[kind] for kind in PICTURES if kind in members), None)
-        if picture is None:
+        kind = next((kind for kind in PICTURES if kind in members), None)
+        if kind is None:
             self.left_out.add(name, f"no {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
-        elif picture.size == 0:
+        elif (picture := members[kind]).size == 0:
             self.left_out.add(name, "the picture is empty")
         elif not {"txt", "cls"} & members.keys():
             self.left_out.add(name, "neither txt nor cls")
@@ -135,7 +135,7 @@ class ShardSource:
             if caption is None and label is None:
                 self.left_out.add(name, "the caption has no text")
                 return
-            place = PartPicture(path, picture.offset_data, picture.size)
+            place = PartPicture(path, picture.offset_data, picture.size, kind)
             yield Record(name, place, caption, label)
 
     def _class(self, text: str | None) -> str | None:

@@ -1,0 +1,85 @@
+"""`slsgu select`: a forget set by caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import Console, echo_json
+
+if TYPE_CHECKING:
+    from slsgu.data.records import Record
+
+
+@click.command()
+@click.option(
+    "--source",
+    required=True,
+    metavar="SOURCE",
+    help="Image-text pairs: a .csv, .tsv or .jsonl file, or .tar shards (a-{000..009}.tar).",
+)
+@click.option(
+    "--match",
+    "phrases",
+    multiple=True,
+    required=True,
+    metavar="TEXT",
+    help="Words that a caption must hold, whole and in this order. May be given several times: "
+    "then one of them is enough.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.tar",
+    help="Write the pairs here, for --forget.  [default: only count and show]",
+)
+@click.option(
+    "--show", type=click.IntRange(0), default=10, show_default=True, help="Captions to print."
+)
+@click.option("--json", "as_json", is_flag=True, help="Counts and captions as JSON on stdout.")
+def select(
+    source: str, phrases: tuple[str, ...], out: Path | None, show: int, as_json: bool
+) -> None:
+    """Choose image-text pairs by caption: a forget set out of a large source.
+
+    Prints how many there are and some of their captions; look at them before you forget by them.
+    """
+    from slsgu.data.opening import open_source
+    from slsgu.data.select import matching, write_shard
+    from slsgu.errors import DataError
+
+    if not all(phrase.strip() for phrase in phrases):
+        raise click.UsageError("--match is empty: every caption would match")
+    if out is not None and out.suffix != ".tar":
+        raise click.UsageError(f"--out {out}: the pairs are written as a shard, give a .tar file")
+    opened = open_source(source)
+    shown: list[str] = []
+    captions: dict[str, int] = {}
+
+    def noted() -> Iterator[Record]:
+        for record in matching(opened, phrases):
+            assert record.caption is not None
+            captions[record.caption] = captions.get(record.caption, 0) + 1
+            if len(shown) < show:
+                shown.append(f"{record.name}  {record.caption}")
+            yield record
+
+    count = write_shard(noted(), out) if out is not None else sum(1 for _ in noted())
+    for note in opened.left_out.notes("source"):
+        Console().say(f"note: {note}")
+    if count == 0:
+        if out is not None:
+            out.unlink()
+        raise DataError(f"no caption in {source} names {' or '.join(map(repr, phrases))}")
+    if as_json:
+        echo_json({"count": count, "captions": captions, "out": None if out is None else str(out)})
+        return
+    for line in shown:
+        click.echo(line)
+    rest = f", {count - len(shown)} not shown" if count > len(shown) else ""
+    click.echo(f"\n{count} pair(s), {len(captions)} different caption(s){rest}")
+    if out is not None:
+        click.echo(f"pairs      {out}")
