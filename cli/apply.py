@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from slsgu.wording import share
 
 from .console import Console, command_line, echo_json, echo_table, interval, percent
 from .options import (
+    also_from,
+    also_option,
     concept_option,
     data_options,
     gradient_options,
@@ -29,6 +32,7 @@ from .options import (
 from .request_file import request_option, write_request
 
 if TYPE_CHECKING:
+    from slsgu.also import AlsoKept
     from slsgu.measures import Measures
     from slsgu.pipeline import Result
 
@@ -59,8 +63,9 @@ if TYPE_CHECKING:
     metavar="[NAME=]X",
     callback=parse_floors,
     help="Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
-    "retain_fine=X, retain_coarse=X.  [default: 0.85]",
+    "retain_fine=X, retain_coarse=X, or the name of --also.  [default: 0.85]",
 )
+@also_option
 @click.option("--trials", type=click.IntRange(1), metavar="K", help="Steps a layer.  [default: 10]")
 @click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
 @click.option("--layer", metavar="NAME", help="Only this layer.")
@@ -119,6 +124,7 @@ def apply(
         )
     console = Console()
     settings = settings_from(options)
+    also = also_from(options)
     if save_model is not None:
         save_model = Path(str(save_model).removeprefix("local-dir:"))
     if save_model is not None and save_model.exists():
@@ -138,7 +144,9 @@ def apply(
         return
     write_request(folder.request)
     about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
-    result = run_plan(plan, folder=folder, progress=console, command=command_line(), about=about)
+    result = run_plan(
+        plan, folder=folder, progress=console, command=command_line(), about=about, also=also
+    )
     console.say_left_out(result.ledger)
     patch_path = None
     if result.patch is not None:
@@ -196,6 +204,7 @@ def print_result(result: Result) -> None:
     ):
         bounds = measures.intervals.get(name.lower().replace("-", "_"))
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
+    print_also(result.also)
     seconds = result.seconds
     if unmeasured := result.goal.unmeasured(measures):
         click.echo(f"not measured, so no floor holds there: {', '.join(unmeasured)}")
@@ -203,6 +212,29 @@ def print_result(result: Result) -> None:
         f"\ntime       {seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
         f"search {seconds['search']:.1f} s)"
     )
+
+
+def print_also(also: Sequence[AlsoKept]) -> None:
+    """What an edit does to other data sets."""
+    if not also:
+        return
+    click.echo("")
+    table = [("also kept", "before", "after", "95 % interval after", "count", "floor", "")]
+    for each in also:
+        row = each.fine
+        word = {True: "holds", False: "broken", None: "not measurable"}[each.holds]
+        table.append(
+            (
+                each.also.name + (f" without {', '.join(each.left_out)}" if each.left_out else ""),
+                percent(row.before),
+                percent(row.after),
+                interval(row.after_interval),
+                str(row.count),
+                percent(each.also.floor),
+                word,
+            )
+        )
+    echo_table(table)
 
 
 def level_name(level: int, *, fine: bool) -> str:

@@ -7,9 +7,17 @@ from typing import Any
 
 import click
 
-from .apply import print_levels
+from .apply import level_name, print_also, print_levels
 from .console import Console, echo_json, echo_table, interval, percent
-from .options import concept_option, data_options, load_clip, model_options, settings_from
+from .options import (
+    also_from,
+    also_option,
+    concept_option,
+    data_options,
+    load_clip,
+    model_options,
+    settings_from,
+)
 
 
 @click.command()
@@ -24,15 +32,30 @@ from .options import concept_option, data_options, load_clip, model_options, set
 @concept_option(required=False)
 @model_options
 @data_options
+@also_option
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "clip-benchmark"]),
+    default="table",
+    show_default=True,
+    help="What to print; clip-benchmark is a list of results in CLIP_benchmark's JSON shape.",
+)
 def evaluate(
-    patches: tuple[Path, ...], concepts: tuple[str, ...], as_json: bool, **options: Any
+    patches: tuple[Path, ...],
+    concepts: tuple[str, ...],
+    as_json: bool,
+    form: str,
+    **options: Any,
 ) -> None:
     """Zero-shot accuracy at every level of the taxonomy, with and without a patch.
 
     With a patch, what counts as forgotten is what the patch was made for, or --concept. Under
     torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
+    from slsgu.also import measure_also
+    from slsgu.clip_benchmark import clip_benchmark
     from slsgu.data.batches import Ledger
     from slsgu.distributed import together
     from slsgu.evaluate import evaluated_levels
@@ -43,6 +66,7 @@ def evaluate(
     from slsgu.sources import find_splits, find_taxonomy
 
     settings = settings_from(options)
+    others = also_from(options)
     patch = None
     for path in patches:
         loaded = Patch.load(path)
@@ -78,9 +102,19 @@ def evaluate(
         )
         if not ranks.first:
             return
+    also = [
+        measure_also(clip, each, settings=settings, patch=patch, request=request, progress=console)
+        for each in others
+    ]
     console.say_left_out(ledger)
     measures = proof.measures
-    if as_json:
+    if form == "clip-benchmark":
+        name = "+".join(path.stem for path in patches) or None
+        main = str(splits.description.get("root") or splits.description["kind"])
+        sets = [(main, proof), *((each.also.name, each.proof) for each in also)]
+        echo_json([row for title, one in sets for row in clip_benchmark(clip, title, one, name)])
+        return
+    if as_json or form == "json":
         echo_json(
             {
                 "model": clip.describe(),
@@ -94,6 +128,7 @@ def evaluate(
                 "utility": measures.utility,
                 "q_u": measures.q_u,
                 "intervals": {name: list(b) for name, b in measures.intervals.items()},
+                "also": [each.to_json() for each in also],
             }
         )
         return
@@ -104,13 +139,14 @@ def evaluate(
                 f"\nquality {percent(measures.quality)}, utility {percent(measures.utility)}, "
                 f"Q-U {percent(measures.q_u)}"
             )
+        print_also(also)
         return
     classes = {level.depth: len(level.classes) for level in evaluated_levels(taxonomy)}
     table = [("images", "level", "classes", "accuracy", "95 % interval", "chance", "count")]
     table += [
         (
             "all" if request is None else "requested" if row.images == "forget" else "others",
-            f"{row.level}{' (fine)' if row.fine else ''}",
+            level_name(row.level, fine=row.fine),
             str(classes[row.level]),
             percent(row.before),
             interval(row.before_interval),
@@ -118,5 +154,17 @@ def evaluate(
             str(row.count),
         )
         for row in measures.levels
+    ]
+    table += [
+        (
+            each.also.name,
+            "(fine)",
+            str(round(1 / each.fine.chance)),
+            percent(each.fine.before),
+            interval(each.fine.before_interval),
+            percent(each.fine.chance),
+            str(each.fine.count),
+        )
+        for each in also
     ]
     echo_table(table, left=2)

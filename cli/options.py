@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from slsgu.also import Also
     from slsgu.clip import Clip
     from slsgu.plan import Plan
     from slsgu.settings import Settings
@@ -220,12 +221,50 @@ def settings_from(options: dict[str, Any]) -> Settings:
         limits = replace(limits, retain_gradient=total, retain_search=total)
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
-    floors = options.get("floors") or {}
+    floors = {name: x for name, x in (options.get("floors") or {}).items() if name in FLOORS}
     try:
         settings = Settings(limits=limits, **given)
         return replace(settings, floors={**settings.floors, **floors})
     except SlsguError as error:
         raise click.UsageError(str(error)) from None
+
+
+also_option = click.option(
+    "--also",
+    multiple=True,
+    metavar="NAME=SOURCE[:TAXONOMY]",
+    help="Another data set that must stay as it is: class folders, or shards with labels. May be "
+    "given several times; --floor NAME=X sets its floor.",
+)
+
+
+def also_from(options: dict[str, Any]) -> list[Also]:
+    """The data sets of `--also`, with their floors.
+
+    Raises:
+        click.UsageError: one is not NAME=SOURCE, or two have one name.
+    """
+    from slsgu.also import Also
+    from slsgu.data.shards import is_shards
+
+    floors = options.get("floors") or {}
+    default = floors.get(None, Also.floor)
+    found: dict[str, Also] = {}
+    for text in options["also"]:
+        name, equals, rest = text.partition("=")
+        if not (name and equals and rest) or name in FLOORS:
+            raise click.UsageError(f"--also {text}: write NAME=SOURCE or NAME=SOURCE:TAXONOMY")
+        if name in found:
+            raise click.UsageError(f"--also: two data sets are called {name}")
+        source, colon, taxonomy = rest.rpartition(":")
+        # a colon of `pipe:`, or within a name that is there, parts nothing
+        if not colon or Path(rest).exists() or (is_shards(rest) and not is_shards(source)):
+            source, taxonomy = rest, ""
+        found[name] = Also(name, source, taxonomy or None, floors.get(name, default))
+    if unknown := sorted(set(floors) - {*FLOORS, *found, None}):
+        known = ", ".join([*FLOORS, *found])
+        raise click.UsageError(f"unknown floor {unknown[0]!r}; floors are {known}")
+    return list(found.values())
 
 
 def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
@@ -259,20 +298,19 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
 
 def parse_floors(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, float]:
-    """`0.9` for all floors, or `retain_fine=0.9` for one."""
-    floors: dict[str, float] = {}
+) -> dict[str | None, float]:
+    """`0.9` for all floors (under None), or `retain_fine=0.9` for one. Which names there are is
+    known once `--also` is."""
+    floors: dict[str | None, float] = {}
     for value in values:
         name, equals, number = value.rpartition("=")
-        if equals and name not in FLOORS:
-            raise click.BadParameter(f"unknown floor {name!r}; floors are {', '.join(FLOORS)}")
         try:
             share = float(number)
         except ValueError:
             raise click.BadParameter(f"{value!r} is not NAME=NUMBER or NUMBER") from None
         if not 0 <= share <= 1:
             raise click.BadParameter(f"{share} is not between 0 and 1")
-        floors |= dict.fromkeys([name] if equals else FLOORS, share)
+        floors |= dict.fromkeys([name] if equals else [None, *FLOORS], share)
     return floors
 
 

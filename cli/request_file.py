@@ -6,7 +6,7 @@ A key is an option's name; the command line overrides the file. Paths in a file 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from click.core import ParameterSource
 NO_PART = frozenset({"request", "run", "save_model", "dry_run", "as_json", "help"})
 PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forget", "retain",
                    "classes", "also"})  # fmt: skip
-LOCAL = "local-dir:"
 
 
 def key_of(param: click.Parameter) -> str:
@@ -99,12 +98,30 @@ def _scalar(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
 
 def _found_beside(text: str, folder: Path) -> str:
     """A path relative to the file, if such a thing is there; anything else as it is."""
-    prefix = LOCAL if text.startswith(LOCAL) else ""
-    rest = text.removeprefix(prefix)
-    looked_at = rest.split("{")[0].rpartition("/")[0] if "{" in rest else rest
-    there = folder / (looked_at or ".")
-    found = rest and not Path(rest).is_absolute() and ":" not in rest and there.exists()
-    return f"{prefix}{folder / rest}" if found else text
+    return _each_path(text, lambda path: str(folder / path) if _exists(folder / path) else path)
+
+
+def _whole(text: str) -> str:
+    """A path from the root, if such a thing is there; anything else as it is."""
+    return _each_path(text, lambda path: str(Path.cwd() / path) if _exists(Path(path)) else path)
+
+
+def _each_path(text: str, change: Callable[[str], str]) -> str:
+    """Change the paths in a value: `PATH`, `local-dir:PATH`, `NAME=PATH` or `NAME=PATH:PATH`."""
+    if _exists(Path(text)):
+        return change(text)
+    name, equals, rest = text.rpartition("=")
+    return f"{name}{equals}" + ":".join(change(part) if part else "" for part in rest.split(":"))
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path is there; of a pattern with braces, the folder that it is in."""
+    text = str(path)
+    return (
+        Path(text.split("{")[0].rpartition("/")[0] or ".").is_dir()
+        if "{" in text
+        else (path.exists())
+    )
 
 
 request_option = click.option(
@@ -140,16 +157,12 @@ def _plain(key: str, value: Any) -> Any:
     if isinstance(value, tuple):
         found = [_plain(key, item) for item in value]
         return found[0] if len(found) == 1 else found
-    if isinstance(value, Mapping):
-        return {k: _plain(key, v) for k, v in value.items()}
-    if key in PATHS:
-        text = str(value)
-        prefix = LOCAL if text.startswith(LOCAL) else ""
-        rest = text.removeprefix(prefix)
-        start = rest.split("{")[0].rpartition("/")[0] if "{" in rest else rest
-        is_there = ":" not in rest and Path(start or ".").exists()
-        return f"{prefix}{Path.cwd() / rest}" if is_there and rest else text
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Mapping):  # floors; what has no name is for all, and comes first
+        named = [f"{name}={number}" for name, number in value.items() if name is not None]
+        return [*(str(number) for name, number in value.items() if name is None), *named]
+    if isinstance(value, Path) or key in PATHS:
+        return _whole(str(value))
+    return value
 
 
 def schema() -> dict[str, Any]:

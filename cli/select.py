@@ -67,13 +67,14 @@ def select(
                 shown.append(f"{record.name}  {record.caption}")
             yield record
 
-    count = write_shard(noted(), out) if out is not None else sum(1 for _ in noted())
+    found = list(noted())  # places and captions, no pictures
     for note in opened.left_out.notes("source"):
         Console().say(f"note: {note}")
-    if count == 0:
-        if out is not None:
-            out.unlink()
+    if not found:
         raise DataError(f"no caption in {source} names {' or '.join(map(repr, phrases))}")
+    count = len(found)
+    if out is not None:
+        write_shard(found, out)
     if as_json:
         echo_json({"count": count, "captions": captions, "out": None if out is None else str(out)})
         return

@@ -43,10 +43,12 @@ def evaluated_levels(taxonomy: Taxonomy) -> tuple[Level, ...]:
 
 @dataclass(frozen=True)
 class Answers:
-    """Predicted class index and whether it is right, per image and level, both [N, L]."""
+    """Predicted class index and whether it is right, per image and level, both [N, L]; and whether
+    the right class is among the first five at the finest level [N]."""
 
     predicted: npt.NDArray[np.int64]
     correct: Bools
+    top5: Bools | None = None
 
 
 class Exam:
@@ -148,6 +150,21 @@ class Exam:
         columns = [(images @ texts.T).argmax(dim=1) for texts in classes]  # each [N]
         predicted = torch.stack(columns, dim=1).cpu().numpy()  # [N, L]
         return Answers(predicted, predicted == self.labels)
+
+    def top5(self, images: Tensor, classes: Tensor) -> Bools | None:
+        """Whether the label is among the five closest at the finest level [N]; None where there
+        are fewer than five classes.
+
+        Args:
+            images: embeddings [N, d].
+            classes: class embeddings of the finest level [C, d].
+        """
+        if len(classes) < 5:
+            return None
+        labels = torch.from_numpy(self.labels[:, -1:]).to(images.device)
+        first = (images @ classes.T).topk(5, dim=1).indices  # [N, 5]
+        found: Bools = (first == labels).any(dim=1).cpu().numpy()
+        return found
 
     def measure(self, before: Answers, after: Answers) -> Measures:
         """What happened between two sets of answers to this exam."""

@@ -9,7 +9,7 @@ and what is reported is measured on a third.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from slsgu import __version__
+from slsgu.also import Also, AlsoKept, measure_also
 from slsgu.cache import Gradients
 from slsgu.candidates import (
     Candidate,
@@ -53,6 +54,7 @@ class Result:
         proof: what the test split says about the chosen trial.
         seconds: wall time of `gradients`, `search` and `total`.
         about: what a person wrote about the request: `asked_by`, `reason`.
+        also: what the step does to other data sets; one whose floor breaks is no success.
     """
 
     plan: Plan
@@ -67,6 +69,7 @@ class Result:
     ledger: Ledger
     seconds: dict[str, float]
     about: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[AlsoKept, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -116,6 +119,7 @@ def run_plan(
     progress: Progress = SILENT,
     command: str | None = None,
     about: Mapping[str, str] | None = None,
+    also: Sequence[Also] = (),
 ) -> Result:
     """Carry out a plan.
 
@@ -123,6 +127,7 @@ def run_plan(
         folder: where gradients are reused from and saved to; None keeps them in memory.
         command: the command line, recorded in the patch.
         about: free text that is recorded with it: `asked_by`, `reason`.
+        also: other data sets that must stay as they are.
     """
     about = about or {}
     start = time.perf_counter()
@@ -162,6 +167,21 @@ def run_plan(
         progress=progress,
     )
     ledger.check()
+    others = tuple(
+        measure_also(
+            plan.clip,
+            each,
+            settings=plan.settings,
+            patch=edit,
+            request=plan.request,
+            progress=progress,
+        )
+        for each in also
+    )
+    shortfall = "" if success else describe_shortfall(plan, goal, chosen)
+    if misses := [miss for each in others if (miss := each.miss())]:
+        success = False
+        shortfall = "; ".join(filter(None, [shortfall, f"what else is kept: {', '.join(misses)}"]))
     patch = None
     if success or plan.settings.force:
         metadata = _describe_patch(plan, gradients, chosen, proof, command)
@@ -174,7 +194,7 @@ def run_plan(
         candidates=tuple(candidates),
         chosen=chosen,
         success=success,
-        shortfall="" if success else describe_shortfall(plan, goal, chosen),
+        shortfall=shortfall,
         proof=proof,
         patch=patch,
         ledger=ledger,
@@ -184,6 +204,7 @@ def run_plan(
             "total": end - start,
         },
         about=about,
+        also=others,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +90,7 @@ def prove(
     mine = ranks.share(samples, settings.batch_size)
     place = {id(sample): index for index, sample in enumerate(samples)}
     seen: list[int] = []
-    images: dict[str, list[Tensor]] = {"before": [], "after": []}
+    embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
     with torch.no_grad(), progress.bar("test images", len(mine)) as advance:
         for batch in stream(
             mine,
@@ -104,11 +104,11 @@ def prove(
         ):
             seen += [place[id(sample)] for sample in batch.samples]
             tower = image_tower(clip, batch.pixels, cut=cut)
-            images["before"].append(normalize(tower.base, dim=-1))
+            embedded["before"].append(normalize(tower.base, dim=-1))
             if "vision" in towers:
                 with _all_edited(parameters, moved):
-                    images["after"].append(normalize(tower.run(), dim=-1))
-    found, vision_before, vision_after = _together(samples, seen, images, clip, ledger, ranks)
+                    embedded["after"].append(normalize(tower.run(), dim=-1))
+    found, vision_before, vision_after = _together(samples, seen, embedded, clip, ledger, ranks)
     if not found:
         raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
     exam = exam_of(found, taxonomy, request)
@@ -126,16 +126,19 @@ def prove(
         raise DataError(
             f"the test split has no usable {which}: nothing can be proved{ledger.why('test')}"
         )
-    answers = (
-        exam.answer(vision_before, exam.class_embeddings(before, book)),
-        exam.answer(vision_after, exam.class_embeddings(after, book)),
+    answers = tuple(
+        replace(exam.answer(images, classes), top5=exam.top5(images, classes[-1]))
+        for images, classes in (
+            (vision_before, exam.class_embeddings(before, book)),
+            (vision_after, exam.class_embeddings(after, book)),
+        )
     )
     return Proof(
         exam=exam,
         samples=tuple(found),
         before=answers[0],
         after=answers[1],
-        measures=exam.measure_with_intervals(*answers, seed=settings.seed),
+        measures=exam.measure_with_intervals(answers[0], answers[1], seed=settings.seed),
         similarity=(
             class_similarity(exam, vision_before, before, book),
             class_similarity(exam, vision_after, after, book),

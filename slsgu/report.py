@@ -136,6 +136,7 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
         "verdict": verdict(result),
         "four": four_rows(result),
         "scores": _scores(result),
+        "also": [each.to_json() for each in result.also],
         "classes": classes,
         "skipped": skipped(result),
         "overlaps": overlaps(result),

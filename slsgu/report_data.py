@@ -117,8 +117,10 @@ def verdict(result: Result) -> dict[str, Any]:
     goal, measures = result.goal, result.proof.measures
     searched, tested = goal.met(result.chosen.measures), goal.met(measures)
     detail = result.shortfall
-    if searched and tested:
+    if searched and tested and result.success:
         tone, text = "good", "forgotten"
+    elif searched and any(each.holds is False for each in result.also):
+        tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
         tone, text = "fair", "the goal was met on the search images, not on the test images"
         detail = f"On the test images, {' and '.join(goal.misses(measures, title))}."
@@ -239,6 +241,7 @@ def result_json(
         "settings": plan.settings.to_json(),
         "command": command,
         **result.about,
+        "also": [each.to_json() for each in result.also],
     }
     plain_value: dict[str, Any] = plain(value)
     return plain_value

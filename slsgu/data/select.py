@@ -27,25 +27,18 @@ def matching(source: Source, phrases: Iterable[str]) -> Iterator[Record]:
             yield record
 
 
-def write_shard(records: Iterable[Record], path: Path) -> int:
-    """Write records as a WebDataset shard, whole or not at all: the same records, the same bytes.
-
-    Returns:
-        How many.
-    """
-    count = 0
+def write_shard(records: Iterable[Record], path: Path) -> None:
+    """Write a WebDataset shard, whole or not at all. The same records give the same bytes."""
     with replacing(path) as part, tarfile.open(part, "w") as tar:
-        for record in records:
+        for number, record in enumerate(records):
             members = {record.picture.kind: record.picture.data()}
             for kind, text in (("txt", record.caption), ("cls", record.label)):
                 if text is not None:
                     members[kind] = text.encode()
             for kind, data in members.items():
-                info = tarfile.TarInfo(f"{count:09d}.{kind}")
+                info = tarfile.TarInfo(f"{number:09d}.{kind}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-            count += 1
-    return count
 
 
 def _pattern(phrases: Iterable[str]) -> re.Pattern[str]:

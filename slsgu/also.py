@@ -1,0 +1,195 @@
+"""What else is kept: zero-shot accuracy on data sets that the request does not mention.
+
+A set has a floor of its own. It plays no part in the search, so all of its test images are new;
+a patch that breaks its floor is no success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsgu.clip import Clip
+from slsgu.data.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.opening import open_source
+from slsgu.data.pair_splits import Labels
+from slsgu.data.partition import SMALL_CLASS, rank
+from slsgu.data.records import PairSample
+from slsgu.data.samples import Sample
+from slsgu.data.shards import ShardSource, is_shards
+from slsgu.data.splits import make_splits
+from slsgu.errors import DataError
+from slsgu.measures import LevelAccuracy
+from slsgu.patch import Patch
+from slsgu.progress import SILENT, Progress
+from slsgu.prompts import load_templates
+from slsgu.proof import Proof, prove
+from slsgu.request import Request
+from slsgu.settings import Settings
+from slsgu.taxonomy import Concept, Taxonomy, normalise
+
+
+@dataclass(frozen=True)
+class Also:
+    """A data set that is to stay as it is.
+
+    Attributes:
+        name: what people call it.
+        source: class folders, or shards with labels (`cls`) or captions that name a class.
+        taxonomy: a YAML file; None takes the class folders, or the class names of the shards.
+        floor: least share of the accuracy at the finest level that must remain.
+    """
+
+    name: str
+    source: str
+    taxonomy: str | None = None
+    floor: float = 0.85
+
+
+@dataclass(frozen=True, eq=False)
+class AlsoKept:
+    """What an edit did to a data set.
+
+    Attributes:
+        left_out: its classes that are to be forgotten, by name: their images are not asked.
+    """
+
+    also: Also
+    proof: Proof
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def fine(self) -> LevelAccuracy:
+        """Accuracy at the finest level."""
+        return next(row for row in self.proof.measures.levels if row.fine)
+
+    @property
+    def ratio(self) -> float | None:
+        """Accuracy after over before; None where it can not be told from chance."""
+        row = self.fine
+        return row.after / row.before if row.measurable else None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the floor holds; None where it can not be measured."""
+        return None if self.ratio is None else self.ratio >= self.also.floor
+
+    def miss(self) -> str | None:
+        """What is lost beyond the floor, in words."""
+        if self.holds is not False:
+            return None
+        name, floor = self.also.name, self.also.floor
+        return f"{name} falls to {self.ratio:.1%} of what it was (floor {floor:.1%})"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.also.name,
+            **self.fine.to_json(),
+            "classes": round(1 / self.fine.chance),
+            "ratio": self.ratio,
+            "floor": self.also.floor,
+            "holds": self.holds,
+            "left_out": list(self.left_out),
+        }
+
+
+def measure_also(
+    clip: Clip,
+    also: Also,
+    *,
+    settings: Settings,
+    patch: Patch | None = None,
+    request: Request | None = None,
+    progress: Progress = SILENT,
+) -> AlsoKept:
+    """Zero-shot accuracy on a data set, with and without a patch.
+
+    Args:
+        request: what the patch is to make forgotten; images of classes that are called so are left
+            out, but the classes stay among the answers.
+
+    Raises:
+        DataError: the data set can not be used.
+    """
+    samples, taxonomy = _samples(also, settings)
+    gone = (
+        set()
+        if request is None
+        else {
+            normalise(word)
+            for leaf in request.forget_leaves
+            for concept in request.forgotten_names(leaf)
+            for word in (concept.name, *concept.aliases)
+        }
+    )
+    forgotten = {
+        leaf for leaf in taxonomy.leaves if any(normalise(c.name) in gone for c in leaf.lineage)
+    }
+    samples = [sample for sample in samples if sample.leaf not in forgotten]
+    if not samples:
+        raise DataError(f"{also.name}: all of {also.source} is to be forgotten")
+    proof = prove(
+        clip,
+        samples,
+        taxonomy,
+        load_templates(settings.templates, taxonomy),
+        settings=settings,
+        patch=patch,
+        progress=progress,
+    )
+    return AlsoKept(also, proof, tuple(sorted(leaf.name for leaf in forgotten)))
+
+
+def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy]:
+    """The images to test on: those of `test/` if there is one."""
+    root = Path(also.source)
+    if not is_shards(also.source) and root.is_dir() and not list(root.glob("*.tar")):
+        taxonomy = _taxonomy(also) or taxonomy_of_folders(root)
+        splits = make_splits(
+            FolderSource(root, taxonomy), request=None, limits=settings.limits, seed=settings.seed
+        )
+        return splits.test, taxonomy
+    source = open_source(also.source)
+    found = _taxonomy(also)
+    if found is None:
+        names = source.classes if isinstance(source, ShardSource) else None
+        if not names:
+            raise DataError(
+                f"{also.name}: nothing says what the classes of {also.source} are; put a "
+                "classnames.txt beside the shards, or give NAME=SOURCE:TAXONOMY"
+            )
+        found = Taxonomy([Concept(name, None) for name in names], name=also.name)
+    labels = Labels(found)
+    limit = settings.limits.test
+    chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in found.leaves}
+    for record in source.records():
+        leaf = labels.of(record)
+        if leaf is None or (limit is not None and len(chosen[leaf]) >= max(limit, SMALL_CLASS)):
+            continue
+        try:
+            content = record.picture.fingerprint()
+        except OSError as error:
+            source.left_out.add(record.name, f"the image can not be read ({error.strerror})")
+            continue
+        chosen[leaf].setdefault(
+            content, PairSample(leaf, None, record.name, content, record.picture)
+        )
+    samples = [
+        sample
+        for members in chosen.values()
+        for sample in sorted(members.values(), key=lambda s: rank(s.fingerprint, settings.seed))[
+            :limit
+        ]
+    ]
+    if not samples:
+        why = "; ".join(source.left_out.notes(also.name)) or "no label or caption names one class"
+        raise DataError(f"{also.name}: no image of {also.source} has a class ({why})")
+    return samples, found
+
+
+def _taxonomy(also: Also) -> Taxonomy | None:
+    from slsgu.sources import find_taxonomy
+
+    return None if also.taxonomy is None else find_taxonomy(also.taxonomy, None)
