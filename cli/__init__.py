@@ -30,6 +30,7 @@ COMMANDS = {
     "apply": "Forget concepts: search a step, write a patch, prove it.",
     "evaluate": "Accuracy at every level, with and without a patch.",
     "patch": "Show, apply or revert a patch file.",
+    "cache": "Retain gradients kept for later requests: list, clear.",
     "menagerie": "The embedded world of drawings: sheet, check, train.",
 }
 

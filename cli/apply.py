@@ -16,10 +16,12 @@ from .console import Console, command_line, echo_json, echo_table, interval, per
 from .options import (
     also_from,
     also_option,
+    cache_from,
     concept_option,
     data_options,
     gradient_options,
     model_options,
+    no_cache_option,
     norms_option,
     pair_options,
     parse_floors,
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     help="Memory for what the search keeps: images, activations.  [default: half of what is free]",
 )
 @norms_option
+@no_cache_option
 @run_option
 @click.option(
     "--save-model",
@@ -145,7 +148,13 @@ def apply(
     write_request(folder.request)
     about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
     result = run_plan(
-        plan, folder=folder, progress=console, command=command_line(), about=about, also=also
+        plan,
+        folder=folder,
+        progress=console,
+        command=command_line(),
+        about=about,
+        also=also,
+        cache=cache_from(options),
     )
     console.say_left_out(result.ledger)
     patch_path = None

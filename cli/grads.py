@@ -9,10 +9,12 @@ import click
 
 from .console import Console, echo_json
 from .options import (
+    cache_from,
     concept_option,
     data_options,
     gradient_options,
     model_options,
+    no_cache_option,
     pair_options,
     plan_from,
     run_option,
@@ -30,6 +32,7 @@ from .request_file import request_option, write_request
 @data_options
 @gradient_options
 @search_mode_option
+@no_cache_option
 @run_option
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def grads(run: Path | None, as_json: bool, **options: Any) -> None:
@@ -53,7 +56,9 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         if ranks.first:
             write_request(folder.request)
         ledger = Ledger()
-        gradients, reused = obtain_gradients(plan, folder, ledger, console, ranks=ranks)
+        gradients, reused = obtain_gradients(
+            plan, folder, ledger, console, ranks=ranks, cache=cache_from(options)
+        )
         if not ranks.first:
             return
     console.say_left_out(ledger)

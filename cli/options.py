@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slsgu.also import Also
     from slsgu.clip import Clip
     from slsgu.plan import Plan
+    from slsgu.retain_cache import RetainCache
     from slsgu.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -150,6 +151,20 @@ gradient_options: Callable[[F], F] = stack(
         help="Compute activations again on the way back: less memory, more time.",
     ),
 )
+
+no_cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Neither reuse nor keep the gradient of --retain (see `slsgu cache`).",
+)
+
+
+def cache_from(options: dict[str, Any]) -> RetainCache | None:
+    """The cache of retain gradients, unless it is not wanted."""
+    from slsgu.retain_cache import RetainCache, cache_folder
+
+    return None if options["no_cache"] else RetainCache(cache_folder())
+
 
 run_option = click.option(
     "--run",

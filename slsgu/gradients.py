@@ -9,9 +9,10 @@ We store the gradient of the loss itself. Forgetting ascends: `theta + step * gr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from slsgu.data.batches import Ledger, stream
 from slsgu.data.samples import Sample
 from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import DataError
+from slsgu.files import json_sha256
 from slsgu.layers import inventory
 from slsgu.losses import FORGET_LOSSES, RETAIN_LOSSES
 from slsgu.partial import Partial
@@ -29,6 +31,9 @@ from slsgu.passes import BatchLoss, How, Pass, forget_loss_of, retain_loss_of, r
 from slsgu.plan import Plan
 from slsgu.progress import SILENT, Progress
 from slsgu.prompts import PromptBook
+from slsgu.retain_cache import RetainCache, RetainGradient
+
+RunPass: TypeAlias = Callable[[str, Sequence[Sample], Sequence[str], BatchLoss], Pass]
 
 
 def compute_gradients(
@@ -38,6 +43,7 @@ def compute_gradients(
     *,
     partial: Path | None = None,
     ranks: Ranks = ALONE,
+    cache: RetainCache | None = None,
 ) -> Gradients:
     """Both passes of a plan, for every layer of both towers (gains of norms included).
 
@@ -47,6 +53,8 @@ def compute_gradients(
         partial: where unfinished sums are kept, and gone on with; None keeps none. With several
             processes none are kept.
         ranks: the processes that share the work; all return the same.
+        cache: where the gradient of a retain set of the user's own is looked up and kept; with
+            several processes it is not used.
 
     Raises:
         DataError: no usable image is left in one of the two sets.
@@ -114,24 +122,7 @@ def compute_gradients(
             FORGET_LOSSES[settings.forget_loss_used].of_images,
         ),
     )
-    # A seeded shuffle mixes the classes of a logical batch.
-    order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(
-        len(plan.retain_samples)
-    )
-    retained = [plan.retain_samples[i] for i in order]
-    texts = _retain_captions(plan, retained)
-    drawn = {text: index for index, text in enumerate(dict.fromkeys(texts))}  # only these are run
-    place = {id(sample): drawn[text] for sample, text in zip(retained, texts, strict=True)}
-    retain = run(
-        "retain",
-        retained,
-        list(drawn),
-        retain_loss_of(
-            clip,
-            lambda batch: torch.tensor([place[id(sample)] for sample in batch.samples]),
-            RETAIN_LOSSES[plan.retain_loss],
-        ),
-    )
+    retain = _retain_pass(plan, run, ledger, progress, cache if ranks.world == 1 else None, store)
     for hashes, skipped in ranks.gather((ledger.hashes("gradient"), ledger.skipped)):
         ledger.restore("gradient", hashes)
         for item in skipped:
@@ -153,6 +144,66 @@ def compute_gradients(
             "skipped": [[item.name, item.reason] for item in ledger.skipped],
         },
     )
+
+
+def _retain_pass(
+    plan: Plan,
+    run: RunPass,
+    ledger: Ledger,
+    progress: Progress,
+    cache: RetainCache | None,
+    store: Partial,
+) -> Pass:
+    """The pass over the retain images, or what the cache has of it."""
+    clip, settings = plan.clip, plan.settings
+    # A seeded shuffle mixes the classes of a logical batch.
+    order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(
+        len(plan.retain_samples)
+    )
+    retained = [plan.retain_samples[i] for i in order]
+    texts = _retain_captions(plan, retained)
+    drawn = {text: index for index, text in enumerate(dict.fromkeys(texts))}  # only these are run
+    place = {id(sample): drawn[text] for sample, text in zip(retained, texts, strict=True)}
+    set_of = plan.splits.description.get("retain")  # class folders are another set every time
+    key = {
+        "model": plan.key["model"],
+        "configuration": plan.key["configuration"],
+        "tokens": json_sha256(clip.tokenize(list(drawn)).tolist()),
+        "images": json_sha256([[s.fingerprint, t] for s, t in zip(retained, texts, strict=True)]),
+        "retain_loss": plan.retain_loss,
+        "contrastive_batch": settings.contrastive_batch,
+        "precision": settings.gradient_precision,
+    }
+    if cache is not None and set_of is not None and (found := cache.load(key)) is not None:
+        if settings.strict and found.skipped:
+            name, reason = found.skipped[0]
+            raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
+        progress.say(f"retain gradient: reusing {cache.path(key)}")
+        ledger.restore("gradient", found.hashes)
+        for name, reason in found.skipped:
+            ledger.skip(name, reason)
+        return found.result
+    whole = store.of("retain").position == 0  # else some pictures were read by an earlier process
+    before = set(ledger.skipped)
+    with ledger.watching() as seen:
+        result = run(
+            "retain",
+            retained,
+            list(drawn),
+            retain_loss_of(
+                clip,
+                lambda batch: torch.tensor([place[id(sample)] for sample in batch.samples]),
+                RETAIN_LOSSES[plan.retain_loss],
+            ),
+        )
+    if cache is not None and set_of is not None and whole:
+        skipped = [(s.name, s.reason) for s in ledger.skipped if s not in before]
+        cache.save(
+            key,
+            RetainGradient(result, sorted(seen), skipped),
+            title=f"{set_of['root']} on {clip.name}",
+        )
+    return result
 
 
 def _retain_captions(plan: Plan, samples: Sequence[Sample]) -> list[str]:

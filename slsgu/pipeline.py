@@ -35,6 +35,7 @@ from slsgu.patch import Patch
 from slsgu.plan import Plan, make_plan
 from slsgu.progress import SILENT, Progress
 from slsgu.proof import Proof, prove
+from slsgu.retain_cache import RetainCache
 from slsgu.runs import RunFolder, obtain_gradients
 from slsgu.scene import Scene
 from slsgu.search import Goal, Trial, choose, choose_paper
@@ -120,6 +121,7 @@ def run_plan(
     command: str | None = None,
     about: Mapping[str, str] | None = None,
     also: Sequence[Also] = (),
+    cache: RetainCache | None = None,
 ) -> Result:
     """Carry out a plan.
 
@@ -128,12 +130,13 @@ def run_plan(
         command: the command line, recorded in the patch.
         about: free text that is recorded with it: `asked_by`, `reason`.
         also: other data sets that must stay as they are.
+        cache: of retain gradients; None keeps none.
     """
     about = about or {}
     start = time.perf_counter()
     check_choice(plan)
     ledger = Ledger()
-    gradients, _ = obtain_gradients(plan, folder, ledger, progress)
+    gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
     computed = time.perf_counter()
     scores = rank_layers(gradients, norms=plan.settings.considers_norms, also=plan.settings.layer)
     scene = _search_scene(plan, ledger, progress)

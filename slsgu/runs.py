@@ -15,6 +15,7 @@ from slsgu.errors import ArtifactError, DataError
 from slsgu.gradients import compute_gradients
 from slsgu.plan import Plan
 from slsgu.progress import SILENT, Progress
+from slsgu.retain_cache import RetainCache
 
 RUNS = Path("runs")
 
@@ -102,6 +103,7 @@ def obtain_gradients(
     progress: Progress = SILENT,
     *,
     ranks: Ranks = ALONE,
+    cache: RetainCache | None = None,
 ) -> tuple[Gradients, bool]:
     """The gradients of a plan: from the run folder if they match, else computed and saved there.
 
@@ -110,6 +112,7 @@ def obtain_gradients(
         ledger: learns which pictures the gradients were made from and which could not be read,
             either way.
         ranks: the processes that share the work; the first one writes.
+        cache: of retain gradients (`slsgu.retain_cache`).
 
     Returns:
         The gradients, and whether they were reused.
@@ -133,7 +136,7 @@ def obtain_gradients(
             return cached, True
         progress.say(f"gradients: not reusing {folder.gradients}: {'; '.join(differences)}")
     partial = None if folder is None else folder.partial
-    gradients = compute_gradients(plan, ledger, progress, partial=partial, ranks=ranks)
+    gradients = compute_gradients(plan, ledger, progress, partial=partial, ranks=ranks, cache=cache)
     if folder is not None and ranks.first:
         gradients.save(folder.gradients)
         folder.partial.unlink(missing_ok=True)

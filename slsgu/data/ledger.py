@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from slsgu.errors import DataError
@@ -39,6 +40,17 @@ class Ledger:
         self._claims: dict[str, set[str]] = {}
         self._skipped: dict[Skipped, None] = {}  # a picture that is read twice is listed once
         self._overlaps: dict[Overlap, None] = {}
+        self._watching: list[set[str]] = []
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[set[str]]:
+        """The pictures that are claimed within, also those that were claimed before."""
+        seen: set[str] = set()
+        self._watching.append(seen)
+        try:
+            yield seen
+        finally:
+            self._watching.remove(seen)
 
     def claim(self, pixels: str, split: str) -> bool:
         """Whether `split` may use a picture: False if another split has the same pixels.
@@ -50,6 +62,8 @@ class Ledger:
         if self.owner(pixels, besides=split) is not None:
             return False
         self._claims.setdefault(split, set()).add(pixels)
+        for seen in self._watching:
+            seen.add(pixels)
         return True
 
     def owner(self, pixels: str, *, besides: str = "") -> str | None:

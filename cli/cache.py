@@ -1,0 +1,50 @@
+"""`slsgu cache`: retain gradients that later requests reuse."""
+
+from __future__ import annotations
+
+import click
+
+from .console import echo_json, echo_table
+
+
+@click.group()
+def cache() -> None:
+    """List or remove the retain gradients that later requests reuse.
+
+    They lie in $SLSGU_CACHE_DIR, or in `slsgu` in your cache folder. They hold nothing of what was
+    forgotten.
+    """
+
+
+@cache.command("list")
+@click.option("--json", "as_json", is_flag=True, help="The entries as JSON on stdout.")
+def list_(as_json: bool) -> None:
+    """What is kept, and how large it is."""
+    from slsgu.retain_cache import RetainCache, cache_folder
+
+    kept = RetainCache(cache_folder())
+    entries = list(kept.entries())
+    if as_json:
+        echo_json([{"path": str(p), "bytes": size, "title": title} for p, size, title in entries])
+        return
+    if not entries:
+        click.echo(f"nothing is kept in {kept.folder}")
+        return
+    table = [("retain gradient", "of", "size")]
+    table += [(path.name, title, _size(size)) for path, size, title in entries]
+    echo_table(table, left=2)
+    click.echo(f"\n{len(entries)} in {kept.folder}, {_size(sum(size for _, size, _ in entries))}")
+
+
+@cache.command()
+def clear() -> None:
+    """Remove all of them."""
+    from slsgu.retain_cache import RetainCache, cache_folder
+
+    kept = RetainCache(cache_folder())
+    count, size = kept.clear()
+    click.echo(f"removed {count} retain gradient(s) from {kept.folder}, {_size(size)}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"

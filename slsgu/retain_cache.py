@@ -1,0 +1,121 @@
+"""Retain gradients that were computed before, by what they were computed from.
+
+One retain gradient serves every request on the same model and retain set: the second request
+costs only its own forget pass. The name of a file is a hash of everything that decides it: model,
+preprocessing, tokens, the pictures with their captions in their order, and the loss.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsgu.artifact import read_artifact, write_artifact
+from slsgu.errors import ArtifactError
+from slsgu.files import json_sha256
+from slsgu.passes import Pass
+
+SCHEMA = 1
+KIND = "slsgu-retain-gradient"
+VARIABLE = "SLSGU_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder."""
+    if found := os.environ.get(VARIABLE):
+        return Path(found)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "slsgu"
+
+
+@dataclass(frozen=True, eq=False)
+class RetainGradient:
+    """A finished pass over a retain set.
+
+    Attributes:
+        hashes: the pixel hashes of the pictures that were used.
+        skipped: name and reason of those that could not be read.
+    """
+
+    result: Pass
+    hashes: Sequence[str]
+    skipped: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class RetainCache:
+    """A folder of retain gradients."""
+
+    folder: Path
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """Where the gradient of a key lies, if it is there."""
+        return self.folder / f"retain-{json_sha256(dict(key))[:32]}.safetensors"
+
+    def load(self, key: Mapping[str, Any]) -> RetainGradient | None:
+        """What was computed from the same; None if nothing was, or it is damaged."""
+        path = self.path(key)
+        try:
+            header, tensors = read_artifact(path, kind=KIND, schema=SCHEMA, what="retain gradient")
+            if header["key"] != dict(key):
+                return None
+            result = Pass(tensors, float(header["loss"]), int(header["count"]))
+            skipped = [(str(name), str(reason)) for name, reason in header["skipped"]]
+            return RetainGradient(result, list(header["hashes"]), skipped)
+        except (ArtifactError, KeyError, TypeError, ValueError):
+            return None
+
+    def save(self, key: Mapping[str, Any], found: RetainGradient, *, title: str) -> None:
+        """Keep a gradient. A disk that refuses is no reason to stop.
+
+        Args:
+            title: what people are shown: the retain set and the model.
+        """
+        header = {
+            "key": dict(key),
+            "title": title,
+            "loss": found.result.loss,
+            "count": found.result.count,
+            "hashes": list(found.hashes),
+            "skipped": [list(item) for item in found.skipped],
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_artifact(
+                self.path(key), found.result.gradients, kind=KIND, schema=SCHEMA, header=header
+            )
+        except (OSError, ArtifactError):
+            return
+
+    def entries(self) -> Iterator[tuple[Path, int, str]]:
+        """Every file: its path, its bytes, and what it is of."""
+        for path in sorted(self.folder.glob("retain-*.safetensors")):
+            yield path, path.stat().st_size, self._title(path)
+
+    def clear(self) -> tuple[int, int]:
+        """Remove every file.
+
+        Returns:
+            How many there were, and their bytes.
+        """
+        count = size = 0
+        for path, bytes_, _ in list(self.entries()):
+            path.unlink(missing_ok=True)
+            count, size = count + 1, size + bytes_
+        return count, size
+
+    @staticmethod
+    def _title(path: Path) -> str:
+        import json
+
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["slsgu"])
+            return f"{header['title']}, {header['count']} images"
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+            return "damaged"
