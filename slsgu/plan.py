@@ -16,11 +16,12 @@ from slsgu.clip import Clip
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits
 from slsgu.files import json_sha256, slug
-from slsgu.prompts import load_templates, prompts_for
+from slsgu.prompts import prompts_for
 from slsgu.request import Request
 from slsgu.settings import Settings
 from slsgu.sources import find_splits, find_taxonomy
 from slsgu.taxonomy import Taxonomy
+from slsgu.templates import load_templates
 
 
 @dataclass(frozen=True, eq=False)
