@@ -10,13 +10,18 @@ from .console import echo_json
 @click.command()
 @click.argument("text", required=False)
 @click.option("--data", metavar="DIR", help="Take the class folders as a flat list of concepts.")
-@click.option("--taxonomy", metavar="FILE", help="YAML tree.  [default: the menagerie's]")
+@click.option(
+    "--taxonomy",
+    metavar="NAME|FILE",
+    help="cifar10, cifar100, oxford-pets, imagenet-dogs, imagenet, or a YAML file.  "
+    "[default: the menagerie's]",
+)
 @click.option("--json", "as_json", is_flag=True, help="A list of concepts as JSON.")
 def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: bool) -> None:
     """List the concepts of a taxonomy as a tree, or those that TEXT matches.
 
-    TEXT matches names, aliases, plurals and ids in part; case, spaces, dashes and underscores
-    make no difference.
+    TEXT matches names, aliases and plurals in part, an id by its beginning, and an index; case,
+    spaces, dashes and underscores make no difference.
     """
     from slsgu.sources import find_taxonomy
     from slsgu.taxonomy import normalise
@@ -25,15 +30,17 @@ def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: 
     found = tree.concepts
     if text:
         wanted = normalise(text)
+        exact = {*tree.search(text), tree.leaf_of_index(text)}
         found = tuple(
             concept
             for concept in tree.concepts
-            if concept in tree.search(text)
+            if concept in exact
             or any(
                 wanted in normalise(word)
-                for word in (concept.name, *concept.aliases, concept.plural, concept.id)
+                for word in (concept.name, *concept.aliases, concept.plural)
                 if word
             )
+            or normalise(concept.id or "").startswith(wanted)
         )
         if not found:
             tree.find(text)  # raises, with suggestions
@@ -49,6 +56,7 @@ def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: 
                     "plural": concept.plural,
                     "definition": concept.definition,
                     "id": concept.id,
+                    "index": concept.index,
                 }
                 for concept in found
             ]

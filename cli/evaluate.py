@@ -60,10 +60,10 @@ def evaluate(
     from slsgu.distributed import together
     from slsgu.evaluate import evaluated_levels
     from slsgu.patch import Patch
-    from slsgu.prompts import load_templates
     from slsgu.proof import prove
     from slsgu.request import Request
     from slsgu.sources import find_splits, find_taxonomy
+    from slsgu.templates import load_templates
 
     settings = settings_from(options)
     others = also_from(options)

@@ -62,11 +62,16 @@ data_options: Callable[[F], F] = stack(
         help="One folder per class, with train/ and test/ if you have them.  "
         "[default: the menagerie's drawings]",
     ),
-    click.option("--taxonomy", metavar="FILE", help="YAML tree of concepts.  [default: folders]"),
+    click.option(
+        "--taxonomy",
+        metavar="NAME|FILE",
+        help="Tree of concepts: cifar10, cifar100, oxford-pets, imagenet-dogs, imagenet, or a YAML "
+        "file.  [default: folders]",
+    ),
     click.option(
         "--templates",
         metavar="NAME|FILE",
-        help="Prompt templates: simple, openai, photo, or a file with one a line.",
+        help="Prompt templates: simple, openai, photo, imagenet-dogs, compcars, or a file.",
     ),
     click.option(
         "--gradient-images",

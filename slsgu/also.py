@@ -24,11 +24,11 @@ from slsgu.errors import DataError
 from slsgu.measures import LevelAccuracy
 from slsgu.patch import Patch
 from slsgu.progress import SILENT, Progress
-from slsgu.prompts import load_templates
 from slsgu.proof import Proof, prove
 from slsgu.request import Request
 from slsgu.settings import Settings
 from slsgu.taxonomy import Concept, Taxonomy, normalise
+from slsgu.templates import load_templates
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from slsgu.data.splits import Splits, identity
 from slsgu.errors import DataError
 from slsgu.files import json_sha256, slug
 from slsgu.pairs import Pairs
-from slsgu.prompts import load_templates, prompts_for
+from slsgu.prompts import prompts_for
 from slsgu.request import Request
 from slsgu.settings import Settings
 from slsgu.sources import find_splits, find_taxonomy
 from slsgu.taxonomy import Taxonomy
+from slsgu.templates import load_templates
 
 
 @dataclass(frozen=True, eq=False)

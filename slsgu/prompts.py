@@ -9,61 +9,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slsgu.errors import DataError
-from slsgu.taxonomy import Concept, Taxonomy, check_templates
+from slsgu.taxonomy import Concept
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-TEMPLATE_SETS: dict[str, str] = {
-    "simple": "OpenCLIP's 7 templates for ImageNet (SIMPLE_IMAGENET_TEMPLATES)",
-    "openai": "OpenAI's 80 templates for ImageNet (OPENAI_IMAGENET_TEMPLATES)",
-    "photo": "one template, 'a photo of a {}'",
-}
-
-
-def load_templates(choice: str | None, taxonomy: Taxonomy) -> tuple[str, ...]:
-    """Templates by name (`TEMPLATE_SETS`), from a text file (one a line, `{}` for the name), or,
-    for None, those of the taxonomy, or else `simple`.
-
-    Raises:
-        DataError: `choice` is neither a name nor a usable file.
-    """
-    if choice is None and taxonomy.templates:
-        return taxonomy.templates
-    if choice == "photo":
-        return ("a photo of a {}",)
-    if choice in (None, "simple", "openai"):
-        import open_clip
-
-        templates = (
-            open_clip.OPENAI_IMAGENET_TEMPLATES
-            if choice == "openai"
-            else open_clip.SIMPLE_IMAGENET_TEMPLATES
-        )
-        return tuple(template("{}") for template in templates)
-    path = Path(str(choice))
-    if not path.is_file():
-        raise DataError(
-            f"templates {choice!r}: neither a file nor one of {', '.join(TEMPLATE_SETS)}"
-        )
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"templates {path}: not UTF-8 text ({error})") from None
-    templates = [line for line in lines if line and not line.startswith("#")]
-    if not templates:
-        raise DataError(f"templates {path}: no template in the file")
-    check_templates(templates, where=str(path))
-    return tuple(templates)
 
 
 def prompts_for(concept: Concept, templates: Sequence[str]) -> tuple[str, ...]:
     """The concept's own prompts if it has any, else every template with its name.
 
+    >>> from slsgu.taxonomy import Taxonomy
     >>> pets = Taxonomy.parse({"dog": ["pug"], "cat": {"$prompts": ["a cat"], "tabby": None}})
     >>> prompts_for(pets.find("pug"), ["a photo of a {}"]), prompts_for(pets.find("cat"), ["{}"])
     (('a photo of a pug',), ('a cat',))

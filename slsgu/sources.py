@@ -20,15 +20,14 @@ MENAGERIE = "menagerie"  # names the embedded drawings and their taxonomy
 
 
 def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
-    """The taxonomy to use: the one given, the menagerie's, or the folder names as a flat list."""
+    """The taxonomy to use: the one given, itself or by name or file, the menagerie's for the
+    drawings, or the folder names as a flat list."""
     if isinstance(taxonomy, Taxonomy):
         return taxonomy
-    if taxonomy is not None and str(taxonomy) != MENAGERIE:
+    if taxonomy is not None:
         return Taxonomy.load(taxonomy)
-    if taxonomy is not None or data is None or str(data) == MENAGERIE:
-        from slsgu.menagerie import TAXONOMY_FILE
-
-        return Taxonomy.load(TAXONOMY_FILE)
+    if data is None or str(data) == MENAGERIE:
+        return Taxonomy.load(MENAGERIE)
     return taxonomy_of_folders(Path(data))
 
 

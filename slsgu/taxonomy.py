@@ -13,7 +13,8 @@ other key is a child. A list stands for children without attributes::
 
 Level d of the tree is the concepts at depth d, with every leaf that is shallower standing for
 itself (design, section 5). Names are compared without regard to case, spaces, dashes and
-underscores; homonyms are told apart by path (`bird/crane`).
+underscores; homonyms are told apart by path (`bird/crane`). A leaf may also say its class number
+in the data set it comes from (`$index: 207`), and then answers to it.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from typing import Any
 
 from slsgu.errors import ConceptError, DataError
 from slsgu.files import json_sha256
-from slsgu.taxonomy_file import Entry, check_templates, normalise, read_tree
+from slsgu.taxonomies import bundled_file, did_you_mean
+from slsgu.taxonomy_file import Entry, normalise, read_tree
 from slsgu.yaml_file import read_yaml
 
-__all__ = ["Concept", "Taxonomy", "check_templates", "normalise"]
+__all__ = ["Concept", "Taxonomy", "normalise"]
 
 _WNID = re.compile(r"n\d{8}")
+_INDEX = re.compile(r"[0-9]{1,9}")  # `int` refuses thousands of digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ class Concept:
     definition: str | None = None
     prompts: tuple[str, ...] = ()
     id: str | None = None
+    index: int | None = None
     children: list[Concept] = field(default_factory=list, repr=False)
 
     @property
@@ -123,15 +127,23 @@ class Taxonomy:
             words = (concept.name, *concept.aliases, concept.plural, concept.id)
             for word in dict.fromkeys(normalise(word) for word in words if word):
                 self._index.setdefault(word, []).append(concept)
+        self._numbered = _by_index(self.concepts, name)
 
     @classmethod
     def load(cls, path: str | Path) -> Taxonomy:
-        """Read a YAML file (format: this module's text).
+        """Read a bundled taxonomy (`slsgu.taxonomies`) or a YAML file (format: this module's text).
+
+        A bundled name means the bundled taxonomy, whatever lies in the working directory, so that
+        the same command means the same everywhere; `./cifar10` is a file.
 
         Raises:
-            DataError: the file is missing, not YAML, or not a tree of names.
+            DataError: there is no such name and no such file, or the file is not YAML, or not a
+                tree of names.
         """
-        return cls.parse(read_yaml(Path(path), "taxonomy"), name=Path(path).stem)
+        file = bundled_file(str(path)) or Path(path)
+        return cls.parse(
+            read_yaml(file, "taxonomy", if_missing=did_you_mean(str(path))), name=file.stem
+        )
 
     @classmethod
     def parse(cls, tree: Any, *, name: str = "taxonomy") -> Taxonomy:
@@ -155,7 +167,7 @@ class Taxonomy:
         return leaf.lineage[min(depth, leaf.depth) - 1]
 
     def find(self, text: str) -> Concept:
-        """The one concept that `text` names: a name, alias, plural, id, or a path of names.
+        """The one concept that `text` names: a name, alias, plural, id, index, or a path of names.
 
         Raises:
             ConceptError: no concept or more than one answers to it; close names are suggested.
@@ -163,6 +175,8 @@ class Taxonomy:
         found = self.search(text)
         if len(found) == 1:
             return found[0]
+        if not found and (numbered := self.leaf_of_index(text)):
+            return numbered
         if found:
             paths = ", ".join(concept.key for concept in found)
             raise ConceptError(
@@ -182,6 +196,13 @@ class Taxonomy:
         found = [c for c in found if _follows([normalise(p) for p in c.path[:-1]], above)]
         named = [c for c in found if normalise(c.name) == word]
         return named or found
+
+    def leaf_of_index(self, index: int | str) -> Concept | None:
+        """The leaf with this class number, as labels have it (`207`, `"207"`, `"00207"`); None if
+        no leaf has it."""
+        if isinstance(index, str):
+            index = int(index) if _INDEX.fullmatch(index.strip()) else -1
+        return self._numbered.get(index)
 
     def suggest(self, text: str, count: int = 3) -> list[str]:
         """Names that are close to `text`, best first."""
@@ -224,6 +245,25 @@ def _concept(entry: Entry, parent: Concept | None) -> Concept:
     concept = Concept(entry.name, parent, **entry.attributes)
     concept.children.extend(_concept(below, concept) for below in entry.below)
     return concept
+
+
+def _by_index(concepts: Sequence[Concept], name: str) -> dict[int, Concept]:
+    numbered: dict[int, Concept] = {}
+    for concept in concepts:
+        if concept.index is None:
+            continue
+        if not concept.is_leaf:
+            raise DataError(
+                f"taxonomy {name!r}: {concept.key} has an $index and concepts below it; "
+                "an index is the class number of a leaf"
+            )
+        other = numbered.setdefault(concept.index, concept)
+        if other is not concept:
+            raise DataError(
+                f"taxonomy {name!r}: {other.key} and {concept.key} have the same $index, "
+                f"{concept.index}"
+            )
+    return numbered
 
 
 def _follows(path: list[str], wanted: list[str]) -> bool:

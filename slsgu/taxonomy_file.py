@@ -12,7 +12,7 @@ from typing import Any
 
 from slsgu.errors import DataError
 
-ATTRIBUTES = frozenset({"aliases", "plural", "definition", "prompts", "id"})
+ATTRIBUTES = frozenset({"aliases", "plural", "definition", "prompts", "id", "index"})
 AT_THE_TOP = frozenset({"name", "templates"})
 MAX_DEPTH = 64  # deeper trees are taken for cycles
 MAX_CONCEPTS = 200_000  # a few lines of YAML aliases can claim billions
@@ -183,6 +183,10 @@ def _entry(name: str, raw: Any) -> Entry:
     }
     for key in ("aliases", "prompts"):
         attributes[key] = tuple(_strings(given.get(key), name, key))
+    if (index := given.get("index")) is not None:
+        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            raise DataError(f"taxonomy: $index of {name!r} must be 0, 1, 2, ..., not {index!r}")
+        attributes["index"] = index
     return Entry(name, attributes, _split(raw, name)[1])
 
 

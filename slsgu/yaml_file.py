@@ -11,11 +11,12 @@ import yaml
 from slsgu.errors import DataError
 
 
-def read_yaml(path: Path, what: str) -> Any:
+def read_yaml(path: Path, what: str, *, if_missing: str = "") -> Any:
     """The content of a YAML file.
 
     Args:
         what: what the file is, for messages.
+        if_missing: ends the message where there is no such file.
 
     Raises:
         DataError: the file is missing, is not YAML, or names a key twice in one mapping.
@@ -39,7 +40,7 @@ def _read(path: Path, what: str, loader: type[yaml.SafeLoader]) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a SafeLoader
     except FileNotFoundError:
-        raise DataError(f"{what} file not found: {path}") from None
+        raise DataError(f"{what} file not found: {path}{if_missing}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {what} file {path}: {error}") from None
     except RecursionError:

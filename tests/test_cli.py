@@ -119,6 +119,19 @@ def test_concepts_search(cli: Cli, photos: Path) -> None:
     assert none.code == 1 and not none.out and "did you mean 'beagle'?" in none.err
 
 
+def test_concepts_of_a_bundled_taxonomy(cli: Cli) -> None:
+    imagenet = ("--taxonomy", "imagenet")
+    (pug,) = json.loads(cli("concepts", "254", "--json", *imagenet).out)
+    assert (pug["path"], pug["id"], pug["index"]) == ("animal/dog/pug", "n02110958", 254)
+    assert cli("concepts", "n02110958", *imagenet).out.startswith("animal/dog/pug  (")
+    assert len(cli("concepts", "n0211", *imagenet).out.splitlines()) > 10  # an id's beginning
+    assert len(cli("concepts", "sunglasses", *imagenet).out.splitlines()) == 2
+    lines = cli("concepts", *imagenet)
+    assert "1000 leaves" in lines.err and lines.out.count("\n") > 1100
+    unknown = cli("concepts", "--taxonomy", "imagnet")
+    assert unknown.code == 1 and "did you mean 'imagenet'?" in unknown.err
+
+
 def test_concepts_of_the_menagerie_and_of_folders(cli: Cli, photos: Path) -> None:
     assert "golden retriever" in cli("concepts").out
     assert cli("concepts", "--data", photos / "images").out.splitlines() == [

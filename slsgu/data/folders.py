@@ -3,8 +3,9 @@
     root/golden_retriever/*.jpg                  split three ways by content
     root/train/.../*.jpg  root/test/.../*.jpg    (or val/, validation/) the test images are given
 
-A folder finds its leaf by its name, `n02099601-golden_retriever`, a wnid, or a path
-(`bird/crane`); folders inside a class folder belong to that class. Nothing is opened here.
+A folder finds its leaf by its name, `n02099601-golden_retriever`, a wnid, a path (`bird/crane`), or
+the class number of the taxonomy (`207`); folders inside a class folder belong to that class.
+Nothing is opened here.
 """
 
 from __future__ import annotations
@@ -208,7 +209,8 @@ def _leaf_of(inside: Sequence[str], taxonomy: Taxonomy) -> Concept | None:
         # `machine/crane` must not become the bird because the taxonomy has no other crane.
         if leaf is not None and all(set(known) & set(leaf.lineage) for known in above):
             return leaf
-    return None
+    # A number counts only at the top, and where no name does: below, it numbers parts of a class.
+    return taxonomy.leaf_of_index(inside[0])
 
 
 def _no_leaf(folder: str, taxonomy: Taxonomy) -> str:
