@@ -10,7 +10,7 @@ which stands for all of its kind that have no name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slsgu.data.opening import open_source
@@ -159,9 +159,7 @@ def _copy(
     for old in concepts:
         if old in without:
             continue
-        new = Concept(
-            old.name, parent, old.aliases, old.plural, old.definition, old.prompts, old.id
-        )
+        new = replace(old, parent=parent, children=[])
         new.children.extend(_copy(old.children, new, without=without))
         copies.append(new)
     return copies

@@ -21,7 +21,7 @@ def read_yaml(path: Path, what: str, *, if_missing: str = "") -> Any:
     Raises:
         DataError: the file is missing, is not YAML, or names a key twice in one mapping.
     """
-    return _read(path, what, _Strict)
+    return _read(path, what, _Strict, if_missing)
 
 
 def read_with_lines(path: Path, what: str) -> list[tuple[Any, Any, int]]:
@@ -36,7 +36,7 @@ def read_with_lines(path: Path, what: str) -> list[tuple[Any, Any, int]]:
     return found
 
 
-def _read(path: Path, what: str, loader: type[yaml.SafeLoader]) -> Any:
+def _read(path: Path, what: str, loader: type[yaml.SafeLoader], if_missing: str = "") -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a SafeLoader
     except FileNotFoundError:

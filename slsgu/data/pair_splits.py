@@ -72,11 +72,14 @@ def pair_splits(
     named: list[str] = []
 
     def keep(record: Record, content: str) -> PairSample | None:
+        assert retain is not None
         found = labels.of(record)
         if content in gone.contents:
             both.append(record.name)
         elif found is leaf:
             named.append(record.name)
+        elif found is None and record.caption is None:
+            retain.left_out.add(record.name, f"no class is called {record.label!r}")
         else:
             return PairSample(found, record.caption, record.name, content, record.picture)
         return None
@@ -143,7 +146,9 @@ class Labels:
     def of(self, record: Record) -> Concept | None:
         if record.label is not None:
             try:
-                return self._taxonomy.leaf_of_folder(record.label)
+                return self._taxonomy.leaf_of_index(record.label) or self._taxonomy.leaf_of_folder(
+                    record.label
+                )
             except ConceptError:
                 return None
         return None if record.caption is None else self._named(record.caption)

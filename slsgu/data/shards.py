@@ -139,11 +139,10 @@ class ShardSource:
             yield Record(name, place, caption, label)
 
     def _class(self, text: str | None) -> str | None:
-        """The name of a class: a `cls` is an index into the names, or a name itself."""
-        if text is None or not text.isdecimal():
+        """The name of a class: a `cls` is an index into the names, or a name itself. Without names
+        a number stays one, which a taxonomy may know."""
+        if text is None or not text.isdecimal() or self.classes is None:
             return text
-        if self.classes is None:
-            return None  # a number that nobody explains
         if int(text) >= len(self.classes):
             raise ValueError(f"cls is {text}, and there are {len(self.classes)} class names")
         return self.classes[int(text)]
