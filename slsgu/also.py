@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from slsgu.clip import Clip
-from slsgu.data.folders import FolderSource, taxonomy_of_folders
-from slsgu.data.opening import open_source
+from slsgu.data.folders import FolderSource
+from slsgu.data.opening import is_class_folders, open_source
 from slsgu.data.pair_splits import Labels
 from slsgu.data.partition import SMALL_CLASS, rank
 from slsgu.data.records import PairSample
 from slsgu.data.samples import Sample
-from slsgu.data.shards import ShardSource, is_shards
 from slsgu.data.splits import make_splits
 from slsgu.errors import DataError
 from slsgu.measures import LevelAccuracy
@@ -27,6 +26,7 @@ from slsgu.progress import SILENT, Progress
 from slsgu.proof import Proof, prove
 from slsgu.request import Request
 from slsgu.settings import Settings
+from slsgu.sources import find_taxonomy
 from slsgu.taxonomy import Concept, Taxonomy, normalise
 from slsgu.templates import load_templates
 
@@ -144,23 +144,12 @@ def measure_also(
 
 def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy]:
     """The images to test on: those of `test/` if there is one."""
-    root = Path(also.source)
-    if not is_shards(also.source) and root.is_dir() and not list(root.glob("*.tar")):
-        taxonomy = _taxonomy(also) or taxonomy_of_folders(root)
-        splits = make_splits(
-            FolderSource(root, taxonomy), request=None, limits=settings.limits, seed=settings.seed
-        )
-        return splits.test, taxonomy
+    found = find_taxonomy(also.taxonomy, also.source)
+    if is_class_folders(also.source):
+        folders = FolderSource(Path(also.source), found)
+        splits = make_splits(folders, request=None, limits=settings.limits, seed=settings.seed)
+        return splits.test, found
     source = open_source(also.source)
-    found = _taxonomy(also)
-    if found is None:
-        names = source.classes if isinstance(source, ShardSource) else None
-        if not names:
-            raise DataError(
-                f"{also.name}: nothing says what the classes of {also.source} are; put a "
-                "classnames.txt beside the shards, or give NAME=SOURCE:TAXONOMY"
-            )
-        found = Taxonomy([Concept(name, None) for name in names], name=also.name)
     labels = Labels(found)
     limit = settings.limits.test
     chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in found.leaves}
@@ -187,9 +176,3 @@ def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy
         why = "; ".join(source.left_out.notes(also.name)) or "no label or caption names one class"
         raise DataError(f"{also.name}: no image of {also.source} has a class ({why})")
     return samples, found
-
-
-def _taxonomy(also: Also) -> Taxonomy | None:
-    from slsgu.sources import find_taxonomy
-
-    return None if also.taxonomy is None else find_taxonomy(also.taxonomy, None)

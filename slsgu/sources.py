@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slsgu.data.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.opening import is_class_folders, open_source
+from slsgu.data.pair_splits import labelled_splits
+from slsgu.data.shards import NAMES, ShardSource
 from slsgu.data.splits import Splits, make_splits
 from slsgu.errors import DataError
 from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
+from slsgu.taxonomy import Concept, Taxonomy
 
 if TYPE_CHECKING:
     from slsgu.clip import Clip
@@ -28,7 +31,16 @@ def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | Non
         return Taxonomy.load(taxonomy)
     if data is None or str(data) == MENAGERIE:
         return Taxonomy.load(MENAGERIE)
-    return taxonomy_of_folders(Path(data))
+    if is_class_folders(data):
+        return taxonomy_of_folders(Path(data))
+    source = open_source(data)
+    names = source.classes if isinstance(source, ShardSource) else None
+    if not names:
+        raise DataError(
+            f"nothing says what the classes of {data} are: give a taxonomy, or put a "
+            f"{NAMES} beside the shards"
+        )
+    return Taxonomy([Concept(name, None) for name in names], name=Path(str(data)).stem)
 
 
 def find_splits(
@@ -53,6 +65,15 @@ def find_splits(
         from slsgu.data.drawings import DrawingSource
 
         source: DrawingSource | FolderSource = DrawingSource(taxonomy)
+    elif not is_class_folders(data):
+        return labelled_splits(
+            open_source(data),
+            taxonomy=taxonomy,
+            request=request,
+            limits=settings.limits,
+            seed=settings.seed,
+            strict=settings.strict,
+        )
     else:
         source = FolderSource(Path(data), taxonomy)
     return make_splits(source, request=request, limits=settings.limits, seed=settings.seed)

@@ -30,6 +30,15 @@ class PictureFolder:
         return {"kind": "pictures", "root": shown(Path(self.root.resolve().name))}
 
 
+def is_class_folders(spec: str | Path) -> bool:
+    """Whether data is named by a folder of class folders; else `open_source` knows what it is. What
+    is not there counts as one: it is missed by the name that people know."""
+    path = Path(spec)
+    if is_shards(str(spec)) or path.suffix.lower() in SUFFIXES:
+        return path.is_dir()
+    return not (path.is_dir() and any(path.glob("*.tar")))
+
+
 def open_source(spec: str | Path) -> Source:
     """The source that a specification names.
 

@@ -6,9 +6,9 @@ is not read to its end. The split of a record is decided by its content, as for 
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.records import PairSample, Record, Source
@@ -48,52 +48,42 @@ def pair_splits(
         DataError: too few usable records.
     """
     (leaf,) = request.forget_leaves
-    gone = _take(
-        forget,
-        {split: limits.of(split) for split in SPLITS},
-        seed,
-        lambda record, content: PairSample(
-            leaf, record.caption, record.name, content, record.picture
-        ),
-        whole=True,  # a picture of it further on must not be kept either
-    )
-    if gone.samples is None:
+    gone = _Pool({split: limits.of(split) for split in SPLITS}, seed)
+    for record, content in _read(forget):  # to its end: a picture further on is not kept either
+        if content not in gone.distinct:
+            gone.add(PairSample(leaf, record.caption, record.name, content, record.picture))
+    samples = gone.divide()
+    if samples is None:
         raise DataError(
-            f"{gone.count} different forget image(s); at least {len(SPLITS)} are needed "
+            f"{len(gone.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
             f"({', '.join(SPLITS)}){_why(forget)}"
         )
-    totals = {
-        "gradient": limits.retain_gradient,
-        "search": limits.retain_search,
-        "test": limits.retain_search,
-    }
-    labels = Labels(request.taxonomy)
     both: list[str] = []
     named: list[str] = []
-
-    def keep(record: Record, content: str) -> PairSample | None:
-        assert retain is not None
-        found = labels.of(record)
-        if content in gone.contents:
-            both.append(record.name)
-        elif found is leaf:
-            named.append(record.name)
-        elif found is None and record.caption is None:
-            retain.left_out.add(record.name, f"no class is called {record.label!r}")
-        else:
-            return PairSample(found, record.caption, record.name, content, record.picture)
-        return None
-
     notes = forget.left_out.notes("forget set")
-    samples = gone.samples
     if retain is not None:
-        kept = _take(retain, totals, seed, keep)
-        if kept.samples is None:
+        totals = (limits.retain_gradient, limits.retain_search, limits.retain_search)
+        pool = _Pool(dict(zip(SPLITS, totals, strict=True)), seed)
+        labels = Labels(request.taxonomy)
+        for record, content in _read(retain):
+            found = labels.of(record)
+            if content in gone.distinct:
+                both.append(record.name)
+            elif found is leaf:
+                named.append(record.name)
+            elif found is None and record.caption is None:
+                retain.left_out.add(record.name, f"no class is called {record.label!r}")
+            elif content not in pool.distinct:
+                pool.add(PairSample(found, record.caption, record.name, content, record.picture))
+            if pool.full:
+                break
+        kept = pool.divide()
+        if kept is None:
             raise DataError(
-                f"{kept.count} different retain image(s); at least {len(SPLITS)} are needed"
-                f"{_why(retain)}"
+                f"{len(pool.distinct)} different retain image(s); at least {len(SPLITS)} are "
+                f"needed{_why(retain)}"
             )
-        samples = {split: samples[split] + kept.samples[split] for split in SPLITS}
+        samples = {split: samples[split] + kept[split] for split in SPLITS}
         notes += retain.left_out.notes("retain set")
     if strict:
         for source in (forget, retain):
@@ -108,12 +98,12 @@ def pair_splits(
             f"{len(named)} retain image(s) are of {leaf.name!r} by their label or caption, and "
             f"are not kept: {some(named, 3)}"
         )
-    tested = len(gone.samples["test"])
-    if gone.count < FEW:
+    if len(gone.distinct) < FEW:
+        tested = sum(sample.leaf is leaf for sample in samples["test"])
         low, high = wilson(0, tested)
         notes.append(
-            f"only {gone.count} forget image(s): should none of the {tested} test image(s) be "
-            f"recognised afterwards, the accuracy could still be {low:.0%} to {high:.0%} (95 %)"
+            f"only {len(gone.distinct)} forget image(s): should none of the {tested} test image(s) "
+            f"be recognised afterwards, the accuracy could still be {low:.0%} to {high:.0%} (95 %)"
         )
     description = {
         "kind": "pairs",
@@ -128,6 +118,83 @@ def pair_splits(
         search=tuple(samples["search"]),
         test=tuple(samples["test"]),
         description=description,
+        notes=tuple(notes),
+    )
+
+
+def labelled_splits(
+    source: Source,
+    *,
+    taxonomy: Taxonomy,
+    request: Request | None,
+    limits: Limits,
+    seed: int = 0,
+    strict: bool = False,
+) -> Splits:
+    """Gradient, search and test records of classes, in place of class folders: of those whose
+    label, or caption, is one of the leaves.
+
+    Args:
+        request: what is to be forgotten; None treats every leaf as retained.
+
+    Raises:
+        DataError: too few usable records.
+    """
+    forget = frozenset(request.forget_leaves) if request is not None else frozenset()
+    others = len(taxonomy.leaves) - len(forget)
+    pools = {
+        leaf: _Pool(
+            {s: limits.of(s) if leaf in forget else limits.capped(s, others) for s in SPLITS}, seed
+        )
+        for leaf in taxonomy.leaves
+    }
+    labels = Labels(taxonomy)
+    owner: dict[str, Concept] = {}  # a picture is of one class: what is to be forgotten wins
+    for record, content in _read(source):
+        leaf = labels.of(record)
+        if leaf is None:
+            source.left_out.add(record.name, "its label or caption names no one class")
+            continue
+        first = owner.setdefault(content, leaf)
+        if first is not leaf and leaf in forget and first not in forget:
+            pools[first] = pools[first].without(content)
+            owner[content] = leaf
+        elif first is not leaf or content in pools[leaf].distinct:
+            continue
+        pools[leaf].add(PairSample(leaf, None, record.name, content, record.picture))
+        if all(pool.full for pool in pools.values()):
+            break
+    samples: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
+    notes = source.left_out.notes("data")
+    few = []
+    for leaf, pool in pools.items():
+        found = pool.divide()
+        if found is None and leaf in forget:
+            raise DataError(
+                f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different image(s); "
+                f"it needs at least {len(SPLITS)} ({', '.join(SPLITS)}){_why(source)}"
+            )
+        if found is None:
+            few.append(f"{leaf.key} ({len(pool.distinct)})")
+            continue
+        for split in SPLITS:
+            samples[split] += found[split]
+    if strict:
+        source.left_out.refuse("data")
+    if few:
+        notes.append(f"classes with too few different images to divide, left out: {some(few)}")
+    if not any(sample.leaf not in forget for sample in samples["test"]):
+        raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
+    return Splits(
+        gradient=tuple(samples["gradient"]),
+        search=tuple(samples["search"]),
+        test=tuple(samples["test"]),
+        description={
+            **source.describe(),
+            "counts": {split: len(samples[split]) for split in SPLITS},
+            "limits": {split: limits.of(split) for split in SPLITS},
+            "seed": seed,
+        },
         notes=tuple(notes),
     )
 
@@ -168,55 +235,64 @@ class Labels:
         return next(iter(found)) if len(found) == 1 else None
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """Samples by split (None: too few to give every split one), what they hold, how many."""
+class _Pool:
+    """The distinct samples of one kind, divided among the splits as they come.
 
-    samples: dict[str, list[PairSample]] | None
-    contents: frozenset[str]
-    count: int
+    Args:
+        bounds: the most samples of each split; None for all.
+    """
 
+    def __init__(self, bounds: Mapping[str, int | None], seed: int) -> None:
+        self.bounds, self.seed = bounds, seed
+        self.distinct: dict[str, PairSample] = {}
+        self._members: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
 
-def _take(
-    source: Source,
-    bounds: Mapping[str, int | None],
-    seed: int,
-    make: Callable[[Record, str], PairSample | None],
-    *,
-    whole: bool = False,
-) -> _Taken:
-    """The distinct records of a source by split, in the order in which they stand there."""
-    members: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
-    distinct: dict[str, PairSample] = {}
-    for record in source.records():
-        if (
-            not whole
-            and len(distinct) > SMALL_CLASS
-            and all(
-                limit is not None and len(members[split]) >= limit
-                for split, limit in bounds.items()
+    def add(self, sample: PairSample) -> None:
+        self.distinct[sample.fingerprint] = sample
+        split = by_rank(rank(sample.fingerprint, self.seed), SPLITS)
+        self._members[split].append(sample)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further sample would be used."""
+        return len(self.distinct) > SMALL_CLASS and all(
+            limit is not None and len(self._members[split]) >= limit
+            for split, limit in self.bounds.items()
+        )
+
+    def without(self, content: str) -> _Pool:
+        """The same pool without one picture."""
+        rest = _Pool(self.bounds, self.seed)
+        for sample in self.distinct.values():
+            if sample.fingerprint != content:
+                rest.add(sample)
+        return rest
+
+    def divide(self) -> dict[str, list[PairSample]] | None:
+        """The samples of each split; None where there are too few to give every split one."""
+        members = self._members
+        if len(self.distinct) < len(SPLITS):
+            return None
+        if len(self.distinct) <= SMALL_CLASS or not all(members.values()):
+            ranked = sorted(
+                self.distinct.values(), key=lambda sample: rank(sample.fingerprint, self.seed)
             )
-        ):
-            break
+            sizes = by_count(len(ranked), SPLITS)
+            ends = list(itertools.accumulate(sizes.values()))
+            members = {
+                split: ranked[end - size : end]
+                for (split, size), end in zip(sizes.items(), ends, strict=True)
+            }
+        return {split: members[split][: self.bounds[split]] for split in SPLITS}
+
+
+def _read(source: Source) -> Iterator[tuple[Record, str]]:
+    """Records with the hash of their content; one that can not be read is left out."""
+    for record in source.records():
         try:
-            content = record.picture.fingerprint()
+            yield record, record.picture.fingerprint()
         except OSError as error:
             source.left_out.add(record.name, f"the image can not be read ({error.strerror})")
-            continue
-        if content in distinct or (sample := make(record, content)) is None:
-            continue
-        distinct[content] = sample
-        members[by_rank(rank(content, seed), SPLITS)].append(sample)
-    if len(distinct) < len(SPLITS):
-        return _Taken(None, frozenset(distinct), len(distinct))
-    if len(distinct) <= SMALL_CLASS or not all(members.values()):
-        ranked = sorted(distinct.values(), key=lambda sample: rank(sample.fingerprint, seed))
-        start = 0
-        for split, size in by_count(len(ranked), SPLITS).items():
-            members[split] = ranked[start : start + size]
-            start += size
-    chosen = {split: members[split][: bounds[split]] for split in SPLITS}
-    return _Taken(chosen, frozenset(distinct), len(distinct))
 
 
 def _why(source: Source) -> str:
