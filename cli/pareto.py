@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .console import echo_json, echo_table
-from .options import norms_option
+from .console import Console, echo_json, echo_table
+from .options import norms_option, plan_from, settings_from
+
+if TYPE_CHECKING:
+    from slsgu.cache import Gradients
+    from slsgu.pareto import LayerScore
+    from slsgu.runs import RunFolder
 
 
 @click.command()
@@ -20,12 +26,19 @@ from .options import norms_option
 @click.option("--plot", is_flag=True, help="Draw pareto.png in the run folder.")
 @click.option("--all", "show_all", is_flag=True, help="Print every layer, not only the fronts.")
 @norms_option
+@click.option(
+    "--fast", is_flag=True, help="Leave out efficiency, which needs the model and search images."
+)
 @click.option("--json", "as_json", is_flag=True, help="The scores as JSON on stdout.")
-def pareto(run: Path | None, plot: bool, show_all: bool, norms: bool, as_json: bool) -> None:
-    """Importance, alignment and the Pareto front of each tower.
+def pareto(
+    run: Path | None, plot: bool, show_all: bool, norms: bool, fast: bool, as_json: bool
+) -> None:
+    """Importance, alignment and the Pareto front of each tower, and efficiency.
 
     Importance (eq. 7) is the norm of the forget gradient over the norm of the weights; alignment
-    (eq. 8) is the absolute cosine between forget and retain gradient. Writes layers.json.
+    (eq. 8) is the absolute cosine between forget and retain gradient. Efficiency is what the
+    forget loss gains for each unit of harm to what must be kept, of the layers that `apply` would
+    search. Writes layers.json.
     """
     from slsgu.cache import Gradients
     from slsgu.files import write_json
@@ -35,6 +48,8 @@ def pareto(run: Path | None, plot: bool, show_all: bool, norms: bool, as_json: b
     folder = newest_run() if run is None else RunFolder(run)
     gradients = Gradients.load(folder.gradients)
     scores = rank_layers(gradients, norms=norms)
+    if not fast:
+        scores = _with_efficiency(folder, gradients, scores)
     rows = [score.to_json() for score in scores]
     write_json(folder.layers, {"concepts": gradients.key["request"]["concepts"], "layers": rows})
     if plot:
@@ -44,8 +59,8 @@ def pareto(run: Path | None, plot: bool, show_all: bool, norms: bool, as_json: b
     if as_json:
         echo_json(rows)
         return
-    shown = [score for score in scores if show_all or score.on_front]
-    table = [("layer", "tower", "importance", "alignment", "cosine", "front")]
+    shown = [x for x in scores if show_all or x.on_front or x.efficiency is not None]
+    table = [("layer", "tower", "importance", "alignment", "cosine", "efficiency", "front")]
     table += [
         (
             score.layer,
@@ -53,6 +68,7 @@ def pareto(run: Path | None, plot: bool, show_all: bool, norms: bool, as_json: b
             f"{score.importance:.3e}",
             f"{score.alignment:.4f}",
             f"{score.cosine:+.4f}",
+            "-" if score.efficiency is None else f"{score.efficiency:.4g}",
             "*" if score.on_front else "",
         )
         for score in sorted(shown, key=lambda s: (s.tower != "vision", s.alignment))
@@ -62,3 +78,29 @@ def pareto(run: Path | None, plot: bool, show_all: bool, norms: bool, as_json: b
     click.echo(f"\nlayers     {folder.layers}")
     if plot:
         click.echo(f"figure     {folder.pareto}")
+
+
+def _with_efficiency(
+    folder: RunFolder, gradients: Gradients, scores: list[LayerScore]
+) -> list[LayerScore]:
+    """The scores with efficiency, where the run's request can be made out again."""
+    from slsgu.efficiency import measure_efficiency
+    from slsgu.errors import SlsguError
+    from slsgu.runs import key_differences
+
+    from .apply import apply
+
+    console = Console()
+    if not folder.request.is_file():
+        console.say(f"note: efficiency is left out: {folder.request} is not there")
+        return scores
+    try:
+        asked = apply.make_context("apply", ["--request", str(folder.request)]).params
+        plan = plan_from(asked, settings_from(asked))
+        if differences := key_differences(gradients.key, plan.key):
+            console.say(f"note: efficiency is left out: {'; '.join(differences)}")
+            return scores
+        return measure_efficiency(plan, gradients, scores, console)
+    except (SlsguError, click.ClickException) as error:
+        console.say(f"note: efficiency is left out: {error}")
+        return scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -219,9 +219,17 @@ def search_candidates(
         for layer, score in members:
             climb = Climb.of(plan, layer, gradients, metrics.get(layer.name))
             climbs[layer.name] = climb
+            score = with_efficiency(score, gradients, metrics.get(layer.name))
             candidates.append(search_candidate(plan, scene, climb, score, goal))
             advance(1)
     return candidates, climbs
+
+
+def with_efficiency(score: LayerScore, gradients: Gradients, metric: Metric | None) -> LayerScore:
+    """A score with the layer's forgetting per unit of harm, if its metric is known."""
+    if metric is None:
+        return score
+    return replace(score, efficiency=metric.efficiency(gradients.forget[score.layer]))
 
 
 def search_candidate(

@@ -50,6 +50,15 @@ class Metric:
         matrix = self._as_matrix(change)
         return float((self.outputs @ matrix @ self.inputs * matrix).sum())
 
+    def efficiency(self, gradient: Tensor) -> float:
+        """Forgetting per unit of harm: how much the forget loss gains along the preconditioned
+        gradient, over the root of the harm. Steps of any length have the same, so layers can be
+        compared by it. Zero for a gradient of zero."""
+        direction = self.precondition(gradient)
+        harm = self.harm(direction)
+        gain = float((direction.double() * gradient.double()).sum())
+        return gain / harm**0.5 if harm > 0 else 0.0
+
     def _as_matrix(self, weight: Tensor) -> Tensor:
         matrix = weight.detach().to(self.inputs).flatten(1)
         return matrix.T if self.transposed else matrix

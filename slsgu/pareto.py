@@ -24,6 +24,8 @@ class LayerScore:
             takes the absolute value, since orthogonality is what is wanted.
         cosine: the same with its sign.
         on_front: undominated within its tower.
+        efficiency: forgetting per unit of harm (`Metric.efficiency`); None where it was not
+            measured.
     """
 
     layer: str
@@ -33,6 +35,7 @@ class LayerScore:
     alignment: float
     cosine: float
     on_front: bool = False
+    efficiency: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -139,7 +139,7 @@ def run_plan(
     gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
     computed = time.perf_counter()
     scores = rank_layers(gradients, norms=plan.settings.considers_norms, also=plan.settings.layer)
-    scene = _search_scene(plan, ledger, progress)
+    scene = search_scene(plan, ledger, progress)
     goal = Goal(plan.settings.target, plan.settings.floors)
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
@@ -231,7 +231,7 @@ def describe_shortfall(plan: Plan, goal: Goal, trial: Trial) -> str:
     )
 
 
-def _search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
+def search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
     """Read and embed the search split, and refuse a concept the model does not know."""
     settings = plan.settings
     with progress.bar("search images", len(plan.splits.search)) as advance:
