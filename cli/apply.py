@@ -145,7 +145,6 @@ def apply(
         else:
             click.echo(found.to_text())
         return
-    write_request(folder.request)
     about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
     result = run_plan(
         plan,
@@ -156,6 +155,7 @@ def apply(
         also=also,
         cache=cache_from(options),
     )
+    write_request(folder.request)
     console.say_left_out(result.ledger)
     patch_path = None
     if result.patch is not None:

@@ -53,14 +53,13 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         for note in plan.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)
-        if ranks.first:
-            write_request(folder.request)
         ledger = Ledger()
         gradients, reused = obtain_gradients(
             plan, folder, ledger, console, ranks=ranks, cache=cache_from(options)
         )
         if not ranks.first:
             return
+    write_request(folder.request)
     console.say_left_out(ledger)
     if as_json:
         echo_json(

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     help="A run folder.  [default: the newest]",
 )
 @click.option("--plot", is_flag=True, help="Draw pareto.png in the run folder.")
-@click.option("--all", "show_all", is_flag=True, help="Print every layer, not only the fronts.")
+@click.option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Print every layer, not only those that apply would search.",
+)
 @norms_option
 @click.option(
     "--fast", is_flag=True, help="Leave out efficiency, which needs the model and search images."

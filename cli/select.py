@@ -81,6 +81,8 @@ def select(
     for line in shown:
         click.echo(line)
     rest = f", {count - len(shown)} not shown" if count > len(shown) else ""
-    click.echo(f"\n{count} pair(s), {len(captions)} different caption(s){rest}")
+    if shown:
+        click.echo("")
+    click.echo(f"{count} pair(s), {len(captions)} different caption(s){rest}")
     if out is not None:
         click.echo(f"pairs      {out}")

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Also": "slsgu.also",
     "Clip": "slsgu.clip",
     "Concept": "slsgu.taxonomy",
     "Gradients": "slsgu.cache",
     "Limits": "slsgu.data.splits",
     "Measures": "slsgu.measures",
     "NotReachedError": "slsgu.errors",
+    "Pairs": "slsgu.pairs",
     "Patch": "slsgu.patch",
     "Plan": "slsgu.plan",
     "Progress": "slsgu.progress",
@@ -38,6 +40,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from slsgu.also import Also as Also
     from slsgu.cache import Gradients as Gradients
     from slsgu.clip import Clip as Clip
     from slsgu.clip import load as load
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from slsgu.errors import NotReachedError as NotReachedError
     from slsgu.errors import SlsguError as SlsguError
     from slsgu.measures import Measures as Measures
+    from slsgu.pairs import Pairs as Pairs
     from slsgu.patch import Patch as Patch
     from slsgu.pipeline import Result as Result
     from slsgu.pipeline import run_plan as run_plan

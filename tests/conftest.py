@@ -213,11 +213,14 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+def cli(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ran]:
     """Run `slsgu` in this process, in the empty folder `tmp_path`. Anything but an exit status
     fails the test: a user must never see a traceback. The report is left out unless asked for,
     since drawing it takes longer than all the rest."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLSGU_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
 
     def run(*args: str | Path, report: bool = False) -> Ran:
         words = [str(arg) for arg in args]

@@ -539,7 +539,7 @@ def test_damaged_gradient_caches(
         # An explicit run folder is not overwritten: it may be precious.
         refused(cli("grads", "--concept", "beagle", "--run", run, *world), word)
         assert target.read_bytes() == path.read_bytes()
-    assert files(run) == {"gradients.safetensors"}
+    assert files(run) == {"gradients.safetensors", "request.yaml"}
 
 
 def test_damaged_patches(
@@ -710,7 +710,7 @@ def test_no_space_left(
     ran = cli("apply", "--concept", "beagle", *world, *STEP)
     refused(ran, "cannot write runs/beagle-", name, "no space left on the device")
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    order = ["gradients.safetensors", "patch.safetensors", "result.json"]
+    order = ["gradients.safetensors", "request.yaml", "patch.safetensors", "result.json"]
     assert left == set(order[: order.index(name)])  # nothing under the final name, nothing beside
     monkeypatch.setattr(os, "fsync", flush)
     assert "patch " in cli("apply", "--concept", "beagle", *world, *STEP).out

@@ -20,6 +20,7 @@ Cli = Callable[..., Ran]
 COMMANDS = [
     [],
     ["concepts"],
+    ["select"],
     ["grads"],
     ["pareto"],
     ["apply"],
@@ -28,6 +29,8 @@ COMMANDS = [
     ["patch", "show"],
     ["patch", "apply"],
     ["patch", "revert"],
+    ["cache"],
+    ["cache", "list"],
     ["menagerie"],
 ]
 FEW = ["--trials", "4"]
@@ -63,7 +66,7 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
         "heavy = {'torch', 'open_clip', 'numpy', 'matplotlib', 'PIL', 'yaml'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    for command in COMMANDS[:6]:
+    for command in COMMANDS[:7]:
         done = subprocess.run(
             [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True
         )
@@ -146,7 +149,7 @@ def test_grads_then_pareto_then_apply_reuse(cli: Cli, world: list[str], tmp_path
     first = cli("grads", "--concept", "beagle", *world)
     assert first.code == 0 and "beagle: 10 forget images" in first.out
     run = only(tmp_path, "runs/beagle-*")
-    assert files(run) == {"gradients.safetensors"}
+    assert files(run) == {"gradients.safetensors", "request.yaml"}
     stamp = (run / "gradients.safetensors").stat().st_mtime_ns
 
     again = cli("grads", "--concept", "Beagle", *world, "--json")
@@ -154,7 +157,7 @@ def test_grads_then_pareto_then_apply_reuse(cli: Cli, world: list[str], tmp_path
 
     ranked = cli("pareto")
     assert ranked.code == 0 and "importance" in ranked.out and "*" in ranked.out
-    assert files(run) == {"gradients.safetensors", "layers.json"}
+    assert files(run) == {"gradients.safetensors", "layers.json", "request.yaml"}
     drawn = cli("pareto", "--plot", "--json", "--run", run)
     assert drawn.code == 0
     rows = json.loads(drawn.out)
@@ -202,7 +205,7 @@ def test_an_explicit_run_that_does_not_match_is_an_error(
         assert ran.code == 1 and not ran.out
         assert "was made for something else" in ran.err and "beagle" in ran.err
     assert (tmp_path / "mine" / "gradients.safetensors").read_bytes() == before
-    assert files(tmp_path) == {"mine/gradients.safetensors"}
+    assert files(tmp_path) == {"mine/gradients.safetensors", "mine/request.yaml"}
     assert cli("grads", "--concept", "beagle", "--run", "mine", *world).code == 0
 
 
@@ -216,7 +219,8 @@ def test_apply_prints_the_table_and_writes_the_run(
     assert ran.code == 0
     run = only(tmp_path, "runs/*")
     assert files(run) == {
-        *("gradients.safetensors", "patch.safetensors", "result.json", "report.html")
+        *("gradients.safetensors", "patch.safetensors", "result.json", "report.html"),
+        "request.yaml",
     }
     for word in ("beagle: ", "Q-U", "requested", "others", "forget", "keep", "patch ", "report "):
         assert word in ran.out
@@ -284,7 +288,7 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     assert ran.code == 1 and "the goal was not met" in ran.err and "No patch was written" in ran.err
     assert "visual.proj" in ran.out  # the best trade-off is shown
     run = only(tmp_path, "runs/*")
-    assert files(run) == {"gradients.safetensors", "result.json", "report.html"}
+    assert files(run) == {"gradients.safetensors", "result.json", "report.html", "request.yaml"}
     assert not (tmp_path / "patched").exists() and "earlier run" not in ran.err
     value = json.loads((run / "result.json").read_text())
     assert value["patch"] is value["patch_sha256"] is None

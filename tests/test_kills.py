@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from slsgu.cache import Gradients
@@ -60,7 +61,7 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-FINAL = {"gradients.safetensors", "patch.safetensors", "result.json", "report.html"}
+FINAL = {"gradients.safetensors", "patch.safetensors", "result.json", "report.html", "request.yaml"}
 
 
 class Job:
@@ -124,6 +125,8 @@ def whole(folder: Path) -> set[str]:
         Gradients.load(run / "gradients.safetensors")
     if "patch.safetensors" in found:
         Patch.load(run / "patch.safetensors")
+    if "request.yaml" in found:
+        assert yaml.safe_load((run / "request.yaml").read_text())["concept"] == "beagle"
     if "result.json" in found:
         json.loads((run / "result.json").read_text())
     if "report.html" in found:

@@ -70,8 +70,9 @@ class ShardSource:
             yield from self._shard(path, shard)
 
     def describe(self) -> dict[str, Any]:
+        more = f" and {len(self.shards) - 1} more" if len(self.shards) > 1 else ""
         root = shown(Path(self.shards[0].split("/")[-1]))
-        return {"kind": "shards", "root": root, "shards": len(self.shards)}
+        return {"kind": "shards", "root": root + more, "shards": len(self.shards)}
 
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
         name = shown(Path(path.name))

@@ -1,0 +1,362 @@
+"""Requests by images and as files, from the command line: select, apply, cache, --also, pareto."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Ran
+from slsgu.cli.apply import apply
+from slsgu.cli.request_file import known_keys, schema
+
+from slsgu.patch import Patch
+
+Cli = Callable[..., Ran]
+FEW = ["--trials", "4"]
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture
+def pairs(photos: Path, tmp_path: Path) -> Path:
+    """A table of the photographs, captioned by class; and the names of the classes."""
+    rows = []
+    for file in sorted((photos / "images").rglob("*.png")):
+        rows.append((str(file), f"a photo of a {file.parent.name}, number {file.stem}"))
+    with (tmp_path / "all.csv").open("w", newline="") as table:
+        csv.writer(table).writerows([("filepath", "title"), *rows])
+    (tmp_path / "names.txt").write_text("beagle\npug\ntabby\nsiamese\n")
+    return tmp_path / "all.csv"
+
+
+@pytest.fixture
+def asked(pairs: Path, taught_dir: Path) -> list[str]:
+    """The identity case: a forget set by caption, the rest retained, named among four."""
+    return [
+        *("--forget", "beagle.tar", "--retain", str(pairs), "--name", "beagle"),
+        *("--classes", "names.txt", "--model", f"local-dir:{taught_dir}"),
+    ]
+
+
+@pytest.fixture
+def beagles(cli: Cli, pairs: Path) -> Ran:
+    return cli("select", "--source", pairs, "--match", "beagle", "--out", "beagle.tar")
+
+
+# -- select -------------------------------------------------------------------------------------
+
+
+def test_select_counts_shows_and_writes(cli: Cli, pairs: Path, beagles: Ran) -> None:
+    assert beagles.code == 0 and "20 pair(s), 20 different caption(s), 10 not shown" in beagles.out
+    assert "pairs      beagle.tar" in beagles.out and "a photo of a pug" not in beagles.out
+    with tarfile.open("beagle.tar") as tar:
+        names = tar.getnames()
+    assert len(names) == 40 and names[:2] == ["000000000.png", "000000000.txt"]
+    again = cli("select", "--source", "beagle.tar", "--match", "Number", "--json")
+    assert json.loads(again.out)["count"] == 20  # what was written is a source
+    two = cli("select", "--source", pairs, "--match", "pug", "--match", "tabby", "--show", "0")
+    assert two.out.startswith("40 pair(s)")
+
+
+def test_select_that_finds_nothing_leaves_what_is_there(
+    cli: Cli, pairs: Path, beagles: Ran
+) -> None:
+    before = Path("beagle.tar").read_bytes()
+    ran = cli("select", "--source", pairs, "--match", "beagl", "--out", "beagle.tar")  # half a word
+    assert ran.code == 1 and "no caption in" in ran.err and "'beagl'" in ran.err
+    assert Path("beagle.tar").read_bytes() == before
+    assert cli("select", "--source", pairs, "--match", " ").code == 2
+    assert cli("select", "--source", pairs, "--match", "pug", "--out", "pug.csv").code == 2
+    assert cli("select", "--source", "missing.csv", "--match", "pug").code == 1
+
+
+# -- pairs --------------------------------------------------------------------------------------
+
+
+def test_the_identity_case(cli: Cli, asked: list[str], beagles: Ran, tmp_path: Path) -> None:
+    ran = cli("apply", *asked, "--force", "--json")  # a model that knows no such sentences
+    assert "20 image(s) stand in both sets, and are forgotten" in ran.err
+    value = json.loads(ran.out)
+    assert value["after"]["forget_fine"] < value["before"]["forget_fine"]
+    assert {row["level"] for row in value["levels"]} == {0, 1}
+    assert not any(row["level"] == 0 and row["images"] == "forget" for row in value["levels"])
+    assert value["data"]["kind"] == "pairs" and value["request"]["concepts"] == ["beagle"]
+    assert value["counts"]["retain_fine"] == 18  # 30 % of 60 pairs of the other three
+    patch = Patch.load(Path(value["patch"]))
+    ran = cli("patch", "apply", value["patch"], asked[-1], "--out", "out")
+    assert ran.code == 0 and list(patch.layers) == [value["layer"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "--concept NAME, or --forget SOURCE"),
+        (["--concept", "pug", "--forget", "beagle.tar"], "not both"),
+        (["--concept", "pug", "--name", "x"], "--name goes with --forget"),
+        (["--forget", "beagle.tar", "--data", "photos"], "--data goes with --concept"),
+    ],
+)
+def test_what_to_forget_must_be_clear(cli: Cli, words: list[str], told: str) -> None:
+    ran = cli("apply", *words)
+    assert ran.code == 2 and told in " ".join(ran.err.split())
+
+
+def test_without_retain_images(
+    cli: Cli, asked: list[str], beagles: Ran, world: list[str], photos: Path
+) -> None:
+    alone = ["--forget", "beagle.tar", "--name", "beagle", *asked[-2:]]
+    for words, told in (
+        ([], "give --retain SOURCE, or --parent NAME"),
+        (["--parent", "dog"], "nothing beside 'dog' to tell it from"),
+    ):
+        ran = cli("apply", *alone, *words)
+        assert ran.code == 1 and told in ran.err
+    ran = cli("apply", *alone, "--taxonomy", photos / "pets.yaml", *FEW, "--force", "--json")
+    value = json.loads(ran.out)
+    assert value["floors_not_measured"] == ["retain_fine", "retain_coarse"]
+    assert value["before"]["retain_fine"] is None and value["before"]["forget_coarse"] is not None
+    assert "retain_fine" not in " ".join(value["shortfall"] or "")
+    shown = cli("apply", *alone, "--taxonomy", photos / "pets.yaml", *FEW, "--force")
+    assert "not measured, so no floor holds there: retain_fine, retain_coarse" in shown.out
+    # Control: with retain images all floors are measured.
+    ran = cli("apply", "--concept", "beagle", *world, *FEW, "--json")
+    assert json.loads(ran.out)["floors_not_measured"] == []
+
+
+def test_shards_stand_in_for_class_folders(
+    cli: Cli, pairs: Path, world: list[str], photos: Path, taught_dir: Path
+) -> None:
+    model = ["--model", f"local-dir:{taught_dir}", "--taxonomy", str(photos / "pets.yaml")]
+    folders = json.loads(cli("evaluate", *world, "--json").out)
+    table = json.loads(cli("evaluate", *model, "--data", pairs, "--json").out)
+    names = ("level", "count", "before")
+    assert [[r[n] for n in names] for r in folders["levels"]] == [
+        [r[n] for n in names] for r in table["levels"]
+    ]  # the same pictures, divided in the same way
+    ran = cli("apply", "--concept", "beagle", *model, "--data", pairs, *FEW)
+    assert ran.code == 0 and "beagle: " in ran.out
+
+
+# -- retain gradients ---------------------------------------------------------------------------
+
+
+def test_a_second_request_reuses_the_retain_gradient(
+    cli: Cli, pairs: Path, asked: list[str], beagles: Ran
+) -> None:
+    kept = cli(
+        "select", "--source", pairs, "--match", "tabby", "--match", "siamese", "--out", "c.tar"
+    )
+    assert kept.code == 0
+    cli("select", "--source", pairs, "--match", "pug", "--out", "pug.tar")
+    rest = ["--retain", "c.tar", "--classes", "names.txt", *asked[-2:]]
+    assert "nothing is kept" in cli("cache", "list").out
+    first = cli("grads", "--forget", "beagle.tar", "--name", "beagle", *rest)
+    assert first.code == 0 and "reusing" not in first.err
+    (entry,) = json.loads(cli("cache", "list", "--json").out)
+    assert entry["title"].startswith("c.tar on ") and entry["bytes"] > 1000
+
+    second = cli("grads", "--forget", "pug.tar", "--name", "pug", *rest, "--json")
+    assert "retain gradient: reusing" in second.err
+    plain = cli("grads", "--forget", "pug.tar", "--name", "pug", *rest, "--no-cache", "--run", "x")
+    assert "reusing" not in plain.err
+    one, other = (
+        Path(path).read_bytes()
+        for path in (json.loads(second.out)["gradients"], "x/gradients.safetensors")
+    )
+    assert one == other  # reused or computed, the same to the byte
+    # Controls: other pictures and another loss are something else; a damaged file is not used.
+    assert "reusing" not in cli("grads", *asked).err
+    ran = cli(
+        "grads", "--forget", "pug.tar", "--name", "pug", *rest, "--retain-loss", "contrastive"
+    )
+    assert "reusing" not in ran.err
+    for path in (Path(entry["path"]),):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    shutil.rmtree("runs")
+    assert "reusing" not in cli("grads", "--forget", "pug.tar", "--name", "pug", *rest).err
+    assert "removed 3 retain gradient(s)" in cli("cache", "clear").out
+    assert "nothing is kept" in cli("cache", "list").out
+
+
+def test_class_folders_keep_no_retain_gradient(cli: Cli, world: list[str]) -> None:
+    assert cli("grads", "--concept", "beagle", *world).code == 0
+    assert "nothing is kept" in cli("cache", "list").out
+
+
+# -- request files ------------------------------------------------------------------------------
+
+
+def test_a_request_file_is_the_command(cli: Cli, world: list[str], tmp_path: Path) -> None:
+    typed = cli(
+        *("apply", "--concept", "beagle", *world, *FEW, "--floor", "0.7"),
+        *("--floor", "retain_fine=0.6", "--asked-by", "A. Person"),
+        *("--reason", "because: of <this>", "--json"),
+    )
+    assert typed.code == 0
+    run = next(tmp_path.glob("runs/*"))
+    written = yaml.safe_load((run / "request.yaml").read_text())
+    assert written["concept"] == "beagle" and written["trials"] == 4
+    assert written["asked_by"] == "A. Person" and "json" not in written
+    patch = (run / "patch.safetensors").read_bytes()
+    again = cli("apply", "--request", run / "request.yaml", "--json", "--run", "again")
+    one, other = (json.loads(ran.out) for ran in (typed, again))
+    same = ("layer", "step_size", "before", "after", "settings", "asked_by", "reason")
+    assert all(one[key] == other[key] for key in same)
+    # but for the command line that it records
+    first, second = (
+        Patch.load(run / "patch.safetensors"),
+        Patch.load(Path("again/patch.safetensors")),
+    )
+    assert first.metadata["reason"] == "because: of <this>"
+    assert {**first.metadata, "command": ""} == {**second.metadata, "command": ""}
+    assert patch != (tmp_path / "again" / "patch.safetensors").read_bytes()  # the command differs
+    # What is typed wins.
+    ran = cli("apply", "--request", run / "request.yaml", "--trials", "2", "--run", "two", "--json")
+    assert json.loads(ran.out)["settings"]["trials"] == 2
+    assert yaml.safe_load(Path("two/request.yaml").read_text())["trials"] == 2
+
+
+def test_paths_are_relative_to_the_file(
+    cli: Cli, taught_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    (place / "photos").symlink_to(photos / "images")
+    (place / "model").symlink_to(taught_dir)
+    shutil.copy(photos / "pets.yaml", place)
+    lines = ["concept: [beagle]", "data: photos", "model: local-dir:model", "taxonomy: pets.yaml"]
+    (place / "r.yaml").write_text("\n".join([*lines, "gradient-images: 3", "quick_gelu:"]))
+    ran = cli("grads", "--request", "elsewhere/r.yaml", "--json")
+    assert ran.code == 0 and json.loads(ran.out)["counts"]["forget"] == 3
+    written = yaml.safe_load(next(tmp_path.glob("runs/*/request.yaml")).read_text())
+    assert written["data"] == str(place / "photos")
+    assert written["model"] == f"local-dir:{place / 'model'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "concept: beagle\nconzept: pug\n",
+            "line 2: unknown key 'conzept'; did you mean 'concept'?",
+        ),
+        ("# a\n\ntarget: 3\n", "line 3: target: 3.0 is not in the range 0<=x<=1"),
+        ("search: quick\n", "line 1: search: 'quick' is not one of 'default', 'paper'"),
+        ("trials: many\n", "line 1: trials: 'many' is not a valid integer"),
+        ("concept: on\n", "line 1: concept: True stands for a truth in YAML: put quotes"),
+        ("strict: yes please\n", "line 1: strict: 'yes please' is not true or false"),
+        ("data: [a, b]\n", "line 1: data: give one value"),
+        ("concept: {a: b}\n", "line 1: concept: give one value, or a list"),
+        ("floor: [[1]]\n", "line 1: floor: give one value, or a list of values"),
+        ("floor: {retain_fine: x}\n", "line 1: floor: 'retain_fine=x' is not NAME=NUMBER"),
+        ("step: -1\n", "line 1: step: -1 is not positive"),
+        ("run: here\n", "line 1: unknown key 'run'"),
+        ("concept: a\nconcept: b\n", "'concept' stands in line 1 and again in line 2"),
+        ("- a\n", "must hold a mapping"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_is_answered_with_its_line(
+    cli: Cli, tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    for command in ("apply", "grads"):
+        ran = cli(command, "--request", "r.yaml")
+        assert ran.code == 1 and told in " ".join(ran.err.split()), ran.err
+    if "unknown key" in told:
+        assert "Known keys: concept, forget, retain" in " ".join(ran.err.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_empty_request_names_nothing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("# nothing\n")
+    assert cli("apply", "--request", "r.yaml").code == 2
+    assert cli("apply", "--request", "missing.yaml").code == 2
+
+
+def test_the_schema_is_of_this_version() -> None:
+    written = json.loads((DOCS / "request.schema.json").read_text())
+    assert written == json.loads(json.dumps(schema()))
+    assert set(written["properties"]) == set(known_keys(apply)) > {"concept", "also", "reason"}
+
+
+# -- what else is kept --------------------------------------------------------------------------
+
+
+def test_also_has_a_floor_of_its_own(
+    cli: Cli, world: list[str], photos: Path, pairs: Path, tmp_path: Path
+) -> None:
+    words = ["apply", "--concept", "beagle", *world, *FEW]
+    also = ["--also", f"rows={pairs}:{photos / 'pets.yaml'}", "--also", f"all={photos / 'images'}"]
+    ran = cli(*words, *also, "--floor", "rows=0", "--floor", "all=0", "--json")
+    value = json.loads(ran.out)
+    assert ran.code == 0 and [row["name"] for row in value["also"]] == ["rows", "all"]
+    for row in value["also"]:
+        assert row["left_out"] == ["beagle"] and row["count"] == (
+            60 if row["name"] == "rows" else 18
+        )
+        assert row["holds"] is True and row["floor"] == 0
+    # The floor of one breaks: no patch, and it says which. A model that loses all but one class.
+    shutil.rmtree(tmp_path / "runs")
+    fixed = ["--layer", "visual.proj", "--step", "1000", "--floor", "0"]
+    ran = cli(*words, *fixed, *also, "--floor", "rows=1")
+    assert ran.code == 1 and "what else is kept: rows falls to" in ran.err and "broken" in ran.out
+    assert "all falls" not in ran.err and not list(tmp_path.rglob("patch.safetensors"))
+    ran = cli(*words, *fixed, *also)  # control: without that floor it is taken
+    assert "what else is kept" not in ran.err
+
+
+@pytest.mark.parametrize("text", ["x", "=x", "x=", "retain_fine=x"])
+def test_also_needs_a_name_and_a_source(cli: Cli, text: str) -> None:
+    ran = cli("apply", "--concept", "beagle", "--also", text)
+    assert ran.code == 2 and "write NAME=SOURCE" in ran.err
+    ran = cli("apply", "--concept", "beagle", "--also", "a=b", "--floor", "c=0.5")
+    assert ran.code == 2 and "unknown floor 'c'; floors are forget_coarse, retain_fine" in ran.err
+
+
+def test_clip_benchmark(cli: Cli, world: list[str], pairs: Path, photos: Path) -> None:
+    also = ["--also", f"rows={pairs}:{photos / 'pets.yaml'}"]
+    rows = json.loads(cli("evaluate", *world, *also, "--format", "clip-benchmark").out)
+    plain = json.loads(cli("evaluate", *world, *also, "--format", "json").out)
+    assert [row["dataset"] for row in rows] == ["images", "rows"]
+    fine = next(row for row in plain["levels"] if row["level"] == 2)
+    assert rows[0]["metrics"]["acc1"] == fine["before"]
+    assert rows[0]["metrics"]["acc5"] is None  # four classes
+    assert rows[1]["metrics"]["acc1"] == plain["also"][0]["before"]
+    assert all(row["task"] == "zeroshot_classification" for row in rows)
+
+
+# -- pareto -------------------------------------------------------------------------------------
+
+
+def test_pareto_shows_forgetting_per_unit_of_harm(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    assert cli("grads", "--concept", "beagle", *world).code == 0
+    rows = json.loads(cli("pareto", "--json").out)
+    known = {row["layer"] for row in rows if row["efficiency"] is not None}
+    assert {"visual.proj", "text_projection"} <= known
+    assert known >= {row["layer"] for row in rows if row["on_front"]}
+    assert all(row["efficiency"] > 0 for row in rows if row["layer"] in known)
+    value = json.loads(
+        cli("apply", "--concept", "beagle", *world, *FEW, "--thorough", "--json").out
+    )
+    by_name = {row["layer"]: row["efficiency"] for row in rows}
+    for candidate in value["candidates"]:  # what the search measured on its way
+        assert candidate["efficiency"] == pytest.approx(by_name[candidate["layer"]], rel=1e-3)
+    fast = cli("pareto", "--fast")
+    assert fast.code == 0 and not fast.err
+    assert all(r["efficiency"] is None for r in json.loads(cli("pareto", "--fast", "--json").out))
+    request = next(tmp_path.glob("runs/*/request.yaml"))
+    request.write_text(request.read_text().replace("beagle", "pug"))
+    ran = cli("pareto")
+    assert ran.code == 0 and "efficiency is left out: " in ran.err
+    request.unlink()
+    assert "request.yaml is not there" in cli("pareto").err
