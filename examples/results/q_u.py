@@ -14,7 +14,9 @@ are there, whole or in parts that fit together (`--part 1/2`, each with an --out
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ from slsgu.files import json_sha256, write_json
 from slsgu.sources import find_splits, find_taxonomy
 from slsgu.taxonomy import Concept
 
+sys.path.insert(0, str(Path(__file__).parent))  # for who imports this file from elsewhere
+from tried import TRIED
+
 # What is compared, by name: settings that differ from the defaults.
 MODES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -38,6 +43,11 @@ MODES: dict[str, dict[str, Any]] = {
     "cosine": {"forget_loss": "cosine"},
     "gradient": {"direction": "gradient"},
     "cosine-gradient": {"forget_loss": "cosine", "direction": "gradient"},
+    # The retain gradient decides which layers are candidates: all of them are searched here.
+    "thorough": {"thorough": True},
+    "signed": {"thorough": True},  # in a context of tried.py
+    "thorough-photo": {"thorough": True, "templates": "photo"},
+    "cross-entropy": {"thorough": True, "templates": "photo"},  # likewise
 }
 
 
@@ -182,7 +192,8 @@ def main(
             if mode in value["rows"].get(concept.key, {}):
                 continue
             settings = settings_of(mode, test_images)
-            row = run(clip, concept, shelf, data=data, taxonomy=tree, settings=settings)
+            with TRIED.get(mode, contextlib.nullcontext)():
+                row = run(clip, concept, shelf, data=data, taxonomy=tree, settings=settings)
             value["rows"].setdefault(concept.key, {})[mode] = row
             write_json(out, value)
             click.echo(f"{concept.key}: {mode}: Q-U {row['q_u']:.3f} {row['layer']}", err=True)
