@@ -293,9 +293,11 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     Raises:
         click.UsageError: it is not clear what to forget.
     """
+    from slsgu.memory import give_freed_memory_back
     from slsgu.pairs import Pairs
     from slsgu.plan import make_plan
 
+    give_freed_memory_back()
     concepts, forget = options["concepts"], options["forget"]
     if bool(concepts) == bool(forget):
         both = "not both" if forget else "or --forget SOURCE"

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from pathlib import Path
 
 import torch
 
 SHARE = 0.5  # of the free memory that caches may take
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+OWN_BLOCK = 1 << 16  # bytes from which on an allocation is a block of its own
 UNKNOWN = 2 << 30  # bytes assumed where the system does not say
+
+
+def give_freed_memory_back() -> None:
+    """Let glibc return freed tensors to the system at once, for the rest of the process.
+
+    By default it keeps large freed blocks for reuse, in pieces that the next tensors often do not
+    fit: a gradient pass then peaks a fifth higher, for one to two percent of its time. Elsewhere
+    (musl, macOS) nothing happens. The command line calls this; a library must not.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        mallopt(parameter, OWN_BLOCK)
 
 
 def cache_bytes(device: torch.device) -> int:

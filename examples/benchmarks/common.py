@@ -75,6 +75,13 @@ def timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def processor_time(run: Callable[[], Any]) -> float:
+    """Seconds of processor time that a call takes, in all threads."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def median_of(run: Callable[[], Any], repeats: int) -> float:
     return float(np.median([timed(run) for _ in range(repeats)]))
 

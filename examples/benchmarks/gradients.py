@@ -5,8 +5,8 @@
     python examples/benchmarks/gradients.py memory
 
 ViT-B-32 with random weights, pictures of noise that are decoded beforehand (so that reading them
-is not timed), everything in one run, the sides alternating, the best of each (what else runs on a
-machine only ever adds time).
+is not timed), everything in one run, the sides alternating, the best of each. What is timed is the
+processor time of one thread: what else runs on a machine adds to the clock, and little to that.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import sys
 import click
 import numpy as np
 import torch
-from common import Noise, classes, machine, print_table, random_clip, timed
+from common import Noise, classes, machine, print_table, processor_time, random_clip
 from torch import Tensor
 
 from slsgu.clip import Clip
 from slsgu.data.batches import Batch
 from slsgu.layers import inventory
 from slsgu.losses import contrastive, cosine
+from slsgu.memory import give_freed_memory_back
 from slsgu.passes import forget_loss_of, retain_loss_of, run_pass
 
 TEMPLATES = ["a photo of a {}", "a picture of the {}", "a drawing of a {}", "the {} in a scene"]
@@ -129,6 +130,7 @@ class Work:
 @click.group()
 def main() -> None:
     """Benchmarks of the gradient pass."""
+    torch.set_num_threads(1)
 
 
 def sizes(command: click.Command) -> click.Command:
@@ -151,8 +153,8 @@ def floor_(forget: int, retain: int, kinds: int, repeats: int) -> None:
     for micro, logical in ((32, 32), (16, 64)):
         work.floor(micro, logical)  # warm
         pairs = [
-            (timed(lambda m=micro, n=logical: work.ours(m, n)),
-             timed(lambda m=micro, n=logical: work.floor(m, n)))
+            (processor_time(lambda m=micro, n=logical: work.ours(m, n)),
+             processor_time(lambda m=micro, n=logical: work.floor(m, n)))
             for _ in range(repeats)
         ]  # fmt: skip
         ours, least = np.min(pairs, axis=0)
@@ -178,7 +180,8 @@ def naive(forget: int, retain: int, kinds: int, repeats: int) -> None:
     )
     assert worst < 1e-3, worst
     pairs = [
-        (timed(lambda: work.naive(16)), timed(lambda: work.ours(16, 16))) for _ in range(repeats)
+        (processor_time(lambda: work.naive(16)), processor_time(lambda: work.ours(16, 16)))
+        for _ in range(repeats)
     ]
     loop, ours = np.min(pairs, axis=0)
     print(
@@ -200,6 +203,7 @@ def memory(micro: int, inside: bool) -> None:
         print(machine() + "\n")
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return
+    give_freed_memory_back()  # as the command line does
     start = peak()
     work = Work(random_clip(), micro, 2 * micro, 10)
     weights = sum(p.nbytes for p in work.clip.model.parameters())
