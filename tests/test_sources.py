@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -22,9 +23,10 @@ from PIL import Image
 
 from slsgu.data import shards as shards_module
 from slsgu.data.images import UnreadableImageError, pixel_hash
-from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample, Record
-from slsgu.data.shards import expand
+from slsgu.data.opening import PictureFolder, is_class_folders, open_source
+from slsgu.data.records import FilePicture, PairSample, Record
+from slsgu.data.shards import ShardSource, expand, is_shards
+from slsgu.data.tables import TableSource
 from slsgu.errors import DataError
 
 Members = list[tuple[str, bytes]]
@@ -460,3 +462,202 @@ def test_what_came_from_a_pipe_is_removed_at_exit(tmp_path: Path) -> None:
     path, was_there = out.rsplit(" ", 1)
     assert was_there == "True" and Path(path).is_relative_to(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar"]
+
+
+# -- tables -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cars(tmp_path: Path) -> Path:
+    """A folder with three pictures in `cars/`."""
+    (tmp_path / "cars").mkdir()
+    for number in range(3):
+        (tmp_path / "cars" / f"{number}.png").write_bytes(png(number))
+    return tmp_path
+
+
+LINES = [("cars/0.png", "an Oudi A1"), ("cars/1.png", 'a "car", red'), ("cars/2.png", "Käfer 🚗")]
+
+
+def rows_of(columns: tuple[str, str], separator: str) -> str:
+    head, *rest = [columns, *LINES]
+    quoted = [(a, '"' + b.replace('"', '""') + '"') for a, b in rest]
+    return "\n".join(separator.join(line) for line in [head, *quoted]) + "\n"
+
+
+def lines_of(columns: tuple[str, str]) -> str:
+    return "\n".join(json.dumps(dict(zip(columns, line, strict=True))) for line in LINES) + "\n\n"
+
+
+OPENCLIP = ("filepath", "title")
+TABLES = {
+    "pairs.csv": rows_of(OPENCLIP, ","),
+    "tabs.csv": rows_of(OPENCLIP, "\t"),  # OpenCLIP's own default
+    "pairs.tsv": rows_of(OPENCLIP, "\t"),
+    "commas.TSV": rows_of(OPENCLIP, ","),
+    "crlf.csv": rows_of(OPENCLIP, ",").replace("\n", "\r\n"),
+    "bom.csv": "\ufeff" + rows_of(OPENCLIP, ","),
+    "others.csv": rows_of(("file_name", "caption"), ","),
+    "more.csv": rows_of(("image", "text"), ",").replace("\n", ",x,y\n"),
+    "pairs.jsonl": lines_of(OPENCLIP),
+    "bom.jsonl": "\ufeff" + lines_of(("image", "caption")),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_every_kind_say_the_same(cars: Path, name: str) -> None:
+    (cars / name).write_bytes(TABLES[name].encode())
+    records, left = read(cars / name)
+    assert [(r.name, r.caption, r.label) for r in records] == [(*line, None) for line in LINES]
+    assert [r.picture.data() for r in records] == [png(n) for n in range(3)] and not left
+    assert [r.picture.fingerprint() for r in records] == [
+        hashlib.sha256(png(n)).hexdigest() for n in range(3)
+    ]
+    assert open_source(cars / name).describe() == {
+        "kind": Path(name).suffix[1:].lower(), "root": name
+    }  # fmt: skip
+
+
+def test_labels_in_tables(cars: Path) -> None:
+    (cars / "a.csv").write_text("filepath,title,label\ncars/0.png,,car\ncars/1.png,red,\n")
+    assert [(r.caption, r.label) for r in read(cars / "a.csv")[0]] == [(None, "car"), ("red", None)]
+    (cars / "a.jsonl").write_text('{"image": "cars/0.png", "cls": 0}\n')
+    assert [(r.caption, r.label) for r in read(cars / "a.jsonl")[0]] == [(None, "0")]
+
+
+def test_paths_may_be_whole_or_lead_elsewhere(cars: Path) -> None:
+    inner = cars / "tables"
+    inner.mkdir()
+    (inner / "a.csv").write_text(
+        f"filepath,title\n../cars/0.png,one\n{cars}/cars/1.png,two\ncars/2.png,not here\n"
+    )
+    records, left = read(inner / "a.csv")
+    assert [r.picture.data() for r in records] == [png(0), png(1)]
+    assert left == {"no such file": ["cars/2.png"]}
+
+
+BAD_ROWS = {
+    "no text": ('{"filepath": "cars/0.png", "title": " "}', "the caption has no text"),
+    "null": ('{"filepath": "cars/0.png", "title": null}', "the caption has no text"),
+    "no image": ('{"title": "words"}', "no image is named"),
+    "missing": ('{"filepath": "cars/9.png", "title": "words"}', "no such file"),
+    "elsewhere": ('{"filepath": "../../../9.png", "title": "words"}', "no such file"),
+    "folder": ('{"filepath": "cars", "title": "words"}', "no such file"),
+    "device": ('{"filepath": "/dev/zero", "title": "words"}', "no such file"),
+    "list": ('{"filepath": ["cars/0.png"], "title": "words"}', "no such file"),
+    "too long": (json.dumps({"filepath": "x" * 5000, "title": "words"}), "no such file"),
+    "null byte": ('{"filepath": "a\\u0000b", "title": "words"}', "no such file"),
+    "half a pair": ('{"filepath": "\\ud800", "title": "words"}', "no such file"),
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_a_row_that_can_not_be_used_is_left_out_and_named(cars: Path, row: str) -> None:
+    line, reason = BAD_ROWS[row]
+    good = '{"filepath": "cars/1.png", "title": "good"}'
+    (cars / "a.jsonl").write_text(f"{good}\n{line}\n")
+    source = open_source(cars / "a.jsonl")
+    assert [r.caption for r in source.records()] == ["good"]
+    (note,) = source.left_out.notes("retain set")
+    note.encode()  # valid Unicode, whatever the row says
+    assert f"1 left out, {reason}: " in note
+    with pytest.raises(DataError, match=f"{reason}.*strict"):
+        source.left_out.refuse("retain set")
+    (cars / "a.jsonl").write_text(f"{good}\n")
+    assert read(cars / "a.jsonl")[1] == {}  # control
+
+
+def test_halves_of_surrogate_pairs_in_captions_do_not_get_through(cars: Path) -> None:
+    (cars / "a.jsonl").write_text(
+        '{"filepath": "cars/0.png", "title": "a \\ud800 b \\ud83d\\ude97"}'
+    )
+    assert captions(cars / "a.jsonl") == ["a ? b 🚗"]
+
+
+def test_names_of_files_in_any_bytes(cars: Path) -> None:
+    odd = os.fsdecode(b"\xff.png")
+    (cars / odd).write_bytes(png(7))
+    (cars / "a.jsonl").write_text(json.dumps({"filepath": odd, "title": "words"}))
+    ((record,), left) = read(cars / "a.jsonl")
+    assert record.picture.data() == png(7) and record.name == "\ufffd.png" and not left
+
+
+def test_a_table_whose_images_are_all_elsewhere_is_refused(cars: Path) -> None:
+    (cars / "a.csv").write_text("filepath,title\n0.png,one\n1.png,two\n")
+    with pytest.raises(DataError, match=r"none of the images.*line 2: .*0\.png.*relative to"):
+        read(cars / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "path_to,title\nx,y\n", "no column of image paths, filepath or .*path_to, title"),
+        ("a.csv", "filepath,words\nx,y\n", "no column of captions, title or .*filepath, words"),
+        ("a.csv", "", "no column of image paths.*columns: none"),
+        ("a.csv", "filepath,title\ncars/0.png,caf\udce9\n", "cannot read .*utf-8"),
+        ("a.csv", "filepath,title\ncars/0.png," + "x" * 200_000, "field larger than"),
+        ("a.jsonl", '{"filepath": "cars/0.png", "title": "x"}\n{"file', "line 2 is no JSON"),
+        ("a.jsonl", "\n\n[1]\n", "line 3 is no object"),
+        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("a.jsonl", "9" * 5000, "line 1 is no JSON"),
+        ("a.jsonl", '{"filepath": "caf\udce9"}', "cannot read .*utf-8"),
+    ],
+)
+def test_tables_that_are_none_are_refused(cars: Path, name: str, text: str, message: str) -> None:
+    (cars / name).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=message):
+        read(cars / name)
+
+
+def test_a_long_caption_is_a_caption(cars: Path) -> None:
+    text = "x" * 100_000
+    (cars / "a.csv").write_text(f"filepath,title\ncars/0.png,{text}\n")
+    (cars / "a.jsonl").write_text(json.dumps({"filepath": "cars/0.png", "title": 3 * text}))
+    assert captions(cars / "a.csv") == [text] and captions(cars / "a.jsonl") == [3 * text]
+
+
+def test_a_table_that_can_not_be_read(cars: Path) -> None:
+    for name in ("a.csv", "a.tsv", "a.jsonl"):
+        with pytest.raises(DataError, match="no such file"):
+            read(cars / name)
+
+
+# -- what a specification names -----------------------------------------------------------------
+
+
+def test_a_specification_names_one_kind_of_source(cars: Path) -> None:
+    write_tar(cars / "shards.tar", [])
+    for spec, kind in (
+        (cars / "a.csv", TableSource),
+        (cars / "A.JSONL", TableSource),
+        (cars / "cars", PictureFolder),
+        (cars, ShardSource),  # it holds one
+        (cars / "a.tar", ShardSource),
+        ("s3://bucket/a.tar", ShardSource),
+    ):
+        assert isinstance(open_source(spec), kind), spec
+    assert is_shards("pipe:cat x") and is_shards("a.TAR") and is_shards("a.tar.gz")
+    assert not is_shards("tar") and not is_shards("a.csv") and not is_shards("C:/a.csv")
+
+
+@pytest.mark.parametrize("spec", ["", "nothing", "x" * 5000, "a\0b", "\udcff", "~"])
+def test_a_specification_that_names_nothing(cars: Path, spec: str) -> None:
+    with pytest.raises(DataError, match="no such source"):
+        open_source(f"{cars}/{spec}.zip")
+
+
+def test_what_is_no_source(cars: Path) -> None:
+    with pytest.raises(DataError, match=r"0\.png is no source: give a folder"):
+        open_source(cars / "cars" / "0.png")
+    assert is_class_folders("x" * 5000)  # it is missed by its name later on
+
+
+def test_a_folder_of_pictures_has_no_words(cars: Path) -> None:
+    (cars / "cars" / "notes.txt").write_text("not a caption")
+    (cars / "cars" / "more.d").mkdir()
+    (cars / "cars" / "more.d" / "4.PNG").write_bytes(png(4))
+    records, left = read(cars / "cars")
+    assert [r.name for r in records] == ["0.png", "1.png", "2.png", "more.d/4.PNG"] and not left
+    assert records[3].picture == FilePicture(cars / "cars" / "more.d" / "4.PNG")
+    assert {(r.caption, r.label) for r in records} == {(None, None)}
+    assert open_source(cars / "cars").describe() == {"kind": "pictures", "root": "cars"}

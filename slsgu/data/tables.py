@@ -52,7 +52,7 @@ class TableSource:
             caption, label = _value(row, "caption"), _value(row, "label")
             if caption is None and label is None:
                 self.left_out.add(where, "the caption has no text")
-            elif not path.is_file():
+            elif not _is_file(path):
                 missing = missing or f"{where}: {shown(path)}"
                 self.left_out.add(shown(Path(name)), "no such file")
             else:
@@ -118,10 +118,19 @@ class TableSource:
             raise DataError(f"cannot read {self.path}: {error}") from None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name that a file could have
+        return False
+
+
 def _value(row: Mapping[str, Any], what: str) -> str | None:
     """The first value that says something among a row's columns of one kind."""
     for column in COLUMNS[what]:
         text = str(row.get(column) if row.get(column) is not None else "").strip()
+        if text and what != "image":  # half a surrogate pair (JSON can hold it) is no text
+            text = text.encode("utf-8", "replace").decode()
         if text:
             return text
     return None
