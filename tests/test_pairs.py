@@ -21,10 +21,11 @@ from slsgu.data.records import LeftOut, Picture, Record
 from slsgu.data.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
 from slsgu.evaluate import CAPTIONS, Answers, Exam
-from slsgu.measures import measure, wilson
+from slsgu.measures import Measures, measure, wilson
 from slsgu.pairs import Pairs, read_names
 from slsgu.prompts import PromptBook, saying
 from slsgu.request import Request
+from slsgu.search import Goal, Trial, choose
 from slsgu.taxonomy import Taxonomy
 
 ALL = Limits(None, None, None, None, None)
@@ -479,3 +480,29 @@ def test_forget_images_are_captioned_with_their_own_words() -> None:
                 assert mute[said] == 0 and mute[list(book.rows[OUDI.concepts[0]])].sum() == 1
             else:
                 assert not weights.any()
+
+
+# -- the choice ---------------------------------------------------------------------------------
+
+
+def trial(forget: float, length: float, *, kept: float | None, steady: float) -> Trial:
+    keys = ("forget_fine", "forget_coarse", "retain_fine", "retain_coarse")
+    ratios = {"forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": kept}
+    measures = Measures(
+        dict.fromkeys(keys, 1.0), dict.fromkeys(keys, 1.0), {}, ratios, 1.0, 1.0, 1.0, forget, ()
+    )
+    return Trial(str(length), length, length, measures, steady)
+
+
+@pytest.mark.parametrize("floors", [{}, {"retain_fine": 0.9}, {"forget_coarse": 0.9}])
+def test_where_nothing_is_known_of_others_the_smallest_step_is_taken(
+    floors: dict[str, float],
+) -> None:
+    goal = Goal(target=0.05, floors=floors)
+
+    def pick(kept: float | None) -> float:
+        trials = [(0.0, 3.0, 0.99), (0.02, 2.0, 0.9), (0.5, 1.0, 0.95)]
+        return choose([trial(f, n, kept=kept, steady=s) for f, n, s in trials], goal).step
+
+    assert pick(None) == 2.0
+    assert pick(1.0) == 3.0  # control: seen to be harmless, the best is
