@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,20 +13,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_gradients import close
 from test_sources import png
 
 from slsgu.captions import ForgetCaptions
+from slsgu.clip import Clip
+from slsgu.data.batches import Ledger
 from slsgu.data.pair_splits import FEW, Labels, pair_splits
 from slsgu.data.partition import SMALL_CLASS, SPLITS
 from slsgu.data.records import LeftOut, Picture, Record
 from slsgu.data.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
 from slsgu.evaluate import CAPTIONS, Answers, Exam
+from slsgu.gradients import compute_gradients
+from slsgu.layers import inventory
 from slsgu.measures import Measures, measure, wilson
 from slsgu.pairs import Pairs, read_names
+from slsgu.pipeline import Result, unlearn
+from slsgu.plan import Plan, make_plan
 from slsgu.prompts import PromptBook, saying
 from slsgu.request import Request
 from slsgu.search import Goal, Trial, choose
+from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
 
 ALL = Limits(None, None, None, None, None)
@@ -506,3 +515,200 @@ def test_where_nothing_is_known_of_others_the_smallest_step_is_taken(
 
     assert pick(None) == 2.0
     assert pick(1.0) == 3.0  # control: seen to be harmless, the best is
+
+
+# -- the whole way ------------------------------------------------------------------------------
+
+QUICK = {"batch_size": 16, "contrastive_batch": 16, "workers": 0}
+
+
+def say(name: str) -> str:
+    return f"itap of a {name}."  # OpenCLIP's first template
+
+
+def table(path: Path, photos: Path, names: Iterable[str], *, words: bool = True) -> Path:
+    rows = [
+        {"filepath": str(file), "label": name, **({"title": say(name)} if words else {})}
+        for name in names
+        for file in sorted((photos / "images" / name).iterdir())
+    ]
+    for row in rows:
+        if words:
+            del row["label"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def beagles(tmp_path: Path, photos: Path) -> Path:
+    return table(tmp_path / "beagles.jsonl", photos, ["beagle"])
+
+
+@pytest.fixture
+def others(tmp_path: Path, photos: Path) -> Path:
+    return table(tmp_path / "others.jsonl", photos, ["pug", "tabby", "siamese"])
+
+
+def check(result: Result) -> None:
+    """What any success must be."""
+    assert result.success and result.patch is not None
+    used = [set(result.ledger.hashes(split)) for split in SPLITS]
+    assert all(used) and len(set().union(*used)) == sum(map(len, used))
+    assert result.chosen.measures.forget_accuracy <= result.goal.target
+    after = result.proof.measures
+    assert after.before["forget_fine"] and after.after["forget_fine"] is not None
+    assert after.after["forget_fine"] < after.before["forget_fine"]
+
+
+def test_pairs_with_classes(taught: Clip, beagles: Path, others: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("pug\ntabby\nsiamese\n")
+    pairs = Pairs(forget=beagles, retain=others, name="beagle", classes=tmp_path / "names.txt")
+    result = unlearn(taught, pairs=pairs, settings=Settings(**QUICK))
+    check(result)
+    assert [level.depth for level in result.proof.exam.levels] == [CAPTIONS, 1]
+    assert [c.name for c in result.proof.exam.levels[1].classes] == [
+        "pug", "tabby", "siamese", "beagle"
+    ]  # fmt: skip
+    measures = result.proof.measures
+    assert result.goal.unmeasured(measures) == []
+    assert measures.counts["retain_fine"] == measures.counts["retain_coarse"] > 0
+
+
+def test_pairs_without_a_name(taught: Clip, beagles: Path, others: Path) -> None:
+    pairs = Pairs(forget=beagles, retain=others)
+    result = unlearn(taught, pairs=pairs, settings=Settings(**QUICK))
+    check(result)
+    assert result.plan.request.title == "beagles"
+    assert [level.depth for level in result.proof.exam.levels] == [CAPTIONS]
+    asked = {c.name for c in result.proof.exam.levels[0].classes}
+    assert asked == {say(name) for name in ("beagle", "pug", "tabby", "siamese")}
+
+
+def test_a_name_alone(taught: Clip, photos: Path, others: Path) -> None:
+    """A folder of pictures, a name, and a retain set of captions."""
+    pairs = Pairs(forget=photos / "images" / "beagle", retain=others, name="beagle")
+    result = unlearn(taught, pairs=pairs, settings=Settings(**QUICK))
+    check(result)
+    assert {c.name for c in result.proof.exam.levels[0].classes} >= {"beagle", say("pug")}
+
+
+def test_without_a_retain_set(taught: Clip, beagles: Path, photos: Path) -> None:
+    pairs = Pairs(forget=beagles, name="beagle")
+    tree = Taxonomy.load(photos / "pets.yaml")
+    result = unlearn(taught, pairs=pairs, taxonomy=tree, settings=Settings(**QUICK))
+    check(result)
+    assert result.plan.traced and result.plan.retain_loss == "cosine"
+    assert result.gradients.counts["retain"] == result.gradients.counts["forget"]
+    measures = result.proof.measures
+    assert result.goal.unmeasured(measures) == ["retain_fine", "retain_coarse"]
+    assert measures.kept_ratios["retain_fine"] is None is measures.kept_ratios["retain_coarse"]
+    assert measures.kept_ratios["forget_coarse"] is not None  # that they are dogs is known
+    trials = [trial for candidate in result.candidates for trial in candidate.trials]
+    met = [trial.relative_step for trial in trials if result.goal.met(trial.measures)]
+    assert result.chosen.relative_step == min(met)
+
+
+def test_nothing_to_tell_apart_is_refused(taught: Clip, photos: Path, tmp_path: Path) -> None:
+    def same(name: str, classes: list[str]) -> Path:
+        path = table(tmp_path / name, photos, classes)
+        for word in classes:
+            path.write_text(path.read_text().replace(say(word), "a picture"))
+        return path
+
+    forget, retain = same("a.jsonl", ["beagle"]), same("b.jsonl", ["pug"])
+    with pytest.raises(DataError, match="nothing to be told apart by"):
+        make_plan(taught, [], pairs=Pairs(forget=forget, retain=retain))
+    other = table(tmp_path / "c.jsonl", photos, ["pug"])
+    assert make_plan(taught, [], pairs=Pairs(forget=forget, retain=other))  # control
+
+
+def test_pairs_and_concepts_exclude_each_other(taught: Clip, beagles: Path, others: Path) -> None:
+    for concepts, data in ((["beagle"], None), ([], "images")):
+        with pytest.raises(DataError, match="not both"):
+            make_plan(taught, concepts, data=data, pairs=Pairs(forget=beagles, retain=others))
+
+
+# -- gradients ----------------------------------------------------------------------------------
+
+
+def naive_retain(plan: Plan, captions: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The retain loss written out: every picture and every caption encoded, batch by batch in the
+    order that the seed gives, a cross-entropy for every row and column, autograd, the mean."""
+    model = plan.clip.model
+    parameters = dict(model.named_parameters())
+    names = [layer.name for layer in inventory(model, norms=True)]
+    for name in names:
+        parameters[name].requires_grad_(True)
+    samples = plan.retain_samples
+    order = np.random.Generator(np.random.PCG64(plan.settings.seed)).permutation(len(samples))
+    total = torch.zeros(())
+    for start in range(0, len(order), plan.settings.contrastive_batch):
+        batch = [samples[i] for i in order[start : start + plan.settings.contrastive_batch]]
+        pixels = torch.stack([plan.clip.preprocess(sample.read()) for sample in batch])
+        said = [captions[sample.name] for sample in batch]
+        images = model.encode_image(pixels, normalize=True)
+        texts = model.encode_text(plan.clip.tokenize(said), normalize=True)
+        if plan.retain_loss == "cosine":
+            total = total + sum(1 - images[i] @ texts[i] for i in range(len(batch)))
+            continue
+        scale = model.logit_scale.exp().detach()
+        for i in range(len(batch)):
+            same = [j for j, text in enumerate(said) if text == said[i]]
+            if plan.retain_loss == "contrastive":
+                same = [i]
+            for scores in (scale * images[i] @ texts.T, scale * images @ texts[i]):
+                total = total - scores.softmax(dim=0)[same].sum().log() / 2
+    (total / len(order)).backward()
+    found = {name: parameters[name].grad.clone() for name in names}
+    for name in names:
+        parameters[name].grad = None
+        parameters[name].requires_grad_(False)
+    return found
+
+
+@pytest.mark.parametrize("loss", ["contrastive", "multi-positive"])
+def test_the_retain_gradient_of_pairs_is_that_of_the_naive_loop(
+    tiny: Clip, beagles: Path, others: Path, loss: str
+) -> None:
+    settings = Settings(**QUICK, retain_loss=loss)
+    plan = make_plan(tiny, [], pairs=Pairs(forget=beagles, retain=others), settings=settings)
+    assert len(plan.retain_samples) % 16  # a ragged last batch
+    found = dict(compute_gradients(plan, Ledger()).retain)
+    captions = {sample.name: sample.caption for sample in plan.retain_samples}
+    assert set(captions.values()) == {say(name) for name in ("pug", "tabby", "siamese")}
+    assert close(found, naive_retain(plan, captions), 1e-4)
+    # Control: with the captions of the first and second picture exchanged it is another gradient.
+    one, two = (next(n for n, c in captions.items() if c == say(x)) for x in ("pug", "tabby"))
+    swapped = {**captions, one: captions[two], two: captions[one]}
+    assert not close(found, naive_retain(plan, swapped), 1e-2)
+
+
+def test_without_a_retain_set_the_parent_is_kept(tiny: Clip, beagles: Path, photos: Path) -> None:
+    plan = make_plan(
+        tiny,
+        [],
+        taxonomy=photos / "pets.yaml",
+        pairs=Pairs(forget=beagles, name="beagle"),
+        settings=Settings(**QUICK, templates="photo"),
+    )
+    found = dict(compute_gradients(plan, Ledger()).retain)
+    parent, own = (
+        naive_retain(plan, {s.name: f"a photo of a {word}" for s in plan.retain_samples})
+        for word in ("dog", "beagle")
+    )
+    assert close(found, parent, 1e-4)
+    assert not close(found, own, 1e-2)  # control
+
+
+def test_the_forget_gradient_is_of_the_captions_of_the_images(
+    tiny: Clip, beagles: Path, others: Path, photos: Path
+) -> None:
+    def gradient(forget: Path, name: str | None) -> dict[str, torch.Tensor]:
+        pairs = Pairs(forget=forget, retain=others, name=name)
+        settings = Settings(**QUICK, forget_loss="cosine", templates="photo")
+        plan = make_plan(tiny, [], pairs=pairs, settings=settings)
+        return dict(compute_gradients(plan, Ledger()).forget)
+
+    own, named = gradient(beagles, None), gradient(beagles, "hound")
+    assert close(own, named, 1e-6)
+    assert not close(own, gradient(photos / "images" / "beagle", "hound"), 1e-2)  # control
