@@ -281,6 +281,22 @@ def test_the_class_that_a_caption_names(caption: str, leaf: str | None) -> None:
     assert (found and found.name) == leaf
 
 
+@pytest.mark.parametrize(
+    ("caption", "label", "leaf"),
+    [
+        ("a pug", "cat", "cat"),
+        ("a pug", "zebra", None),  # a zebra with a pug, for all we know
+        ("a pug", "3", "pug"),  # a number that nothing explains
+        (None, "3", None),
+        ("a pug", "7", "fish"),  # one that the taxonomy knows
+    ],
+)
+def test_a_label_comes_before_a_caption(caption: str | None, label: str, leaf: str | None) -> None:
+    tree = Taxonomy.parse({"pug": None, "cat": None, "fish": {"$index": 7}})
+    found = Labels(tree).of(picture(0, caption, label))
+    assert (found and found.name) == leaf
+
+
 # -- the request --------------------------------------------------------------------------------
 
 PETS = Taxonomy.parse(

@@ -230,13 +230,14 @@ class Labels:
         self._longest = max((len(word.split()) for word in self._words), default=0)
 
     def of(self, record: Record) -> Concept | None:
-        if record.label is not None:
+        label = record.label
+        if label is not None:
             try:
-                return self._taxonomy.leaf_of_index(record.label) or self._taxonomy.leaf_of_folder(
-                    record.label
-                )
+                found = self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
             except ConceptError:
                 return None
+            if found is not None or not label.isdecimal():  # a number may have no names beside it
+                return found
         named = self.named(record)
         return next(iter(named)) if len(named) == 1 else None
 
