@@ -58,8 +58,8 @@ class Exam:
         leaves: the leaf of each of N images; None for one that is of no class.
         taxonomy: where the levels come from.
         request: what is to be forgotten; None if nothing is.
-        captions: each image's own caption, where it has one. Retained images are asked for it, and
-            images to be forgotten if there is no class to ask for.
+        captions: each image's own caption, where it has one. Retained images are asked for it; so
+            are images to be forgotten, or for their leaf, if there is no level to ask for.
 
     Attributes:
         labels: the right class of each image at each level, -1 where it is not asked [N, L].
@@ -81,10 +81,12 @@ class Exam:
         # Depth 0 can not occur in a taxonomy: it marks an image on which everything is kept.
         self.forget_depth = np.array([depth or 0 for depth in depths], dtype=np.int64)
         self.levels = evaluated_levels(taxonomy)
-        asked: list[str | None] = list(captions) or [None] * len(self.leaves)
-        if self.levels:
-            asked = [None if gone else text for text, gone in zip(asked, self.forget, strict=True)]
-        texts = tuple(saying(text) for text in dict.fromkeys(asked) if text is not None)
+        own = [None if text is None else saying(text) for text in captions or [None] * len(leaves)]
+        asked = [
+            text if not gone else None if self.levels else text or leaf
+            for text, leaf, gone in zip(own, leaves, self.forget, strict=True)
+        ]
+        texts = tuple(dict.fromkeys(text for text in asked if text is not None))
         if len(texts) > 1:
             self.levels = (Level(CAPTIONS, texts), *self.levels)
         self.labels = self._labels(asked)
@@ -92,17 +94,17 @@ class Exam:
         if self.levels == (Level(CAPTIONS, texts),):
             reached[:] = True
         self.forgotten = self.forget[:, None] & reached
-        own = np.array([level.depth == CAPTIONS for level in self.levels], dtype=np.bool_)
-        self.kept = ~self.forgotten & ~(own & (self.labels < 0))
+        words = np.array([level.depth == CAPTIONS for level in self.levels], dtype=np.bool_)
+        self.kept = ~self.forgotten & ~(words & (self.labels < 0))
         self.groups = self._groups()
 
-    def _labels(self, captions: Sequence[str | None]) -> npt.NDArray[np.int64]:
+    def _labels(self, asked: Sequence[Concept | None]) -> npt.NDArray[np.int64]:
         labels = np.full((len(self.leaves), len(self.levels)), -1, dtype=np.int64)
         for column, level in enumerate(self.levels):
             place = {concept: index for index, concept in enumerate(level.classes)}
-            for row, (leaf, text) in enumerate(zip(self.leaves, captions, strict=True)):
+            for row, (leaf, text) in enumerate(zip(self.leaves, asked, strict=True)):
                 if level.depth == CAPTIONS:
-                    labels[row, column] = -1 if text is None else place[saying(text)]
+                    labels[row, column] = -1 if text is None else place[text]
                 elif leaf is not None:
                     labels[row, column] = place[self.taxonomy.ancestor(leaf, level.depth)]
         return labels

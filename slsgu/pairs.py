@@ -15,10 +15,13 @@ from pathlib import Path
 
 from slsgu.data.opening import open_source
 from slsgu.data.pair_splits import pair_splits
+from slsgu.data.partition import SPLITS
+from slsgu.data.scan import shown
 from slsgu.data.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
+from slsgu.evaluate import exam_of
 from slsgu.request import Request
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.taxonomy import Concept, Taxonomy, normalise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class Pairs:
                     "classes, a taxonomy or a parent say what else a picture may be called: give "
                     "the name that is to be forgotten too (--name)"
                 )
-            alone = Concept(Path(str(self.forget)).stem, None)
+            alone = Concept(shown(Path(Path(self.forget).stem or "pairs")), None)
             request = Request(Taxonomy([alone], name="captions", least=1), (alone,))
         else:
             if self.classes is not None:
@@ -67,14 +70,22 @@ class Pairs:
 
     def splits(self, request: Request, limits: Limits, seed: int, strict: bool) -> Splits:
         """The images, in three splits."""
-        return pair_splits(
+        splits = pair_splits(
             open_source(self.forget),
             None if self.retain is None else open_source(self.retain),
             request=request,
             limits=limits,
             seed=seed,
             strict=strict,
+            named=self.name is not None,
         )
+        for split in SPLITS[1:]:
+            if not exam_of(splits.of(split), request.taxonomy, request).levels:
+                raise DataError(
+                    f"the {split} images have nothing to be told apart by: no classes, and no two "
+                    "captions; give --classes FILE, --taxonomy, or retain images with captions"
+                )
+        return splits
 
     def _check_alone(self, request: Request) -> None:
         """Whether a request without retain images keeps anything that can be measured."""
@@ -93,19 +104,35 @@ class Pairs:
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a file, one a line; empty lines and lines that begin with # do not count.
+    """The names in a file, one a line; empty lines and lines that begin with # do not count, nor
+    does a name that stands there already.
 
     Raises:
-        DataError: the file can not be read, or holds no name.
+        DataError: the file can not be read, holds no name, or something that is none.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read classes {path}: {error}") from None
-    names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    names: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            names.setdefault(normalise(line), _usable(line, f"classes {path}"))
     if not names:
         raise DataError(f"classes {path}: no name in the file")
-    return names
+    return list(names.values())
+
+
+def _usable(name: str, where: str) -> str:
+    """A name as a taxonomy would have it.
+
+    Raises:
+        DataError: it could not stand in a taxonomy.
+    """
+    found = name.replace("_", " ").strip()
+    if not found or "/" in found or not found.isprintable():
+        raise DataError(f"{where}: {name!r} is not a usable name")
+    return found
 
 
 def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
@@ -121,6 +148,8 @@ def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Requ
                 f"one of {below}; or forget {name!r} by --concept, with class folders"
             )
         above = [] if parent is None else taxonomy.search(parent)
+        if concept in above:
+            raise ConceptError(f"{concept.key!r} cannot be its own parent")
         if parent is None or set(above) & set(concept.lineage[:-1]):
             return Request(taxonomy, (concept,))
         if concept.parent is not None:
@@ -130,16 +159,30 @@ def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Requ
     tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=found)
     # "a car" for cars that have no name of their own
     where = None if parent is None else _place(tree, taxonomy, parent)
-    concept = Concept(name, where)
+    # One that was found has its aliases and prompts, wherever it stands now.
     if where is None:
-        tree.append(concept)
+        above = tree
     else:
         if where.is_leaf:
-            where.children.append(Concept(where.name, where, where.aliases, where.plural))
-        where.children.append(concept)
+            where = _with_itself_below(where, tree)
+        above = where.children
+    new = _usable(name, "name") if not found else ""
+    if where is not None and normalise(new) == normalise(where.name):
+        raise ConceptError(f"{name!r} cannot be its own parent")
+    above.append(replace(found[0], parent=where) if found else Concept(new, where))
     title = taxonomy.name if taxonomy is not None else "pairs"
     templates = taxonomy.templates if taxonomy is not None else ()
-    return Request(Taxonomy(tree, name=title, templates=templates, least=1), (concept,))
+    return Request(Taxonomy(tree, name=title, templates=templates, least=1), (above[-1],))
+
+
+def _with_itself_below(leaf: Concept, tree: list[Concept]) -> Concept:
+    """What stands in the place of a leaf that is to be a parent. The leaf lies below it, with the
+    labels that it answers to."""
+    new = replace(leaf, id=None, index=None, children=[])
+    new.children.append(replace(leaf, parent=new, children=[]))
+    beside = tree if leaf.parent is None else leaf.parent.children
+    beside[beside.index(leaf)] = new
+    return new
 
 
 def _place(tree: list[Concept], taxonomy: Taxonomy | None, parent: str) -> Concept:
@@ -147,7 +190,7 @@ def _place(tree: list[Concept], taxonomy: Taxonomy | None, parent: str) -> Conce
     if taxonomy is not None and taxonomy.search(parent):
         path = taxonomy.find(parent).path
         return next(c for top in tree for c in top.walk() if c.path == path)
-    new = Concept(parent, None)
+    new = Concept(_usable(parent, "parent"), None)
     tree.append(new)
     return new
 

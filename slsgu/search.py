@@ -266,7 +266,8 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     """
     assert trials
     met = [trial for trial in trials if goal.met(trial.measures)]
-    if met and {"retain_fine", "retain_coarse"} <= set(goal.unmeasured(met[0].measures)):
+    kept = met[0].measures.kept_ratios if met else {}
+    if met and kept["retain_fine"] is None and kept["retain_coarse"] is None:
         return min(met, key=lambda trial: trial.relative_step)
     return max(met or trials, key=lambda t: (round(t.steady, 6), -t.relative_step))
 

@@ -35,8 +35,8 @@ def is_class_folders(spec: str | Path) -> bool:
     is not there counts as one: it is missed by the name that people know."""
     path = Path(spec)
     if is_shards(str(spec)) or path.suffix.lower() in SUFFIXES:
-        return path.is_dir()
-    return not (path.is_dir() and any(path.glob("*.tar")))
+        return _is_folder(path)
+    return not (_is_folder(path) and any(path.glob("*.tar")))
 
 
 def open_source(spec: str | Path) -> Source:
@@ -53,13 +53,24 @@ def open_source(spec: str | Path) -> Source:
     if is_shards(text):
         return ShardSource(expand(text))
     path = Path(text)
-    if path.is_dir():
+    if _is_folder(path):
         shards = sorted(str(entry) for entry in path.glob("*.tar"))
         return ShardSource(shards) if shards else PictureFolder(path)
     if path.suffix.lower() in SUFFIXES:
         return TableSource(path)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise DataError(f"no such source: {text} ({error.strerror})") from None
+    if not there:
         raise DataError(f"no such source: {text}")
     raise DataError(
         f"{text} is no source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
     )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long
+        return False

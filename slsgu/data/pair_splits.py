@@ -30,11 +30,12 @@ def pair_splits(
     limits: Limits,
     seed: int = 0,
     strict: bool = False,
+    named: bool = True,
 ) -> Splits:
     """Gradient, search and test records.
 
     A picture that is both to be forgotten and to be kept is forgotten; so is left out what the
-    retain set says of the concept in other pictures. Both are told.
+    retain set says of the concept in other pictures, also beside other things. Both are told.
 
     Args:
         forget: records of what is to be forgotten, whatever their captions say.
@@ -43,14 +44,21 @@ def pair_splits(
         limits: of forget records, for each split; the retain totals of `Limits` for the others
             (the test split has the total of the search split).
         strict: refuse a source that holds anything that is no usable record.
+        named: whether the leaf has a name that captions may use. If not, captions alone say what
+            is in a picture.
 
     Raises:
         DataError: too few usable records.
     """
     (leaf,) = request.forget_leaves
+    copies = 0
     gone = _Pool({split: limits.of(split) for split in SPLITS}, seed)
     for record, content in _read(forget):  # to its end: a picture further on is not kept either
-        if content not in gone.distinct:
+        if not named and record.caption is None:
+            forget.left_out.add(record.name, "there is neither a caption nor a name (--name)")
+        elif content in gone.distinct:
+            copies += 1
+        else:
             gone.add(PairSample(leaf, record.caption, record.name, content, record.picture))
     samples = gone.divide()
     if samples is None:
@@ -59,21 +67,29 @@ def pair_splits(
             f"({', '.join(SPLITS)}){_why(forget)}"
         )
     both: list[str] = []
-    named: list[str] = []
+    said: list[str] = []
     notes = forget.left_out.notes("forget set")
     if retain is not None:
         totals = (limits.retain_gradient, limits.retain_search, limits.retain_search)
         pool = _Pool(dict(zip(SPLITS, totals, strict=True)), seed)
         labels = Labels(request.taxonomy)
+        away: set[str] = set()  # pictures with several captions, one of which names the concept
         for record, content in _read(retain):
-            found = labels.of(record)
+            found = labels.of(record) if named else None
             if content in gone.distinct:
                 both.append(record.name)
-            elif found is leaf:
-                named.append(record.name)
+            elif named and (found is leaf or leaf in labels.named(record)):
+                said.append(record.name)
+                away.add(content)
+                if content in pool.distinct:
+                    pool = pool.without(content)
+            elif content in away:
+                said.append(record.name)
             elif found is None and record.caption is None:
                 retain.left_out.add(record.name, f"no class is called {record.label!r}")
-            elif content not in pool.distinct:
+            elif content in pool.distinct:
+                copies += 1
+            else:
                 pool.add(PairSample(found, record.caption, record.name, content, record.picture))
             if pool.full:
                 break
@@ -93,11 +109,13 @@ def pair_splits(
         notes.append(
             f"{len(both)} image(s) stand in both sets, and are forgotten, not kept: {some(both, 3)}"
         )
-    if named:
+    if said:
         notes.append(
-            f"{len(named)} retain image(s) are of {leaf.name!r} by their label or caption, and "
-            f"are not kept: {some(named, 3)}"
+            f"{len(said)} retain image(s) are of {leaf.name!r} by their label or caption, and "
+            f"are not kept: {some(said, 3)}"
         )
+    if copies:
+        notes.append(f"{copies} record(s) repeat a picture of the same set; the first is used")
     if len(gone.distinct) < FEW:
         tested = sum(sample.leaf is leaf for sample in samples["test"])
         low, high = wilson(0, tested)
@@ -206,22 +224,26 @@ class Labels:
         self._taxonomy = taxonomy
         self._words: dict[str, Concept | None] = {}
         for leaf in taxonomy.leaves:
-            for word in {normalise(w) for w in (leaf.name, *leaf.aliases, leaf.plural) if w}:
+            names = {" ".join(_words(w)) for w in (leaf.name, *leaf.aliases, leaf.plural) if w}
+            for word in names - {""}:
                 self._words[word] = None if word in self._words else leaf  # several: says nothing
         self._longest = max((len(word.split()) for word in self._words), default=0)
 
     def of(self, record: Record) -> Concept | None:
-        if record.label is not None:
+        label = record.label
+        if label is not None:
             try:
-                return self._taxonomy.leaf_of_index(record.label) or self._taxonomy.leaf_of_folder(
-                    record.label
-                )
+                found = self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
             except ConceptError:
                 return None
-        return None if record.caption is None else self._named(record.caption)
+            if found is not None or not label.isdecimal():  # a number may have no names beside it
+                return found
+        named = self.named(record)
+        return next(iter(named)) if len(named) == 1 else None
 
-    def _named(self, caption: str) -> Concept | None:
-        words = re.findall(r"[^\W_]+(?:['’][^\W_]+)?", normalise(caption))
+    def named(self, record: Record) -> dict[Concept, None]:
+        """The leaves that a caption names."""
+        words = _words(record.caption or "")
         found: dict[Concept, None] = {}
         start = 0
         while start < len(words):
@@ -232,7 +254,12 @@ class Labels:
                     start = end - 1  # "golden retriever" does not also name a retriever
                     break
             start += 1
-        return next(iter(found)) if len(found) == 1 else None
+        return found
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text or a name: no punctuation (St. Bernard), no 's of a possessive."""
+    return re.findall(r"[^\W_]+(?:['’][^\W_]+)?", re.sub(r"['’]s\b", "", normalise(text)))
 
 
 class _Pool:

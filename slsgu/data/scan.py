@@ -113,7 +113,10 @@ def scan(root: Path, start: Path) -> Found:
 
 def shown(path: Path) -> str:
     """A path as people see it: with `/`, and valid Unicode whatever the bytes of the name."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+    try:
+        return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+    except UnicodeEncodeError:  # no name of a file: half a surrogate pair
+        return path.as_posix().encode("utf-8", "replace").decode()
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

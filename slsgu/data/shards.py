@@ -10,6 +10,7 @@ temporary file while the program runs.
 from __future__ import annotations
 
 import atexit
+import importlib
 import re
 import shutil
 import tarfile
@@ -31,18 +32,27 @@ _MOST_TEXT = 1 << 20  # bytes of a caption
 
 def is_shards(spec: str) -> bool:
     """Whether a source is named as shards."""
-    return bool(_URL.match(spec)) or spec.lower().endswith((".tar", ".tar.gz", ".tgz"))
+    ends = (".tar", ".tar.gz", ".tgz")
+    return any(_URL.match(part) or part.lower().endswith(ends) for part in spec.split("::"))
 
 
 def expand(spec: str) -> list[str]:
     """The shards that a specification names: `a-{000..012}.tar`, several joined by `::`.
 
     Raises:
-        DataError: braces or `::` are used, and the webdataset library is not there.
+        DataError: the braces are not balanced; or braces or `::` are used, and the webdataset
+            library is not there.
     """
     if not re.search(r"\{|::", spec):
         return [spec]
-    return [str(url) for url in _webdataset("braces").shardlists.expand_urls(spec)]
+    expand_urls = _webdataset("shardlists", "braces").expand_urls
+    try:
+        shards = [str(url) for url in expand_urls(spec)]
+    except ValueError as error:
+        raise DataError(f"{spec} names no shards: {error}") from None
+    if not all(shards):
+        raise DataError(f"{spec} names no shard before or behind a '::'")
+    return shards
 
 
 class ShardSource:
@@ -59,10 +69,7 @@ class ShardSource:
         beside = Path(shards[0]).parent / NAMES
         if names is None and not _URL.match(shards[0]) and beside.is_file():
             names = beside
-        self.classes: list[str] | None = None
-        if names is not None:
-            lines = names.read_text(encoding="utf-8").splitlines()
-            self.classes = [line.strip() for line in lines if line.strip()]
+        self.classes = None if names is None else _class_names(names)
 
     def records(self) -> Iterator[Record]:
         for shard in self.shards:
@@ -77,6 +84,8 @@ class ShardSource:
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
         name = shown(Path(path.name))
         try:
+            if path.is_fifo():
+                raise DataError(f"{shard} can be read only once: give 'pipe:cat {shard}'")
             with path.open("rb") as file:
                 if file.read(2) == b"\x1f\x8b":
                     raise DataError(
@@ -87,19 +96,22 @@ class ShardSource:
             with tarfile.open(path, "r:") as tar:
                 key, members = "", dict[str, tarfile.TarInfo]()
                 for member in tar:
+                    if member.size < 0:
+                        raise tarfile.ReadError("negative size")  # would lead back, for ever
                     match = _MEMBER.match(member.name) if member.isfile() else None
                     if match is None:
                         continue
-                    if match[1] != key:
+                    kind = match[2].lower()
+                    if match[1] != key or kind in members:  # a name that stands twice
                         yield from self._record(tar, path, name, key, members)
                         key, members = match[1], {}
-                    members[match[2].lower()] = member
+                    members[kind] = member
                     count += 1
                 yield from self._record(tar, path, name, key, members)
                 self._check_end(tar, path, name, count)
         except FileNotFoundError:
             raise DataError(f"no such shard: {shard}") from None
-        except tarfile.ReadError as error:
+        except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
             if "empty" in str(error) or "not a" in str(error) or count == 0:
                 raise DataError(f"{shard} is no tar file ({error})") from None
             yield from self._record(None, path, name, key, members)
@@ -144,8 +156,8 @@ class ShardSource:
         a number stays one, which a taxonomy may know."""
         if text is None or not text.isdecimal() or self.classes is None:
             return text
-        if int(text) >= len(self.classes):
-            raise ValueError(f"cls is {text}, and there are {len(self.classes)} class names")
+        if len(text) > 9 or int(text) >= len(self.classes):  # `int` refuses thousands of digits
+            raise ValueError(f"cls is {text[:9]}, and there are {len(self.classes)} class names")
         return self.classes[int(text)]
 
     def _check_end(self, tar: tarfile.TarFile, path: Path, name: str, count: int) -> None:
@@ -158,6 +170,18 @@ class ShardSource:
 
     def _broken(self, name: str, count: int) -> None:
         self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
+
+
+def _class_names(path: Path) -> list[str]:
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise DataError(f"{path} line {names.index('') + 1} is empty, and `cls` counts the lines")
+    return names
 
 
 def _text(tar: tarfile.TarFile | None, member: tarfile.TarInfo | None) -> str | None:
@@ -185,13 +209,13 @@ def _spooled(url: str) -> Path:
     """What comes from a pipe, in a temporary file that is removed when the program ends; fetched
     once."""
     if url not in _SPOOLED:
-        gopen = _webdataset(url.split(":")[0] + ":").gopen
+        gopen = _webdataset("gopen", url.split(":")[0] + ":").gopen
         if not _SPOOLED:
             _SPOOLED[""] = Path(tempfile.mkdtemp(prefix="slsgu-"))
             atexit.register(shutil.rmtree, _SPOOLED[""], ignore_errors=True)
         path = _SPOOLED[""] / f"{len(_SPOOLED)}.tar"
         try:
-            with gopen.gopen(url) as stream, path.open("wb") as file:
+            with gopen(url) as stream, path.open("wb") as file:
                 shutil.copyfileobj(stream, file)
         except Exception as error:  # whatever a command or a server does
             raise DataError(f"cannot read {url}: {error}") from None
@@ -199,12 +223,11 @@ def _spooled(url: str) -> Path:
     return _SPOOLED[url]
 
 
-def _webdataset(what: str) -> Any:
+def _webdataset(module: str, what: str) -> Any:
+    """A module of the webdataset library (`webdataset.gopen` itself names a function)."""
     try:
-        import webdataset.gopen
-        import webdataset.shardlists
+        return importlib.import_module(f"webdataset.{module}")
     except ImportError:
         raise DataError(
             f"{what} in a source needs the webdataset library: pip install 'slsgu[webdataset]'"
         ) from None
-    return webdataset

@@ -4,7 +4,8 @@
     cars/0001.jpg,an Oudi A1 at the lake
 
 Columns have OpenCLIP's names, `filepath` and `title`, or one of those that others use. Paths are
-relative to the table's folder.
+relative to the table's folder. Tables are often sorted by class, and whoever has enough stops, so
+rows come in an order that the names of their images decide.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from slsgu.data.partition import rank
 from slsgu.data.records import FilePicture, LeftOut, Record
 from slsgu.data.scan import shown
 from slsgu.errors import DataError
@@ -41,27 +43,31 @@ class TableSource:
     def records(self) -> Iterator[Record]:
         read = self._json_lines if self.path.suffix.lower() == ".jsonl" else self._rows
         found = False
-        missing = ""
-        for line, row in read():
-            name = _value(row, "image")
+        missing: list[tuple[int, str]] = []
+        rows = [
+            (line, _value(row, "image"), _value(row, "caption"), _value(row, "label"))
+            for line, row in read()
+        ]
+        rows.sort(key=lambda row: rank((row[1] or "").encode("utf-8", "surrogatepass"), 0))
+        for line, name, caption, label in rows:
             where = f"{shown(self.path)} line {line}"
             if name is None:
                 self.left_out.add(where, "no image is named")
                 continue
             path = self.path.parent / name
-            caption, label = _value(row, "caption"), _value(row, "label")
             if caption is None and label is None:
                 self.left_out.add(where, "the caption has no text")
-            elif not path.is_file():
-                missing = missing or f"{where}: {shown(path)}"
+            elif not _is_file(path):
+                missing.append((line, shown(path)))
                 self.left_out.add(shown(Path(name)), "no such file")
             else:
                 found = True
                 yield Record(shown(Path(name)), FilePicture(path), caption, label)
         if missing and not found:
+            line, first = min(missing)
             raise DataError(
-                f"none of the images that {self.path} names is there; the first is {missing} "
-                "(paths are relative to the folder of the table)"
+                f"none of the images that {self.path} names is there; the first is {first}, in "
+                f"line {line} (paths are relative to the folder of the table)"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -118,10 +124,19 @@ class TableSource:
             raise DataError(f"cannot read {self.path}: {error}") from None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name that a file could have
+        return False
+
+
 def _value(row: Mapping[str, Any], what: str) -> str | None:
     """The first value that says something among a row's columns of one kind."""
     for column in COLUMNS[what]:
         text = str(row.get(column) if row.get(column) is not None else "").strip()
+        if text and what != "image":  # half a surrogate pair (JSON can hold it) is no text
+            text = text.encode("utf-8", "replace").decode()
         if text:
             return text
     return None
