@@ -293,11 +293,10 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     Raises:
         click.UsageError: it is not clear what to forget.
     """
-    from slsgu.memory import give_freed_memory_back
+    from slsgu.memory import LARGE, give_freed_memory_back
     from slsgu.pairs import Pairs
     from slsgu.plan import make_plan
 
-    give_freed_memory_back()
     concepts, forget = options["concepts"], options["forget"]
     if bool(concepts) == bool(forget):
         both = "not both" if forget else "or --forget SOURCE"
@@ -308,8 +307,11 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     if forget and options["data"]:
         raise click.UsageError("--data goes with --concept; --forget has images of its own")
     pairs = Pairs(forget=forget, **{word: options[word] for word in words}) if forget else None
+    clip = load_clip(options)
+    if sum(p.nbytes for p in clip.model.parameters()) >= LARGE:
+        give_freed_memory_back()
     return make_plan(
-        load_clip(options),
+        clip,
         concepts,
         data=options["data"],
         taxonomy=options["taxonomy"],

@@ -11,6 +11,7 @@ import torch
 SHARE = 0.5  # of the free memory that caches may take
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 OWN_BLOCK = 1 << 16  # bytes from which on an allocation is a block of its own
+LARGE = 256 << 20  # bytes of weights
 UNKNOWN = 2 << 30  # bytes assumed where the system does not say
 
 
@@ -18,8 +19,9 @@ def give_freed_memory_back() -> None:
     """Let glibc return freed tensors to the system at once, for the rest of the process.
 
     By default it keeps large freed blocks for reuse, in pieces that the next tensors often do not
-    fit: a gradient pass then peaks a fifth higher, for one to two percent of its time. Elsewhere
-    (musl, macOS) nothing happens. The command line calls this; a library must not.
+    fit: a gradient pass of ViT-B-32 then peaks a fifth higher. Asking the system each time costs
+    that pass one to two percent of its time, and a small model a quarter, so the command line calls
+    this for models from `LARGE` on; a library must not. Elsewhere (musl, macOS) nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -203,7 +203,7 @@ def memory(micro: int, inside: bool) -> None:
         print(machine() + "\n")
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return
-    give_freed_memory_back()  # as the command line does
+    give_freed_memory_back()  # as the command line does for a model of this size
     start = peak()
     work = Work(random_clip(), micro, 2 * micro, 10)
     weights = sum(p.nbytes for p in work.clip.model.parameters())
