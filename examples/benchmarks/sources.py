@@ -5,7 +5,7 @@
 
 Pictures are JPEG files of noise, made in a temporary folder: once as files with a table, once as
 shards of 1,000. `speed` looks the pairs through, hashes and decodes all of them, in one process,
-the sides alternating, the best of each. `memory` is the peak of a whole `slsgu grads` with that many
+the sides alternating, the best of each. `memory` is the peak of a whole `slsgu grads` with so many
 retain pairs on the embedded model, in a process of its own.
 """
 
