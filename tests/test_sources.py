@@ -16,6 +16,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,12 @@ def test_nothing_is_unpacked_and_nothing_stays_open(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     before, opened = contents(folder), []
     whole = tarfile.open
-    monkeypatch.setattr(tarfile, "open", lambda path, mode: opened.append(path) or whole(path))
+
+    def noted(*, fileobj: Any, mode: str) -> Any:
+        opened.append(Path(fileobj.name))
+        return whole(fileobj=fileobj, mode=mode)
+
+    monkeypatch.setattr(tarfile, "open", noted)
     gc.collect()
     descriptors = set(Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").is_dir() else set()
     source = open_source(folder)

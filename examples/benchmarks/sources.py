@@ -4,9 +4,10 @@
     python examples/benchmarks/sources.py memory
 
 Pictures are JPEG files of noise, made in a temporary folder: once as files with a table, once as
-shards of 1,000. `speed` looks the pairs through, hashes and decodes all of them, in one process,
-the sides alternating, the best of each. `memory` is the peak of a whole `slsgu grads` with so many
-retain pairs on the embedded model, in a process of its own.
+shards of 1,000. `speed` looks the pairs through, hashes, decodes and preprocesses all of them, in
+one process, the sides alternating, the best of each; with the files in the system's memory, and
+after it was asked to drop them. `memory` is the peak of a whole `slsgu grads` with so many retain
+pairs on the embedded model, in a process of its own.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import machine, print_table, timed
+from common import machine, print_table, random_clip, timed
 from PIL import Image
 
+from slsgu.data.batches import Ledger, Transform, stream
 from slsgu.data.opening import open_source
 from slsgu.data.records import PairSample
 
@@ -61,15 +63,23 @@ def make(folder: Path, count: int, side: int) -> tuple[Path, Path]:
     return files / "pairs.csv", shards
 
 
-def read_all(source: Path, count: int) -> None:
-    found = 0
-    for record in open_source(source).records():
-        sample = PairSample(
-            None, record.caption, record.name, record.picture.fingerprint(), record.picture
-        )
-        sample.read()
-        found += 1
-    assert found == count
+def read_all(source: Path, count: int, transform: Transform) -> None:
+    """What a pass does with a source: look it through, hash, decode, preprocess."""
+    samples = [
+        PairSample(None, r.caption, r.name, r.picture.fingerprint(), r.picture)
+        for r in open_source(source).records()
+    ]
+    read = stream(
+        samples, transform, split="gradient", ledger=Ledger(), batch_size=64, workers=0, strict=True
+    )
+    assert sum(len(batch.samples) for batch in read) == count
+
+
+def forget_files(folder: Path) -> None:
+    """Ask the system to drop what it keeps of files in memory, so that the disk is read."""
+    for path in folder.rglob("*.*"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @click.group()
@@ -83,19 +93,25 @@ def main() -> None:
 @click.option("--repeats", default=3, show_default=True)
 def speed(pairs: int, side: int, repeats: int) -> None:
     """Shards over files."""
+    transform = random_clip().preprocess
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        table, shards = make(Path(folder), pairs, side)
-        read_all(table, pairs)  # warm: both are in the system's memory from now on
-        read_all(shards, pairs)
-        times = [
-            (timed(lambda: read_all(shards, pairs)), timed(lambda: read_all(table, pairs)))
-            for _ in range(repeats)
-        ]
-    ours, files = np.min(times, axis=0)
+        sides = make(Path(folder), pairs, side)[::-1]
+        for source in sides:
+            read_all(source, pairs, transform)  # warm
+        for what in ("in memory", "on disk"):
+            times = []
+            for _ in range(repeats):
+                each = []
+                for source in sides:
+                    if what == "on disk":
+                        forget_files(Path(folder))
+                    each.append(timed(lambda x=source: read_all(x, pairs, transform)))
+                times.append(each)
+            ours, files = np.min(times, axis=0)
+            rows.append([what, f"{ours:.2f} s", f"{files:.2f} s", f"{ours / files:.2f}"])
     print(f"{machine()}; {pairs} pairs, JPEG, {side} pixels\n")
-    print_table(
-        ["shards", "files", "ratio"], [[f"{ours:.2f} s", f"{files:.2f} s", f"{ours / files:.2f}"]]
-    )
+    print_table(["pairs", "shards", "files", "ratio"], rows)
 
 
 @main.command()

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from slsgu.data.records import LeftOut, PartPicture, Record
 from slsgu.data.scan import shown
@@ -86,16 +86,18 @@ class ShardSource:
         try:
             if path.is_fifo():
                 raise DataError(f"{shard} can be read only once: give 'pipe:cat {shard}'")
+            count = 0
             with path.open("rb") as file:
                 if file.read(2) == b"\x1f\x8b":
                     raise DataError(
                         f"{shard} is compressed, so its pictures have no places: decompress it, "
                         f"or give 'pipe:gzip -dc {shard}'"
                     )
-            count = 0
-            with tarfile.open(path, "r:") as tar:
+                file.seek(0)
+                tar = tarfile.open(fileobj=file, mode="r:")
                 key, members = "", dict[str, tarfile.TarInfo]()
                 for member in tar:
+                    tar.members = []  # type: ignore[attr-defined]  # it would remember all
                     if member.size < 0:
                         raise tarfile.ReadError("negative size")  # would lead back, for ever
                     match = _MEMBER.match(member.name) if member.isfile() else None
@@ -103,12 +105,14 @@ class ShardSource:
                         continue
                     kind = match[2].lower()
                     if match[1] != key or kind in members:  # a name that stands twice
-                        yield from self._record(tar, path, name, key, members)
+                        yield from self._record(file, path, name, key, members)
                         key, members = match[1], {}
                     members[kind] = member
                     count += 1
-                yield from self._record(tar, path, name, key, members)
-                self._check_end(tar, path, name, count)
+                yield from self._record(file, path, name, key, members)
+                file.seek(tar.offset)
+                if file.read(512).strip(b"\0"):  # `tarfile` takes a damaged header for the end
+                    self._broken(name, count)
         except FileNotFoundError:
             raise DataError(f"no such shard: {shard}") from None
         except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
@@ -121,7 +125,7 @@ class ShardSource:
 
     def _record(
         self,
-        tar: tarfile.TarFile | None,
+        file: BinaryIO | None,
         path: Path,
         shard: str,
         key: str,
@@ -140,8 +144,8 @@ class ShardSource:
             self.left_out.add(name, "neither txt nor cls")
         else:
             try:
-                caption = _text(tar, members.get("txt"))
-                label = self._class(_text(tar, members.get("cls")))
+                caption = _text(file, members.get("txt"))
+                label = self._class(_text(file, members.get("cls")))
             except (ValueError, tarfile.ReadError) as error:
                 self.left_out.add(name, str(error))
                 return
@@ -160,14 +164,6 @@ class ShardSource:
             raise ValueError(f"cls is {text[:9]}, and there are {len(self.classes)} class names")
         return self.classes[int(text)]
 
-    def _check_end(self, tar: tarfile.TarFile, path: Path, name: str, count: int) -> None:
-        """`tarfile` takes a damaged header for the end: there, a tar file has a block of zeros."""
-        with path.open("rb") as file:
-            file.seek(tar.offset)
-            rest = file.read(512)
-        if rest.strip(b"\0"):
-            self._broken(name, count)
-
     def _broken(self, name: str, count: int) -> None:
         self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
 
@@ -184,7 +180,7 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _text(tar: tarfile.TarFile | None, member: tarfile.TarInfo | None) -> str | None:
+def _text(file: BinaryIO | None, member: tarfile.TarInfo | None) -> str | None:
     """What a member says; None for nothing.
 
     Raises:
@@ -192,12 +188,14 @@ def _text(tar: tarfile.TarFile | None, member: tarfile.TarInfo | None) -> str | 
     """
     if member is None:
         return None
-    if tar is None or member.size > _MOST_TEXT:
-        raise ValueError("its text can not be read" if tar is None else "its text is no caption")
-    file = tar.extractfile(member)
-    assert file is not None, "only files are looked at"
+    if file is None or member.size > _MOST_TEXT:
+        raise ValueError("its text can not be read" if file is None else "its text is no caption")
+    file.seek(member.offset_data)
+    data = file.read(member.size)
+    if len(data) < member.size:
+        raise ValueError("its text can not be read")
     try:
-        return file.read().decode("utf-8-sig").strip() or None
+        return data.decode("utf-8-sig").strip() or None
     except UnicodeDecodeError:
         raise ValueError("its text is not UTF-8") from None
 
