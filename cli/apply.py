@@ -14,9 +14,7 @@ from slsgu.wording import share
 
 from .console import Console, command_line, echo_json, echo_table, interval, percent
 from .options import (
-    also_from,
     also_option,
-    cache_from,
     concept_option,
     data_options,
     gradient_options,
@@ -25,13 +23,12 @@ from .options import (
     norms_option,
     pair_options,
     parse_floors,
-    plan_from,
     positive,
     run_option,
     search_mode_option,
-    settings_from,
 )
 from .request_file import request_option, write_request
+from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
     from slsgu.also import AlsoKept

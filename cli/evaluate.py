@@ -9,15 +9,8 @@ import click
 
 from .apply import level_name, print_also, print_levels
 from .console import Console, echo_json, echo_table, interval, percent
-from .options import (
-    also_from,
-    also_option,
-    concept_option,
-    data_options,
-    load_clip,
-    model_options,
-    settings_from,
-)
+from .options import also_option, concept_option, data_options, model_options
+from .values import also_from, load_clip, settings_from
 
 
 @click.command()

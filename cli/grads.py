@@ -9,19 +9,17 @@ import click
 
 from .console import Console, echo_json
 from .options import (
-    cache_from,
     concept_option,
     data_options,
     gradient_options,
     model_options,
     no_cache_option,
     pair_options,
-    plan_from,
     run_option,
     search_mode_option,
-    settings_from,
 )
 from .request_file import request_option, write_request
+from .values import cache_from, plan_from, settings_from
 
 
 @click.command()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import Console, echo_json, echo_table
-from .options import norms_option, plan_from, settings_from
+from .options import norms_option
+from .values import plan_from, settings_from
 
 if TYPE_CHECKING:
     from slsgu.cache import Gradients

@@ -13,8 +13,8 @@ from typing import Any
 
 from slsgu.clip import Clip
 from slsgu.data.folders import FolderSource
+from slsgu.data.labels import Labels
 from slsgu.data.opening import is_class_folders, open_source
-from slsgu.data.pair_splits import Labels
 from slsgu.data.partition import SMALL_CLASS, rank
 from slsgu.data.records import PairSample
 from slsgu.data.samples import Sample

@@ -19,7 +19,8 @@ from test_sources import png
 from slsgu.captions import ForgetCaptions
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger
-from slsgu.data.pair_splits import FEW, Labels, pair_splits
+from slsgu.data.labels import Labels
+from slsgu.data.pair_splits import FEW, pair_splits
 from slsgu.data.partition import SMALL_CLASS, SPLITS
 from slsgu.data.records import LeftOut, Picture, Record
 from slsgu.data.splits import Limits, Splits

@@ -1,0 +1,132 @@
+"""From options to library values: what a command asks of the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import FLOORS
+
+if TYPE_CHECKING:
+    from slsgu.also import Also
+    from slsgu.clip import Clip
+    from slsgu.plan import Plan
+    from slsgu.retain_cache import RetainCache
+    from slsgu.settings import Settings
+
+
+def load_clip(options: dict[str, Any]) -> Clip:
+    """Load the model that the model options name."""
+    from slsgu.clip import load
+
+    return load(
+        options["model"],
+        options["pretrained"],
+        device=options["device"],
+        precision=options["precision"],
+        cache_dir=options["cache_dir"],
+        quick_gelu=options["quick_gelu"],
+    )
+
+
+def settings_from(options: dict[str, Any]) -> Settings:
+    """Settings from whatever options a command has; what was not given keeps its default.
+
+    Raises:
+        click.UsageError: a value makes no sense: wrong usage, whichever part of slsgu notices.
+    """
+    from dataclasses import fields, replace
+
+    from slsgu.data.splits import Limits
+    from slsgu.errors import SlsguError
+    from slsgu.settings import Settings
+
+    limits = Limits()
+    for split in ("gradient", "search", "test"):
+        count = options.get(f"{split}_images")
+        if count is not None:
+            limits = replace(limits, **{split: count})
+            # What is asked for by name is not capped; of pairs, only those to forget are.
+            if split != "test" and not options.get("forget"):
+                limits = replace(limits, **{f"retain_{split}": None})
+    if (total := options.get("retain_images")) is not None:
+        limits = replace(limits, retain_gradient=total, retain_search=total)
+    known = {field.name for field in fields(Settings)} - {"limits", "floors"}
+    given = {name: options[name] for name in known if options.get(name) is not None}
+    floors = {name: x for name, x in (options.get("floors") or {}).items() if name in FLOORS}
+    try:
+        settings = Settings(limits=limits, **given)
+        return replace(settings, floors={**settings.floors, **floors})
+    except SlsguError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
+    """Load the model and look up what the other options name.
+
+    Raises:
+        click.UsageError: it is not clear what to forget.
+    """
+    from slsgu.memory import LARGE, give_freed_memory_back
+    from slsgu.pairs import Pairs
+    from slsgu.plan import make_plan
+
+    concepts, forget = options["concepts"], options["forget"]
+    if bool(concepts) == bool(forget):
+        both = "not both" if forget else "or --forget SOURCE"
+        raise click.UsageError(f"say what to forget: --concept NAME, {both}")
+    words = ("retain", "name", "parent", "classes")
+    if not forget and (lone := next((word for word in words if options[word]), None)):
+        raise click.UsageError(f"--{lone} goes with --forget")
+    if forget and options["data"]:
+        raise click.UsageError("--data goes with --concept; --forget has images of its own")
+    pairs = Pairs(forget=forget, **{word: options[word] for word in words}) if forget else None
+    clip = load_clip(options)
+    if sum(p.nbytes for p in clip.model.parameters()) >= LARGE:
+        give_freed_memory_back()
+    return make_plan(
+        clip,
+        concepts,
+        data=options["data"],
+        taxonomy=options["taxonomy"],
+        pairs=pairs,
+        settings=settings,
+    )
+
+
+def also_from(options: dict[str, Any]) -> list[Also]:
+    """The data sets of `--also`, with their floors.
+
+    Raises:
+        click.UsageError: one is not NAME=SOURCE, or two have one name.
+    """
+    from slsgu.also import Also
+    from slsgu.data.shards import is_shards
+
+    floors = options.get("floors") or {}
+    default = floors.get(None, Also.floor)
+    found: dict[str, Also] = {}
+    for text in options["also"]:
+        name, equals, rest = text.partition("=")
+        if not (name and equals and rest) or name in FLOORS:
+            raise click.UsageError(f"--also {text}: write NAME=SOURCE or NAME=SOURCE:TAXONOMY")
+        if name in found:
+            raise click.UsageError(f"--also: two data sets are called {name}")
+        source, colon, taxonomy = rest.rpartition(":")
+        # a colon of `pipe:`, or within a name that is there, parts nothing
+        if not colon or Path(rest).exists() or (is_shards(rest) and not is_shards(source)):
+            source, taxonomy = rest, ""
+        found[name] = Also(name, source, taxonomy or None, floors.get(name, default))
+    if unknown := sorted(set(floors) - {*FLOORS, *found, None}):
+        known = ", ".join([*FLOORS, *found])
+        raise click.UsageError(f"unknown floor {unknown[0]!r}; floors are {known}")
+    return list(found.values())
+
+
+def cache_from(options: dict[str, Any]) -> RetainCache | None:
+    """The cache of retain gradients, unless it is not wanted."""
+    from slsgu.retain_cache import RetainCache, cache_folder
+
+    return None if options["no_cache"] else RetainCache(cache_folder())

@@ -1,0 +1,54 @@
+"""What class a record is of, by its label or by its caption."""
+
+from __future__ import annotations
+
+import re
+
+from slsgu.data.records import Record
+from slsgu.errors import ConceptError
+from slsgu.taxonomy import Concept, Taxonomy, normalise
+
+
+class Labels:
+    """Which leaf a record is of: by its label, or by the one leaf that its caption names."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self._taxonomy = taxonomy
+        self._words: dict[str, Concept | None] = {}
+        for leaf in taxonomy.leaves:
+            names = {" ".join(_words(w)) for w in (leaf.name, *leaf.aliases, leaf.plural) if w}
+            for word in names - {""}:
+                self._words[word] = None if word in self._words else leaf  # several: says nothing
+        self._longest = max((len(word.split()) for word in self._words), default=0)
+
+    def of(self, record: Record) -> Concept | None:
+        label = record.label
+        if label is not None:
+            try:
+                found = self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
+            except ConceptError:
+                return None
+            if found is not None or not label.isdecimal():  # a number may have no names beside it
+                return found
+        named = self.named(record)
+        return next(iter(named)) if len(named) == 1 else None
+
+    def named(self, record: Record) -> dict[Concept, None]:
+        """The leaves that a caption names."""
+        words = _words(record.caption or "")
+        found: dict[Concept, None] = {}
+        start = 0
+        while start < len(words):
+            for end in range(min(len(words), start + self._longest), start, -1):
+                leaf = self._words.get(" ".join(words[start:end]))
+                if leaf is not None:
+                    found[leaf] = None
+                    start = end - 1  # "golden retriever" does not also name a retriever
+                    break
+            start += 1
+        return found
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text or a name: no punctuation (St. Bernard), no 's of a possessive."""
+    return re.findall(r"[^\W_]+(?:['’][^\W_]+)?", re.sub(r"['’]s\b", "", normalise(text)))
