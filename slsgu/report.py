@@ -16,6 +16,7 @@ from slsgu.plot_style import short_layer
 from slsgu.report_data import (
     four_rows,
     level_names,
+    level_title,
     overlaps,
     patch_sha256,
     per_class,
@@ -130,7 +131,10 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
     classes = per_class(proof.exam, proof)
     classes.sort(key=lambda row: (-abs(row["after"] - row["before"]), not row["forgotten"]))
     rows = proof.measures.levels
-    levels = [{"names": plain(level_names(proof.exam, row)), "row": row} for row in rows]
+    levels = [
+        {"names": plain(level_names(proof.exam, row)), "title": level_title(row.level), "row": row}
+        for row in rows
+    ]
     words = {
         "title": plan.request.title,
         "verdict": verdict(result),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slsgu.evaluate import CAPTIONS
 from slsgu.measures import KEPT, KEYS, wilson
 from slsgu.search import Trial, choose, choose_paper
 
@@ -100,8 +101,15 @@ def overlaps(result: Result) -> list[dict[str, str]]:
     return [item._asdict() for item in result.ledger.overlaps]
 
 
+def level_title(level: int) -> str:
+    """What a level is called: `level 2`, or that of the images' own captions."""
+    return "own caption" if level == CAPTIONS else f"level {level}"
+
+
 def level_names(exam: Exam, row: LevelAccuracy) -> str:
     """What is asked of a row's images at its level, in words: `dog`, `7 classes`."""
+    if row.level == CAPTIONS:
+        return f"{round(1 / row.chance)} captions"
     if row.images == "retain":
         return f"{round(1 / row.chance)} classes"
     depths = exam.forget_depth

@@ -15,7 +15,7 @@ from slsgu.errors import DataError
 from slsgu.plot import curve, levels, pareto, similar_classes, similarity
 from slsgu.plot_results import LEVEL_LABEL, SIMILARITY_LABEL
 from slsgu.plot_style import drawing, short_layer
-from slsgu.report_data import best_trial, level_names
+from slsgu.report_data import best_trial, level_names, level_title
 
 if TYPE_CHECKING:
     from slsgu.measures import LevelAccuracy
@@ -121,7 +121,7 @@ def levels_picture(result: Result) -> dict[str, str]:
 
     def name(row: LevelAccuracy) -> str:
         images = "forget" if row.images == "forget" else "others"
-        return f"{images}, level {row.level}: {level_names(exam, row)}"
+        return f"{images}, {level_title(row.level)}: {level_names(exam, row)}"
 
     height = 0.75 + 0.42 * len(measures.levels)
     with drawing():
