@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,14 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the artifacts of one run lie."""
+    """Where the artifacts of one run lie.
+
+    Attributes:
+        cached: the gradients that are there, if they were read already.
+    """
 
     path: Path
+    cached: Gradients | None = field(default=None, repr=False, compare=False)
 
     @property
     def gradients(self) -> Path:
@@ -73,7 +78,9 @@ def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> R
     refuse_name(explicit)
     folder = RunFolder(explicit)
     if folder.gradients.exists():
-        differences = key_differences(Gradients.load(folder.gradients).key, plan.key)
+        folder = RunFolder(explicit, Gradients.load(folder.gradients))
+        assert folder.cached is not None
+        differences = key_differences(folder.cached.key, plan.key)
         if differences:
             raise ArtifactError(
                 f"the run folder {explicit} was made for something else "
@@ -122,7 +129,7 @@ def obtain_gradients(
     """
     if folder is not None and folder.gradients.exists():
         try:
-            cached = Gradients.load(folder.gradients)
+            cached = folder.cached or Gradients.load(folder.gradients)
             differences = key_differences(cached.key, plan.key)
         except ArtifactError as error:
             differences = [str(error)]

@@ -250,6 +250,20 @@ def test_apply_json_is_all_of_stdout(cli: Cli, world: list[str], tmp_path: Path)
     assert Path(value["patch"]).is_file() and Path(value["report"]).is_file()
 
 
+def test_an_explicit_run_is_read_once(
+    cli: Cli, world: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading means hashing all of it."""
+    from slsgu.cache import Gradients
+
+    words = ["grads", "--concept", "beagle", "--run", "mine", *world]
+    assert cli(*words).code == 0
+    load, read = Gradients.load, []
+    monkeypatch.setattr(Gradients, "load", lambda path: read.append(path) or load(path))
+    ran = cli(*words)
+    assert ran.code == 0 and "reusing" in ran.err and len(read) == 1
+
+
 def test_a_result_says_which_patch_it_is_of(
     cli: Cli, world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
