@@ -47,7 +47,7 @@ def evaluate(
     With a patch, what counts as forgotten is what the patch was made for, or --concept. Under
     torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
-    from slsgu.also import measure_also
+    from slsgu.also import AlsoImages
     from slsgu.clip_benchmark import clip_benchmark
     from slsgu.data.batches import Ledger
     from slsgu.distributed import together
@@ -69,6 +69,7 @@ def evaluate(
     taxonomy = find_taxonomy(options["taxonomy"], options["data"])
     wanted = concepts or (patch.requested_paths() if patch is not None else ())
     request = Request.of(taxonomy, wanted) if wanted else None
+    also_images = [AlsoImages.of(each, settings=settings, request=request) for each in others]
     clip = load_clip(options)
     with together(clip.device) as ranks:
         console = Console(quiet=not ranks.first)
@@ -96,8 +97,7 @@ def evaluate(
         if not ranks.first:
             return
     also = [
-        measure_also(clip, each, settings=settings, patch=patch, request=request, progress=console)
-        for each in others
+        each.measure(clip, settings=settings, patch=patch, progress=console) for each in also_images
     ]
     console.say_left_out(ledger)
     measures = proof.measures

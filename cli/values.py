@@ -75,8 +75,8 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
 
     concepts, forget = options["concepts"], options["forget"]
     if bool(concepts) == bool(forget):
-        both = "not both" if forget else "or --forget SOURCE"
-        raise click.UsageError(f"say what to forget: --concept NAME, {both}")
+        both = ", not both" if forget else ""
+        raise click.UsageError(f"say what to forget: --concept NAME, or --forget SOURCE{both}")
     words = ("retain", "name", "parent", "classes")
     if not forget and (lone := next((word for word in words if options[word]), None)):
         raise click.UsageError(f"--{lone} goes with --forget")

@@ -95,51 +95,67 @@ class AlsoKept:
         }
 
 
-def measure_also(
-    clip: Clip,
-    also: Also,
-    *,
-    settings: Settings,
-    patch: Patch | None = None,
-    request: Request | None = None,
-    progress: Progress = SILENT,
-) -> AlsoKept:
-    """Zero-shot accuracy on a data set, with and without a patch.
+@dataclass(frozen=True, eq=False)
+class AlsoImages:
+    """The images of a data set, found and not yet read.
 
-    Args:
-        request: what the patch is to make forgotten; images of classes that are called so are left
-            out, but the classes stay among the answers.
-
-    Raises:
-        DataError: the data set can not be used.
+    Attributes:
+        left_out: classes that are to be forgotten, by name.
     """
-    samples, taxonomy = _samples(also, settings)
-    gone = (
-        set()
-        if request is None
-        else {
-            normalise(word)
-            for leaf in request.forget_leaves
-            for concept in request.forgotten_names(leaf)
-            for word in (concept.name, *concept.aliases)
-        }
-    )
-    forgotten = {
-        leaf for leaf in taxonomy.leaves if any(normalise(c.name) in gone for c in leaf.lineage)
+
+    also: Also
+    samples: tuple[Sample, ...]
+    taxonomy: Taxonomy
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, also: Also, *, settings: Settings, request: Request | None = None) -> AlsoImages:
+        """Find the images of a data set.
+
+        Args:
+            request: what is to be forgotten; images of classes that are called so are left out,
+                but the classes stay among the answers.
+
+        Raises:
+            DataError: the data set can not be used.
+        """
+        samples, taxonomy = _samples(also, settings)
+        forgotten = () if request is None else _called_alike(taxonomy, request)
+        kept = tuple(sample for sample in samples if sample.leaf not in forgotten)
+        if not kept:
+            raise DataError(f"{also.name}: all of {also.source} is to be forgotten")
+        return cls(also, kept, taxonomy, tuple(sorted(leaf.name for leaf in forgotten)))
+
+    def measure(
+        self,
+        clip: Clip,
+        *,
+        settings: Settings,
+        patch: Patch | None = None,
+        progress: Progress = SILENT,
+    ) -> AlsoKept:
+        """Zero-shot accuracy with and without a patch."""
+        proof = prove(
+            clip,
+            self.samples,
+            self.taxonomy,
+            load_templates(settings.templates, self.taxonomy),
+            settings=settings,
+            patch=patch,
+            progress=progress,
+        )
+        return AlsoKept(self.also, proof, self.left_out)
+
+
+def _called_alike(taxonomy: Taxonomy, request: Request) -> tuple[Concept, ...]:
+    """The leaves that are called like what is to be forgotten, or lie below such a concept."""
+    gone = {
+        normalise(word)
+        for leaf in request.forget_leaves
+        for concept in request.forgotten_names(leaf)
+        for word in (concept.name, *concept.aliases)
     }
-    samples = [sample for sample in samples if sample.leaf not in forgotten]
-    if not samples:
-        raise DataError(f"{also.name}: all of {also.source} is to be forgotten")
-    proof = prove(
-        clip,
-        samples,
-        taxonomy,
-        load_templates(settings.templates, taxonomy),
-        settings=settings,
-        patch=patch,
-        progress=progress,
-    )
-    return AlsoKept(also, proof, tuple(sorted(leaf.name for leaf in forgotten)))
+    return tuple(x for x in taxonomy.leaves if any(normalise(c.name) in gone for c in x.lineage))
 
 
 def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy]:

@@ -112,7 +112,9 @@ def read_names(path: Path) -> list[str]:
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"cannot read classes {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise DataError(f"cannot read classes {path}: {error}") from None
     names: dict[str, str] = {}
     for line in lines:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from slsgu import __version__
-from slsgu.also import Also, AlsoKept, measure_also
+from slsgu.also import Also, AlsoImages, AlsoKept
 from slsgu.cache import Gradients
 from slsgu.candidates import (
     Candidate,
@@ -135,6 +135,10 @@ def run_plan(
     about = about or {}
     start = time.perf_counter()
     check_choice(plan)
+    # Now, so that a data set that is not there costs no search.
+    also_images = [
+        AlsoImages.of(each, settings=plan.settings, request=plan.request) for each in also
+    ]
     ledger = Ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
     computed = time.perf_counter()
@@ -171,15 +175,8 @@ def run_plan(
     )
     ledger.check()
     others = tuple(
-        measure_also(
-            plan.clip,
-            each,
-            settings=plan.settings,
-            patch=edit,
-            request=plan.request,
-            progress=progress,
-        )
-        for each in also
+        each.measure(plan.clip, settings=plan.settings, patch=edit, progress=progress)
+        for each in also_images
     )
     shortfall = "" if success else describe_shortfall(plan, goal, chosen)
     if misses := [miss for each in others if (miss := each.miss())]:

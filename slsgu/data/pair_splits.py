@@ -96,8 +96,8 @@ def pair_splits(
         kept = pool.divide()
         if kept is None:
             raise DataError(
-                f"{len(pool.distinct)} different retain image(s); at least {len(SPLITS)} are "
-                f"needed{_why(retain)}"
+                f"{len(pool.distinct)} different retain image(s), besides {len(both)} that are to "
+                f"be forgotten; at least {len(SPLITS)} are needed{_why(retain)}"
             )
         samples = {split: samples[split] + kept[split] for split in SPLITS}
         notes += retain.left_out.notes("retain set")
@@ -192,8 +192,9 @@ def labelled_splits(
                 f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different image(s); "
                 f"it needs at least {len(SPLITS)} ({', '.join(SPLITS)}){_why(source)}"
             )
-        if found is None:
+        if found is None and pool.distinct:
             few.append(f"{leaf.key} ({len(pool.distinct)})")
+        if found is None:
             continue
         for split in SPLITS:
             samples[split] += found[split]
@@ -201,7 +202,9 @@ def labelled_splits(
         source.left_out.refuse("data")
     if few:
         notes.append(f"classes with too few different images to divide, left out: {some(few)}")
-    if not any(sample.leaf not in forget for sample in samples["test"]):
+    others_found = any(pool.distinct for leaf, pool in pools.items() if leaf not in forget)
+    alone = request is not None and not others_found and all(map(request.keeps_above, forget))
+    if not alone and not any(sample.leaf not in forget for sample in samples["test"]):
         raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
     return Splits(
         gradient=tuple(samples["gradient"]),
