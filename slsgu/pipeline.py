@@ -139,6 +139,7 @@ def run_plan(
     also_images = [
         AlsoImages.of(each, settings=plan.settings, request=plan.request) for each in also
     ]
+    looked_up = time.perf_counter()
     ledger = Ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
     computed = time.perf_counter()
@@ -199,7 +200,7 @@ def run_plan(
         patch=patch,
         ledger=ledger,
         seconds={
-            "gradients": computed - start,
+            "gradients": computed - looked_up,
             "search": searched - computed,
             "total": end - start,
         },
