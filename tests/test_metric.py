@@ -211,3 +211,30 @@ def test_normalised_features_are_what_is_embedded(tiny: Clip) -> None:
     scene = scene_of(clip_of(tiny))
     images_, _ = scene.replay.base
     assert torch.equal(images_, normalize(scene.replay.features_of("vision"), dim=-1))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_efficiency_is_the_most_forgetting_per_unit_of_harm(
+    transposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the explicit Fisher matrix: without damping it is the root of `g' F^-1 g`, and no
+    direction does better."""
+    torch.manual_seed(0)
+    made = [torch.randn(20, size, dtype=torch.float64) for size in (4, 3)]
+    inputs, outputs = (rows.T @ rows / 20 for rows in made)
+    metric = Metric(inputs, outputs, transposed)
+    gradient = torch.randn((4, 3) if transposed else (3, 4), dtype=torch.float64)
+    for name in ("INPUT_DAMPING", "OUTPUT_DAMPING"):
+        monkeypatch.setattr(f"slsgu.metric.{name}", 0.0)
+    flat = (gradient.T if transposed else gradient).flatten()  # [o * i]
+    fisher = torch.kron(outputs, inputs)
+    best = float(flat @ torch.linalg.solve(fisher, flat)) ** 0.5
+    assert metric.efficiency(gradient) == pytest.approx(best, rel=1e-9)
+    for _ in range(20):
+        change = torch.randn_like(gradient)
+        gain, harm = float((change * gradient).sum()), metric.harm(change)
+        assert gain / harm**0.5 < best  # control: other directions are worse
+        assert (3 * gain) / metric.harm(3 * change) ** 0.5 == pytest.approx(gain / harm**0.5)
+    monkeypatch.undo()
+    assert 0 < metric.efficiency(gradient) < best  # damping costs some
+    assert metric.efficiency(torch.zeros_like(gradient)) == 0
