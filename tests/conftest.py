@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,10 @@ PREPROCESS_CFG: dict[str, Any] = {
 def pytest_sessionstart() -> None:
     # More threads than this gain nothing on tiny models, and sums stay the same from run to run.
     torch.set_num_threads(1)
+    # A shell ignores Ctrl-C in what it runs in the background, and so would every process that
+    # the tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_local_dir(
