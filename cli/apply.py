@@ -65,7 +65,9 @@ if TYPE_CHECKING:
     "retain_fine=X, retain_coarse=X, or the name of --also.  [default: 0.85]",
 )
 @also_option
-@click.option("--trials", type=click.IntRange(1), metavar="K", help="Steps a layer.  [default: 10]")
+@click.option(
+    "--trials", type=click.IntRange(1, 60), metavar="K", help="Steps a layer.  [default: 10]"
+)
 @click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
 @click.option("--layer", metavar="NAME", help="Only this layer.")
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -200,7 +201,7 @@ def search_candidates(
     settings = plan.settings
     candidates: list[Candidate] = []
     climbs: dict[str, Climb] = {}
-    blind = bool(scene.exam.forget.all())  # no other images: which layer does least is not known
+    blind = goal.is_blind(scene.unchanged)
     may_stop = settings.search != "paper" and not settings.thorough and not blind
     for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
         members = list(group)
@@ -258,6 +259,8 @@ def search_candidate(
             reached=lambda m: m.forget_fine_after == 0,
             trials=settings.trials,
         )
+    elif line is None and goal.is_blind(scene.unchanged):  # the smallest step that will do
+        found = search_step(evaluate, climb.first, reached=goal.reached, trials=settings.trials)
     elif line is not None:
         return Candidate(score, _trials_on_line(settings, scene, climb, line, goal), exact=True)
     else:
@@ -279,12 +282,14 @@ def _trials_on_line(
     settings: Settings, scene: Scene, climb: Climb, line: Line, goal: Goal
 ) -> tuple[Trial, ...]:
     """The best step of the exact curve, and some to draw it by."""
-    limit = climb.first * 2 ** (settings.trials - 1)  # as far as doubling would have come
+    limit = math.ldexp(climb.first, settings.trials - 1)  # as doubling would have come
     curve = exact_curve(line, scene.exam, scene.classes, scene.before, limit)
     values = np.nan_to_num(curve.summary.q_u)
     steady = steadied(curve.edges, values, curve.steps)
     met = goal.met_along(curve.summary)
     best = curve.steps[np.argmax(np.where(met, steady, steady - met.any()))]
+    if goal.is_blind(scene.unchanged) and met.any():
+        best = curve.steps[np.argmax(met)]  # the first
     drawn = np.geomspace(climb.first / 4, limit, DRAWN)
     steps = np.unique(np.append(drawn, best))
     found = [(float(step), scene.measure_line(line, float(step))) for step in steps]

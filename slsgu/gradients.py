@@ -65,6 +65,9 @@ def compute_gradients(
     store = Partial(partial if ranks.world == 1 else None, plan.key, ledger)
     if found := store.load():
         progress.say(found)
+        if settings.strict and ledger.skipped:
+            name, reason = ledger.skipped[0]
+            raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
 
     def run(name: str, samples: Sequence[Sample], captions: Sequence[str], loss: BatchLoss) -> Pass:
         size = settings.contrastive_batch
@@ -175,16 +178,10 @@ def _retain_pass(
         "precision": settings.gradient_precision,
     }
     if cache is not None and set_of is not None and (found := cache.load(key)) is not None:
-        if settings.strict and found.skipped:
-            name, reason = found.skipped[0]
-            raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
         progress.say(f"retain gradient: reusing {cache.path(key)}")
         ledger.restore("gradient", found.hashes)
-        for name, reason in found.skipped:
-            ledger.skip(name, reason)
         return found.result
     whole = store.of("retain").position == 0  # else some pictures were read by an earlier process
-    before = set(ledger.skipped)
     with ledger.watching() as seen:
         result = run(
             "retain",
@@ -196,11 +193,11 @@ def _retain_pass(
                 RETAIN_LOSSES[plan.retain_loss],
             ),
         )
-    if cache is not None and set_of is not None and whole:
-        skipped = [(s.name, s.reason) for s in ledger.skipped if s not in before]
+    # A picture that could not be read today may be readable tomorrow: only whole sets are kept.
+    if cache is not None and set_of is not None and whole and result.count == len(retained):
         cache.save(
             key,
-            RetainGradient(result, sorted(seen), skipped),
+            RetainGradient(result, sorted(seen)),
             title=f"{set_of['root']} on {clip.name}",
         )
     return result

@@ -136,6 +136,8 @@ def _prompt_draws(scene: Scene, seed: int) -> Iterator[_Draw]:
             chosen = torch.from_numpy(scene.exam.forget == forget).to(images.device)
             for loss in _losses(scene, images, classes, chosen, seed + 1 + number):
                 total = total + loss / int(chosen.sum()) ** 0.5
+        if not total.requires_grad:  # no level has two classes that are kept
+            return
         torch.autograd.backward(total)
         assert texts.grad is not None
         yield _Draw(texts.grad, 1 / TEXT_DRAWS, inputs=number == 0)

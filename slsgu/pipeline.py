@@ -246,7 +246,7 @@ def search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
             budget=settings.activation_bytes(torch.device("cpu")),
         )
     scene = Scene.of(plan, samples, pixels)
-    unchanged = scene.exam.measure(scene.before, scene.before)
+    unchanged = scene.unchanged
     rows = [row for row in unchanged.levels if row.forgotten and row.fine]
     if rows and not rows[0].measurable and not settings.force:
         row = rows[0]

@@ -100,6 +100,7 @@ class Plan:
             for concept in self.taxonomy.concepts
             for text in prompts_for(concept, self.templates[: None if concept is whole else 1])
         ]
+        texts += [x.caption for x in self.splits.gradient if x.caption is not None]
         return json_sha256(self.clip.tokenize(list(dict.fromkeys(texts))).tolist())
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slsgu.artifact import read_artifact, write_artifact
-from slsgu.errors import ArtifactError
+from slsgu.errors import ArtifactError, SlsguError
 from slsgu.files import json_sha256
 from slsgu.passes import Pass
 
@@ -36,13 +36,11 @@ class RetainGradient:
     """A finished pass over a retain set.
 
     Attributes:
-        hashes: the pixel hashes of the pictures that were used.
-        skipped: name and reason of those that could not be read.
+        hashes: the pixel hashes of the pictures, of which none was left out.
     """
 
     result: Pass
     hashes: Sequence[str]
-    skipped: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,7 @@ class RetainCache:
             if header["key"] != dict(key):
                 return None
             result = Pass(tensors, float(header["loss"]), int(header["count"]))
-            skipped = [(str(name), str(reason)) for name, reason in header["skipped"]]
-            return RetainGradient(result, list(header["hashes"]), skipped)
+            return RetainGradient(result, list(header["hashes"]))
         except (ArtifactError, KeyError, TypeError, ValueError):
             return None
 
@@ -80,14 +77,13 @@ class RetainCache:
             "loss": found.result.loss,
             "count": found.result.count,
             "hashes": list(found.hashes),
-            "skipped": [list(item) for item in found.skipped],
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_artifact(
                 self.path(key), found.result.gradients, kind=KIND, schema=SCHEMA, header=header
             )
-        except (OSError, ArtifactError):
+        except (OSError, SlsguError):
             return
 
     def entries(self) -> Iterator[tuple[Path, int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -75,6 +76,11 @@ class Scene:
             forget_loss=settings.forget_loss_used,
             scale=float(replay.parameters["logit_scale"].exp()),
         )
+
+    @cached_property
+    def unchanged(self) -> Measures:
+        """The measures of the unedited model, against itself: what can be measured at all."""
+        return self.exam.measure(self.before, self.before)
 
     def measure(self, layer: Layer, weight: Tensor) -> Measures:
         """What replacing one layer does to the answers."""

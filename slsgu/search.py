@@ -234,6 +234,12 @@ class Goal:
         kept = measures.kept_ratios
         return [name for name in self.floors if kept[name] is None and defined[name]]
 
+    @staticmethod
+    def is_blind(measures: Measures) -> bool:
+        """Whether nothing is known of other images, as without a retain set."""
+        kept = measures.kept_ratios
+        return kept["retain_fine"] is None and kept["retain_coarse"] is None
+
     def misses(self, measures: Measures, what: str) -> list[str]:
         """What the goal lacks, in words; empty if it is met.
 
@@ -266,8 +272,7 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     """
     assert trials
     met = [trial for trial in trials if goal.met(trial.measures)]
-    kept = met[0].measures.kept_ratios if met else {}
-    if met and kept["retain_fine"] is None and kept["retain_coarse"] is None:
+    if met and goal.is_blind(met[0].measures):
         return min(met, key=lambda trial: trial.relative_step)
     return max(met or trials, key=lambda t: (round(t.steady, 6), -t.relative_step))
 

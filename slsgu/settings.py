@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SearchMode = Literal["default", "paper"]
 TowerChoice = Literal["vision", "language"]
 Precision = Literal["fp32", "bf16", "fp16"]
+MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Settings:
         for name in ("trials", "batch_size", "contrastive_batch"):
             if getattr(self, name) < 1:
                 raise SlsguError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        _between("trials", self.trials, 1, MOST_TRIALS)
         if self.activation_memory is not None:
             _between("activation_memory", self.activation_memory, 0, 2**20)
         if self.step is not None:

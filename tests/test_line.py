@@ -84,3 +84,11 @@ def test_only_a_straight_line_is_taken_for_one() -> None:
     assert torch.allclose(line.at(2.0), base + 2 * slope, atol=1e-5)
     assert straight_line(lambda step: base + step**2 * slope, 0.5) is None
     assert straight_line(lambda step: (base + step * slope).relu(), 0.5) is None
+
+
+def test_of_classes_that_are_always_equal_the_first_is_the_answer() -> None:
+    """Homonyms have the same prompts; `argmax` takes the first, and so does the curve."""
+    texts = torch.eye(3, dtype=torch.float64)[[0, 1, 1]]
+    line = Line(torch.eye(3, dtype=torch.float64)[[1, 1]], torch.zeros(2, 3, dtype=torch.float64))
+    low, high = line.spans(texts, torch.tensor([1, 2]))
+    assert low[0] < 0 < high[0] and not low[1] < high[1]

@@ -729,3 +729,21 @@ def test_the_forget_gradient_is_of_the_captions_of_the_images(
     own, named = gradient(beagles, None), gradient(beagles, "hound")
     assert close(own, named, 1e-6)
     assert not close(own, gradient(photos / "images" / "beagle", "hound"), 1e-2)  # control
+
+
+def test_own_captions_decide_the_key_as_they_are_tokenised(taught: Any, tmp_path: Path) -> None:
+    for name, numbers in (("forget", range(5)), ("retain", range(10, 30))):
+        rows = [f"{name}{i}.png,a caption {i}" for i in numbers]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["filepath,title", *rows]))
+        for i in numbers:
+            (tmp_path / f"{name}{i}.png").write_bytes(png(i))
+    pairs = Pairs(forget=tmp_path / "forget.csv", retain=tmp_path / "retain.csv")
+
+    def tokenize(texts: list[str], **rest: Any) -> Any:
+        return taught.tokenizer([text.replace("caption", "picture") for text in texts], **rest)
+
+    one, other, again = (
+        make_plan(clip, (), pairs=pairs).key
+        for clip in (taught, replace(taught, tokenizer=tokenize), taught)
+    )
+    assert one != other and one == again

@@ -360,3 +360,41 @@ def test_pareto_shows_forgetting_per_unit_of_harm(
     assert ran.code == 0 and "efficiency is left out: " in ran.err
     request.unlink()
     assert "request.yaml is not there" in cli("pareto").err
+
+
+# -- found by fresh eyes ------------------------------------------------------------------------
+
+
+def test_two_classes_of_which_one_is_kept(
+    cli: Cli, photos: Path, taught_dir: Path, tmp_path: Path
+) -> None:
+    """Nothing that is kept can be told apart, so there is no metric; that is no crash."""
+    for name in ("beagle", "tabby"):
+        shutil.copytree(photos / "images" / name, tmp_path / "two" / name)
+    words = ["--concept", "beagle", "--data", "two", "--model", f"local-dir:{taught_dir}"]
+    assert cli("apply", *words, "--trials", "60", "--force").code in (0, 1)  # nor are many trials
+    assert cli("apply", *words, "--trials", "61").code == 2
+    assert cli("pareto").code == 0
+
+
+def test_a_cache_that_can_not_be_written_stops_nothing(
+    cli: Cli, asked: list[str], beagles: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLSGU_CACHE_DIR", "/proc/self")
+    assert cli("grads", *asked).code == 0
+
+
+def test_a_retain_set_with_a_gap_is_not_cached(cli: Cli, asked: list[str], beagles: Ran) -> None:
+    """A picture that can not be read today may be readable tomorrow."""
+    table = Path(asked[3])
+    table.write_text(table.read_text().replace("pug/00.png", "pug/00.png.broken"))
+    (line,) = (line for line in table.read_text().splitlines() if "broken" in line)
+    broken = Path(line.split(",")[0])
+    broken.write_bytes(b"no picture")
+    try:
+        assert cli("grads", *asked, "--seed", "1").code == 0
+        read_whole = "can be read" not in cli("grads", *asked, "--seed", "1").err
+        kept = "nothing is kept" not in cli("cache", "list").out
+        assert kept == read_whole
+    finally:
+        broken.unlink()

@@ -175,7 +175,16 @@ def _room(shape: tuple[int, ...], budget: float) -> Tensor:
     if size <= budget:
         return torch.empty(shape)
     with tempfile.TemporaryFile(prefix="slsgu-") as file:
-        file.truncate(size)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a sparse file on a full disk kills
+        except OSError as error:
+            raise DataError(
+                f"the search images take {size / 2**20:.0f} MiB, more than the budget, and "
+                f"{tempfile.gettempdir()} has no room for them ({error.strerror}): set TMPDIR, "
+                "or take fewer --search-images"
+            ) from None
+        except AttributeError:  # not on this system
+            file.truncate(size)
         return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
 
 

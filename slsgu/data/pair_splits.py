@@ -96,8 +96,8 @@ def pair_splits(
         kept = pool.divide()
         if kept is None:
             raise DataError(
-                f"{len(pool.distinct)} different retain image(s); at least {len(SPLITS)} are needed, "
-                f"besides those to be forgotten ({len(both)} stand in both sets){_why(retain)}"
+                f"{len(pool.distinct)} different retain image(s); at least {len(SPLITS)} are "
+                f"needed, besides the {len(both)} that are to be forgotten{_why(retain)}"
             )
         samples = {split: samples[split] + kept[split] for split in SPLITS}
         notes += retain.left_out.notes("retain set")
