@@ -212,7 +212,9 @@ def parse_floors(
             raise click.BadParameter(f"{value!r} is not NAME=NUMBER or NUMBER") from None
         if not 0 <= share <= 1:
             raise click.BadParameter(f"{share} is not between 0 and 1")
-        floors |= dict.fromkeys([name] if equals else [None, *FLOORS], share)
+        floors[name if equals else None] = share
+    if None in floors:  # for all that are not named, whatever the order
+        floors = {**dict.fromkeys(FLOORS, floors[None]), **floors}
     return floors
 
 

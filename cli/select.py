@@ -72,6 +72,13 @@ def select(
         Console().say(f"note: {note}")
     if not found:
         raise DataError(f"no caption in {source} names {' or '.join(map(repr, phrases))}")
+    parts = {getattr(record.picture, "path", None) for record in found}
+    if (
+        out is not None
+        and out.exists()
+        and any(p and p.exists() and p.samefile(out) for p in parts)
+    ):
+        raise DataError(f"{out} is a part of the source: give --out another name")
     count = len(found)
     if out is not None:
         write_shard(found, out)

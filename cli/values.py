@@ -116,7 +116,8 @@ def also_from(options: dict[str, Any]) -> list[Also]:
             raise click.UsageError(f"--also: two data sets are called {name}")
         source, colon, taxonomy = rest.rpartition(":")
         # a colon of `pipe:`, or within a name that is there, parts nothing
-        if not colon or Path(rest).exists() or (is_shards(rest) and not is_shards(source)):
+        pipe = is_shards(rest) and not is_shards(source) and not Path(source).exists()
+        if not colon or Path(rest).exists() or pipe:
             source, taxonomy = rest, ""
         found[name] = Also(name, source, taxonomy or None, floors.get(name, default))
     if unknown := sorted(set(floors) - {*FLOORS, *found, None}):

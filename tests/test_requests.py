@@ -398,3 +398,23 @@ def test_a_retain_set_with_a_gap_is_not_cached(cli: Cli, asked: list[str], beagl
         assert kept == read_whole
     finally:
         broken.unlink()
+
+
+def test_select_does_not_overwrite_its_source(cli: Cli, beagles: Ran) -> None:
+    before = Path("beagle.tar").read_bytes()
+    ran = cli("select", "--source", "beagle.tar", "--match", "number 01", "--out", "beagle.tar")
+    assert ran.code == 1 and "is a part of the source" in ran.err
+    assert Path("beagle.tar").read_bytes() == before
+
+
+def test_a_named_floor_wins_in_any_order_and_bare_folders_take_a_taxonomy(
+    cli: Cli, world: list[str], photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bare").symlink_to(photos / "images")
+    words = ["apply", "--concept", "beagle", *world, *FEW, "--json", "--force"]
+    also = ["--also", f"more=bare:{photos / 'pets.yaml'}"]
+    for floors in (["retain_fine=0.6", "0.1"], ["0.1", "retain_fine=0.6"]):
+        given = [word for floor in floors for word in ("--floor", floor)]
+        value = json.loads(cli(*words, *also, *given).out)
+        assert value["settings"]["floors"]["retain_fine"] == 0.6
+        assert value["settings"]["floors"]["retain_coarse"] == 0.1 == value["also"][0]["floor"]
