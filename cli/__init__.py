@@ -1,7 +1,7 @@
 """The command line. Each command parses, calls the library, prints; heavy imports wait until then.
 
 Exit status: 0 done, 1 a request that can not be met or a file that can not be used, 2 wrong usage,
-130 interrupted, 141 nobody reads the output.
+130 interrupted (143 by SIGTERM, 129 by SIGHUP), 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -69,16 +69,19 @@ class Commands(click.Group):
                     return super().invoke(ctx)
             except (Exception, KeyboardInterrupt) as error:
                 if interrupted or isinstance(error, KeyboardInterrupt):
-                    click.echo(
-                        "Interrupted: finished files are whole, unfinished ones are gone.", err=True
-                    )
-                    sys.exit(130)
+                    with contextlib.suppress(OSError):  # the terminal may be gone
+                        click.echo(
+                            "Interrupted: finished files are whole, unfinished ones are gone.",
+                            err=True,
+                        )
+                    sys.exit(128 + (interrupted or [signal.SIGINT])[0])
                 if isinstance(error, BrokenPipeError):
                     _leave_with_the_reader()
                 if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
                     sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
-                    raise click.ClickException(str(error)) from error
+                    told = [str(error), *getattr(error, "__notes__", ())]
+                    raise click.ClickException("\n".join(told)) from error
                 if isinstance(error, OSError):
                     where = f"{error.filename}: " if error.filename else ""
                     raise click.ClickException(f"{where}{error.strerror or error}") from error
@@ -92,25 +95,27 @@ class Commands(click.Group):
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """The interrupts of the user so far. Some libraries swallow one while they are imported, and
-    fail later in ways of their own."""
+    """The signals so far that ask for an end. Some libraries swallow an interrupt while they are
+    imported, and fail later in ways of their own; SIGTERM alone would leave temporary files."""
     found: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         found.append(number)
         raise KeyboardInterrupt
 
+    before: dict[int, Any] = {}
     try:
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if ours:  # not where a shell has made us ignore it, nor in a thread
-            signal.signal(signal.SIGINT, note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            usual = signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+            if usual:  # not where a shell has made us ignore it, nor in a thread
+                before[number] = signal.signal(number, note)
     except ValueError:
-        ours = False
+        pass
     try:
         yield found
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _leave_with_the_reader() -> NoReturn:

@@ -15,11 +15,11 @@ from slsgu.wording import share
 from .console import Console, command_line, echo_json, echo_table, interval, percent
 from .options import (
     also_option,
+    cache_option,
     concept_option,
     data_options,
     gradient_options,
     model_options,
-    no_cache_option,
     norms_option,
     pair_options,
     parse_floors,
@@ -27,7 +27,7 @@ from .options import (
     run_option,
     search_mode_option,
 )
-from .request_file import request_option, write_request
+from .request_file import RequestCommand, request_option, write_request
 from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from slsgu.pipeline import Result
 
 
-@click.command()
+@click.command(cls=RequestCommand)
 @request_option
 @concept_option(required=False)
 @pair_options
@@ -74,8 +74,7 @@ if TYPE_CHECKING:
     "--step", type=float, metavar="X", callback=positive, help="This step size, with --layer."
 )
 @click.option(
-    "--thorough",
-    is_flag=True,
+    "--thorough/--no-thorough",
     help="Search every candidate layer, even once one leaves next to nothing to be gained.",
 )
 @click.option(
@@ -85,7 +84,7 @@ if TYPE_CHECKING:
     help="Memory for what the search keeps: images, activations.  [default: half of what is free]",
 )
 @norms_option
-@no_cache_option
+@cache_option
 @run_option
 @click.option(
     "--save-model",
@@ -96,7 +95,7 @@ if TYPE_CHECKING:
 @click.option("--asked-by", metavar="TEXT", help="Who asked for it: recorded in the patch.")
 @click.option("--reason", metavar="TEXT", help="Why: recorded in the patch.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, in time and memory.")
-@click.option("--force", is_flag=True, help="Go on, and write the patch, where slsgu would refuse.")
+@click.option("--force/--no-force", help="Go on, and write the patch, where slsgu would refuse.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 def apply(
     run: Path | None,
@@ -233,7 +232,7 @@ def print_also(also: Sequence[AlsoKept]) -> None:
         word = {True: "holds", False: "broken", None: "not measurable"}[each.holds]
         table.append(
             (
-                each.also.name + (f" without {', '.join(each.left_out)}" if each.left_out else ""),
+                each.title,
                 percent(row.before),
                 percent(row.after),
                 interval(row.after_interval),

@@ -104,7 +104,7 @@ def evaluate(
     if form == "clip-benchmark":
         name = "+".join(path.stem for path in patches) or None
         main = str(splits.description.get("root") or splits.description["kind"])
-        sets = [(main, proof), *((each.also.name, each.proof) for each in also)]
+        sets = [(main, proof), *((each.title, each.proof) for each in also)]
         echo_json([row for title, one in sets for row in clip_benchmark(clip, title, one, name)])
         return
     if as_json or form == "json":
@@ -150,7 +150,7 @@ def evaluate(
     ]
     table += [
         (
-            each.also.name,
+            each.title,
             "(fine)",
             str(round(1 / each.fine.chance)),
             percent(each.fine.before),

@@ -9,20 +9,20 @@ import click
 
 from .console import Console, echo_json
 from .options import (
+    cache_option,
     concept_option,
     data_options,
     gradient_options,
     model_options,
-    no_cache_option,
     pair_options,
     run_option,
     search_mode_option,
 )
-from .request_file import request_option, write_request
+from .request_file import RequestCommand, request_option, write_request
 from .values import cache_from, plan_from, settings_from
 
 
-@click.command()
+@click.command(cls=RequestCommand)
 @request_option
 @concept_option(required=False)
 @pair_options
@@ -30,7 +30,7 @@ from .values import cache_from, plan_from, settings_from
 @data_options
 @gradient_options
 @search_mode_option
-@no_cache_option
+@cache_option
 @run_option
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def grads(run: Path | None, as_json: bool, **options: Any) -> None:
@@ -57,7 +57,8 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         )
         if not ranks.first:
             return
-    write_request(folder.request)
+    if not folder.result.exists():  # which a request of `apply` lies beside
+        write_request(folder.request)
     console.say_left_out(ledger)
     if as_json:
         echo_json(

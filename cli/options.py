@@ -90,7 +90,7 @@ data_options: Callable[[F], F] = stack(
         help="Images a forward pass: speed and memory, never results.",
     ),
     click.option("--workers", type=click.IntRange(0), help="Processes that read images."),
-    click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping."),
+    click.option("--strict/--no-strict", help="Refuse unreadable images instead of skipping."),
 )
 
 pair_options: Callable[[F], F] = stack(
@@ -144,16 +144,15 @@ gradient_options: Callable[[F], F] = stack(
         help="Precision of the gradient pass; sums are fp32.  [default: fp32]",
     ),
     click.option(
-        "--checkpoint-activations",
-        is_flag=True,
+        "--checkpoint-activations/--no-checkpoint-activations",
         help="Compute activations again on the way back: less memory, more time.",
     ),
 )
 
-no_cache_option = click.option(
-    "--no-cache",
-    is_flag=True,
-    help="Neither reuse nor keep the gradient of --retain (see `slsgu cache`).",
+cache_option = click.option(
+    "--cache/--no-cache",
+    default=True,
+    help="Reuse and keep the gradient of --retain (see `slsgu cache`).  [default: cache]",
 )
 
 
@@ -173,7 +172,7 @@ search_mode_option = click.option(
 )
 
 norms_option = click.option(
-    "--norms", is_flag=True, help="Also consider gains of LayerNorm and BatchNorm."
+    "--norms/--no-norms", help="Also consider gains of LayerNorm and BatchNorm."
 )
 
 

@@ -6,9 +6,10 @@ A key is an option's name; the command line overrides the file. Paths in a file 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -17,6 +18,87 @@ from click.core import ParameterSource
 NO_PART = frozenset({"request", "run", "save_model", "dry_run", "as_json", "help"})
 PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forget", "retain",
                    "classes", "also"})  # fmt: skip
+
+# What is typed takes the place of these keys of a file too: they say the same in another way.
+REPLACES = {
+    "concept": ("forget", "retain", "name", "parent", "classes", "retain_images"),
+    "forget": ("concept", "data"),
+    "classes": ("taxonomy",),
+    "taxonomy": ("classes",),
+}
+_ORIGINS = "slsgu.request"  # where a context keeps `Origin`s
+
+
+class Origin(NamedTuple):
+    """Where a value stands in a request file."""
+
+    key: str
+    value: Any
+    where: str
+
+    def is_told(self, message: str) -> bool:
+        """Whether a message is about the value, or about its option."""
+        if re.search(rf"--{self.key.replace('_', '-')}\b", message):
+            return True
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        if self.key in PATHS:
+            return any(value in message for value in values)
+        return any(repr(value) in message for value in values)
+
+
+class RequestCommand(click.Command):
+    """A command with `--request`: what is typed comes first, then the file, then defaults.
+
+    An empty value that is typed takes the one of the file back. Elsewhere an empty path is refused,
+    since it would be the current folder.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        file = typed.get("request")
+        found: dict[str, Origin] = {}
+        if file and Path(file).is_file() and not typed.get("help"):
+            found = read_request(ctx, Path(file))
+        gone = set[str]()
+        taken_back = []
+        for param in self.params:
+            if param.name not in typed:
+                continue
+            if typed[param.name] not in ("", [""], ("",)):
+                gone.update(REPLACES.get(key_of(param), ()))
+            elif found.pop(param.name, None) is not None:
+                taken_back.append(param)
+            elif key_of(param) in PATHS or isinstance(param.type, click.Path):
+                raise click.BadParameter("is empty", ctx, param)
+        found = {name: origin for name, origin in found.items() if origin.key not in gone}
+        ctx.default_map = {name: origin.value for name, origin in found.items()}
+        ctx.meta[_ORIGINS] = found
+        rest = super().parse_args(ctx, args)
+        for param in taken_back:
+            assert param.name is not None
+            ctx.params[param.name] = () if param.multiple else None
+            ctx.set_parameter_source(param.name, ParameterSource.DEFAULT)
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from slsgu.errors import SlsguError
+
+        try:
+            return super().invoke(ctx)
+        except SlsguError as error:
+            for note in _notes(ctx, str(error)):
+                error.add_note(note)
+            raise
+        except click.UsageError as error:
+            text = error.format_message()
+            told = "\n".join([text, *_notes(ctx, text)])
+            raise click.UsageError(told, error.ctx or ctx) from error
+
+
+def _notes(ctx: click.Context, message: str) -> list[str]:
+    """Where what a message is about stands in the request file."""
+    origins: Mapping[str, Origin] = ctx.meta[_ORIGINS]
+    return [f"({o.where}: {o.key})" for o in origins.values() if o.is_told(message)]
 
 
 def key_of(param: click.Parameter) -> str:
@@ -33,27 +115,30 @@ def known_keys(command: click.Command) -> dict[str, click.Parameter]:
     return {key_of(param): param for param in command.params if param.name not in NO_PART}
 
 
-def read_request(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
-    """Take the values of a file for those that are not typed.
+def read_request(ctx: click.Context, path: Path) -> dict[str, Origin]:
+    """The values of a file, as if they were typed, by the names of their parameters.
 
     Raises:
         SlsguError: the file is no request; the message has the line and what is allowed.
     """
-    if path is None:
-        return None
     from slsgu.errors import DataError
     from slsgu.yaml_file import read_with_lines
 
     from .apply import apply  # it has all the keys; other commands pass over what is not theirs
 
     known = known_keys(apply)
-    values: dict[str, Any] = {}
+    typed_only = {key_of(param) for param in apply.params} - known.keys()
+    found: dict[str, Origin] = {}
     for raw, value, line in read_with_lines(path, "request"):
         where = f"{path} line {line}"
         key = str(raw).replace("-", "_")
+        if key in typed_only:
+            raise DataError(
+                f"{where}: {raw!r} is no part of a request: type --{raw.replace('_', '-')}"
+            )
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise DataError(f"{where}: unknown key {raw!r}{hint} Known keys: {', '.join(known)}")
         if value is None:
             continue
@@ -64,9 +149,8 @@ def read_request(ctx: click.Context, _param: click.Parameter, path: Path | None)
         except click.BadParameter as error:
             raise DataError(f"{where}: {key}: {error.message}") from None
         assert param.name is not None
-        values[param.name] = words
-    ctx.default_map = {**(ctx.default_map or {}), **values}
-    return path
+        found[param.name] = Origin(key, words, where)
+    return found
 
 
 def _as_typed(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
@@ -93,44 +177,42 @@ def _scalar(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
             if is_flag
             else f"{value!r} stands for a truth in YAML: put quotes around it"
         )
-    return _found_beside(str(value), folder) if key in PATHS else value
+    if is_flag:
+        return value
+    return _whole(key, str(value), folder) if key in PATHS else str(value)
 
 
-def _found_beside(text: str, folder: Path) -> str:
-    """A path relative to the file, if such a thing is there; anything else as it is."""
-    return _each_path(text, lambda path: str(folder / path) if _exists(folder / path) else path)
+def _whole(key: str, text: str, folder: Path) -> str:
+    """A value with the paths in it made whole: `PATH`, `local-dir:PATH`, `PATH::PATH`, or
+    `NAME=PATH:PATH`. What is not there in the folder stays as it is: a name, or an address."""
+    from slsgu.data.shards import is_address
+
+    if not text or is_address(text):
+        return text
+    if _is_there(folder / text):
+        return str(folder / text)
+    if key == "also":
+        name, equals, text = text.partition("=")
+        return f"{name}{equals}{_whole('', text, folder)}"
+    left, colon, right = text.rpartition(":")
+    if not colon:
+        return text
+    if (left, key) != ("local-dir", "model"):  # the word, whatever lies beside the file
+        left = _whole("", left, folder)
+    return f"{left}:{_whole('', right, folder)}"
 
 
-def _whole(text: str) -> str:
-    """A path from the root, if such a thing is there; anything else as it is."""
-    return _each_path(text, lambda path: str(Path.cwd() / path) if _exists(Path(path)) else path)
-
-
-def _each_path(text: str, change: Callable[[str], str]) -> str:
-    """Change the paths in a value: `PATH`, `local-dir:PATH`, `NAME=PATH` or `NAME=PATH:PATH`."""
-    if _exists(Path(text)):
-        return change(text)
-    name, equals, rest = text.rpartition("=")
-    return f"{name}{equals}" + ":".join(change(part) if part else "" for part in rest.split(":"))
-
-
-def _exists(path: Path) -> bool:
-    """Whether a path is there; of a pattern with braces, the folder that it is in."""
-    text = str(path)
-    return (
-        Path(text.split("{")[0].rpartition("/")[0] or ".").is_dir()
-        if "{" in text
-        else (path.exists())
-    )
+def _is_there(path: Path) -> bool:
+    """Whether a path is there; of a pattern, the folder that it is in."""
+    before = re.split(r"[{*?]", str(path))
+    return path.exists() if len(before) == 1 else Path(before[0].rpartition("/")[0] or ".").is_dir()
 
 
 request_option = click.option(
     "--request",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     metavar="FILE",
-    is_eager=True,
     expose_value=False,
-    callback=read_request,
     help="A request in YAML: keys are the names of these options, which override it.",
 )
 
@@ -142,14 +224,23 @@ def write_request(path: Path) -> None:
     import slsgu
     from slsgu.files import write_text
 
+    from .apply import apply
+
     ctx = click.get_current_context()
+    origins: Mapping[str, Origin] = ctx.meta[_ORIGINS]
     values = {}
-    for key, param in known_keys(ctx.command).items():
-        assert param.name is not None
-        if ctx.get_parameter_source(param.name) is not ParameterSource.DEFAULT:
-            values[key] = _plain(key, ctx.params[param.name])
+    for key, param in known_keys(apply).items():
+        name = str(param.name)
+        if name not in ctx.params and name in origins:  # for `apply`, and not for this command
+            values[key] = _plain(key, param.process_value(ctx, origins[name].value))
+        elif ctx.get_parameter_source(name) in (
+            ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP
+        ):  # fmt: skip
+            values[key] = _plain(key, ctx.params[name])
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     head = f"# slsgu {slsgu.__version__}. Repeat it: slsgu apply --request {path.name}\n"
+    if "pipe:" in text:
+        head += f"# The commands of pipes start in {Path.cwd()}\n"
     write_text(path, head + text)
 
 
@@ -160,46 +251,6 @@ def _plain(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):  # floors; what has no name is for all, and comes first
         named = [f"{name}={number}" for name, number in value.items() if name is not None]
         return [*(str(number) for name, number in value.items() if name is None), *named]
-    if isinstance(value, Path) or key in PATHS:
-        return _whole(str(value))
-    return value
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of a request file (docs/request.schema.json)."""
-    from .apply import apply
-
-    properties = {key: _schema_of(param) for key, param in known_keys(apply).items()}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "slsgu request",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": properties,
-    }
-
-
-def _schema_of(param: click.Parameter) -> dict[str, Any]:
-    assert isinstance(param, click.Option)
-    one: dict[str, Any] = {"type": "string"}
-    kind = param.type
-    if param.is_flag:
-        one = {"type": "boolean"}
-    elif isinstance(kind, click.Choice):
-        one = {"enum": list(kind.choices)}
-    elif isinstance(kind, click.IntRange | click.FloatRange):
-        one = {"type": "integer" if isinstance(kind, click.IntRange) else "number"}
-        ends = (("inimum", kind.min, kind.min_open), ("aximum", kind.max, kind.max_open))
-        for word, value, is_open in ends:
-            if value is not None and value != float("inf"):
-                letter = "m" if not is_open else "exclusiveM"
-                one[letter + word] = value
-    elif kind is click.FLOAT:
-        one = {"type": "number"}
-    if param.multiple:
-        item = {"type": ["string", "number"]}
-        shapes = [item, {"type": "array", "items": item}]
-        if param.metavar and "=" in param.metavar:
-            shapes.append({"type": "object", "additionalProperties": item})
-        one = {"anyOf": shapes}
-    return {**one, "description": " ".join((param.help or "").split())}
+    if key in PATHS:
+        return _whole(key, str(value), Path.cwd())
+    return str(value) if isinstance(value, Path) else value

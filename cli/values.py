@@ -83,6 +83,8 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     if forget and options["data"]:
         raise click.UsageError("--data goes with --concept; --forget has images of its own")
     pairs = Pairs(forget=forget, **{word: options[word] for word in words}) if forget else None
+    if pairs is not None:
+        pairs.check()  # before the model is loaded, which takes longer
     clip = load_clip(options)
     if sum(p.nbytes for p in clip.model.parameters()) >= LARGE:
         give_freed_memory_back()
@@ -122,7 +124,7 @@ def also_from(options: dict[str, Any]) -> list[Also]:
         found[name] = Also(name, source, taxonomy or None, floors.get(name, default))
     if unknown := sorted(set(floors) - {*FLOORS, *found, None}):
         known = ", ".join([*FLOORS, *found])
-        raise click.UsageError(f"unknown floor {unknown[0]!r}; floors are {known}")
+        raise click.UsageError(f"--floor: unknown floor {unknown[0]!r}; floors are {known}")
     return list(found.values())
 
 
@@ -130,4 +132,4 @@ def cache_from(options: dict[str, Any]) -> RetainCache | None:
     """The cache of retain gradients, unless it is not wanted."""
     from slsgu.retain_cache import RetainCache, cache_folder
 
-    return None if options["no_cache"] else RetainCache(cache_folder())
+    return RetainCache(cache_folder()) if options["cache"] else None

@@ -15,6 +15,7 @@ from slsgu.clip import Clip
 from slsgu.data.folders import FolderSource
 from slsgu.data.labels import Labels
 from slsgu.data.opening import is_class_folders, open_source
+from slsgu.data.pair_splits import NO_CLASS
 from slsgu.data.partition import SMALL_CLASS, rank
 from slsgu.data.records import PairSample
 from slsgu.data.samples import Sample
@@ -61,6 +62,12 @@ class AlsoKept:
     left_out: tuple[str, ...] = ()
 
     @property
+    def title(self) -> str:
+        """Its name, and what of it was not asked."""
+        without = f" without {', '.join(self.left_out)}" if self.left_out else ""
+        return self.also.name + without
+
+    @property
     def fine(self) -> LevelAccuracy:
         """Accuracy at the finest level."""
         return next(row for row in self.proof.measures.levels if row.fine)
@@ -101,12 +108,14 @@ class AlsoImages:
 
     Attributes:
         left_out: classes that are to be forgotten, by name.
+        notes: what else of the data set is not used, for people.
     """
 
     also: Also
     samples: tuple[Sample, ...]
     taxonomy: Taxonomy
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, also: Also, *, settings: Settings, request: Request | None = None) -> AlsoImages:
@@ -119,12 +128,12 @@ class AlsoImages:
         Raises:
             DataError: the data set can not be used.
         """
-        samples, taxonomy = _samples(also, settings)
+        samples, taxonomy, notes = _samples(also, settings)
         forgotten = () if request is None else _called_alike(taxonomy, request)
         kept = tuple(sample for sample in samples if sample.leaf not in forgotten)
         if not kept:
             raise DataError(f"{also.name}: all of {also.source} is to be forgotten")
-        return cls(also, kept, taxonomy, tuple(sorted(leaf.name for leaf in forgotten)))
+        return cls(also, kept, taxonomy, tuple(sorted(leaf.name for leaf in forgotten)), notes)
 
     def measure(
         self,
@@ -135,6 +144,8 @@ class AlsoImages:
         progress: Progress = SILENT,
     ) -> AlsoKept:
         """Zero-shot accuracy with and without a patch."""
+        for note in self.notes:
+            progress.say(f"note: {note}")
         proof = prove(
             clip,
             self.samples,
@@ -158,20 +169,24 @@ def _called_alike(taxonomy: Taxonomy, request: Request) -> tuple[Concept, ...]:
     return tuple(x for x in taxonomy.leaves if any(normalise(c.name) in gone for c in x.lineage))
 
 
-def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy]:
-    """The images to test on: those of `test/` if there is one."""
+def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy, tuple[str, ...]]:
+    """The images to test on, those of `test/` if there is one; their taxonomy; and notes."""
     found = find_taxonomy(also.taxonomy, also.source)
     if is_class_folders(also.source):
         folders = FolderSource(Path(also.source), found)
         splits = make_splits(folders, request=None, limits=settings.limits, seed=settings.seed)
-        return splits.test, found
+        notes = tuple(f"{also.name}: {note}" for note in splits.notes)
+        return splits.test, found, notes
     source = open_source(also.source)
     labels = Labels(found)
     limit = settings.limits.test
     chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in found.leaves}
     for record in source.records():
         leaf = labels.of(record)
-        if leaf is None or (limit is not None and len(chosen[leaf]) >= max(limit, SMALL_CLASS)):
+        if leaf is None:
+            source.left_out.add(record.name, NO_CLASS)
+            continue
+        if limit is not None and len(chosen[leaf]) >= max(limit, SMALL_CLASS):
             continue
         try:
             content = record.picture.fingerprint()
@@ -191,4 +206,6 @@ def _samples(also: Also, settings: Settings) -> tuple[Sequence[Sample], Taxonomy
     if not samples:
         why = "; ".join(source.left_out.notes(also.name)) or "no label or caption names one class"
         raise DataError(f"{also.name}: no image of {also.source} has a class ({why})")
-    return samples, found
+    if settings.strict:
+        source.left_out.refuse(also.name)
+    return samples, found, tuple(source.left_out.notes(also.name))

@@ -15,11 +15,9 @@ from pathlib import Path
 
 from slsgu.data.opening import open_source
 from slsgu.data.pair_splits import pair_splits
-from slsgu.data.partition import SPLITS
 from slsgu.data.scan import shown
 from slsgu.data.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
-from slsgu.evaluate import exam_of
 from slsgu.request import Request
 from slsgu.taxonomy import Concept, Taxonomy, normalise
 
@@ -42,6 +40,14 @@ class Pairs:
     parent: str | None = None
     classes: str | Path | None = None
 
+    def check(self) -> None:
+        """Raises:
+        DataError: one of the sources is not there.
+        """
+        for source in (self.forget, self.retain):
+            if source is not None:
+                open_source(source)
+
     def request(self, taxonomy: Taxonomy | None) -> Request:
         """The request, in the taxonomy given or in one made for it.
 
@@ -62,6 +68,11 @@ class Pairs:
         else:
             if self.classes is not None:
                 names = read_names(Path(self.classes))
+                if {normalise(name) for name in names} == {normalise(self.name)}:
+                    raise DataError(
+                        f"classes {self.classes}: {self.name!r} is the only name, so there is "
+                        "nothing to choose among: add the names of other classes"
+                    )
                 taxonomy = Taxonomy([Concept(n, None) for n in names], name="classes", least=1)
             request = _with_name(taxonomy, self.name, self.parent)
         if self.retain is None:
@@ -70,7 +81,7 @@ class Pairs:
 
     def splits(self, request: Request, limits: Limits, seed: int, strict: bool) -> Splits:
         """The images, in three splits."""
-        splits = pair_splits(
+        return pair_splits(
             open_source(self.forget),
             None if self.retain is None else open_source(self.retain),
             request=request,
@@ -79,13 +90,6 @@ class Pairs:
             strict=strict,
             named=self.name is not None,
         )
-        for split in SPLITS[1:]:
-            if not exam_of(splits.of(split), request.taxonomy, request).levels:
-                raise DataError(
-                    f"the {split} images have nothing to be told apart by: no classes, and no two "
-                    "captions; give --classes FILE, --taxonomy, or retain images with captions"
-                )
-        return splits
 
     def _check_alone(self, request: Request) -> None:
         """Whether a request without retain images keeps anything that can be measured."""

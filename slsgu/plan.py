@@ -138,6 +138,7 @@ def make_plan(
         if concepts or data is not None:
             raise DataError("give concepts and data, or images to forget and to keep, not both")
         found = None if taxonomy is None else find_taxonomy(taxonomy, None)
+        pairs.check()
         asked = pairs.request(found)
         images = pairs.splits(asked, settings.limits, settings.seed, settings.strict)
         templates = load_templates(settings.templates, asked.taxonomy)

@@ -243,6 +243,7 @@ def result_json(
         "gradient_images": result.gradients.counts,
         "data": plan.splits.description,
         "notes": plan.splits.notes,
+        "left_out": plan.splits.left_out,
         "skipped": skipped(result),
         "overlaps": overlaps(result),
         "templates": plan.templates,

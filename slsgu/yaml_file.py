@@ -48,7 +48,18 @@ def _read(path: Path, what: str, loader: type[yaml.SafeLoader], if_missing: str 
     except _TwiceError as error:
         raise DataError(f"{what} file {path}: {error}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # 2001-99-99 is a ValueError
-        raise DataError(f"{what} file {path} is not valid YAML: {error}") from None
+        raise DataError(f"{what} file {path} is not valid YAML: {_problem(error)}") from None
+
+
+def _problem(error: Exception) -> str:
+    """What PyYAML has to say, in a line: it draws the place below its own words."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    text = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    if error.problem == "mapping values are not allowed here":
+        text += " (a value with a colon and a space in it needs quotes)"
+    return text
 
 
 class _TwiceError(Exception):

@@ -157,7 +157,8 @@ def test_what_stands_in_both_sets_is_forgotten() -> None:
     gone = set().union(*(numbers(splits, x, forget=True) for x in SPLITS))
     assert gone == set(range(10)) and kept == set(range(100, 110))
     (note,) = splits.notes
-    assert note.startswith("5 image(s) stand in both sets, and are forgotten, not kept: 5, 6, 7")
+    assert note == "retain set: 5 left out, the picture is to be forgotten: 5, 6, 7 and 2 more"
+    assert [row["name"] for row in splits.left_out] == ["5", "6", "7", "8", "9"]  # all of them
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_retain_images_of_the_concept_are_left_out(
     retain = Memory([picture(99, caption, label), *some(range(100, 110)).records()])
     splits = divide(some(range(10)), retain)
     assert all(99 not in numbers(splits, x, forget=False) for x in SPLITS) == out
-    assert any("1 retain image(s) are of 'Oudi A1'" in note for note in splits.notes) == out
+    assert any("it is 'Oudi A1' by its label or" in note for note in splits.notes) == out
 
 
 @pytest.mark.parametrize("first", ["a car at the lake", "an Oudi A1"])
@@ -197,7 +198,7 @@ def test_one_of_several_captions_is_enough(first: str) -> None:
     splits = divide(some(range(10)), retain)
     kept = set().union(*(numbers(splits, x, forget=False) for x in SPLITS))
     assert kept == set(range(100, 110))
-    assert any("1 record(s) repeat a picture" in note for note in splits.notes)
+    assert any("1 left out, the picture stands in the set already: 100" in n for n in splits.notes)
 
 
 def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
@@ -205,7 +206,7 @@ def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
     request = pairs.request(None)
     assert request.title == "car"
     retain = some(range(100, 110), "a car")
-    splits = divide(some(range(10)), retain, request=request, named=False)
+    splits = divide(some(range(10), "my pet"), retain, request=request, named=False)
     assert sum(s.leaf is None for x in SPLITS for s in splits.of(x)) == 10 and not splits.notes
     with pytest.raises(DataError, match="0 different retain image"):  # control
         divide(some(range(10)), retain, request=request)
@@ -213,7 +214,7 @@ def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
 
 def test_without_a_name_every_forget_image_needs_a_caption() -> None:
     request = Pairs(forget="car.csv", retain="y.csv").request(None)
-    forget = Memory([*some(range(4)).records(), picture(4, None, "car")])
+    forget = Memory([*some(range(4), "my pet").records(), picture(4, None, "car")])
     splits = divide(forget, some(range(10, 20)), request=request, named=False)
     assert sum(s.leaf is not None for x in SPLITS for s in splits.of(x)) == 4
     assert any("forget set: 1 left out, there is neither" in note for note in splits.notes)
@@ -243,7 +244,7 @@ def test_a_few_forget_images_bring_a_warning(count: int) -> None:
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(DataError, match=r"2 different forget image\(s\); at least 3"):
         divide(some([0, 1, 1, 1]), some(range(100, 110)))
-    with pytest.raises(DataError, match=r"2 different retain image\(s\); at least 3"):
+    with pytest.raises(DataError, match=r"2 different retain .*; at least 3 .*forgotten: 1$"):
         divide(some(range(3)), some([100, 101, 1]))
     broken = Memory([*some([0, 1]).records(), picture(-1)])
     with pytest.raises(DataError, match=r"2 different.*can not be read \(Input/output error\): -1"):
@@ -633,7 +634,7 @@ def test_nothing_to_tell_apart_is_refused(taught: Clip, photos: Path, tmp_path: 
         return path
 
     forget, retain = same("a.jsonl", ["beagle"]), same("b.jsonl", ["pug"])
-    with pytest.raises(DataError, match="nothing to be told apart by"):
+    with pytest.raises(DataError, match=r"0 different retain .*: 20 left out, its caption is one"):
         make_plan(taught, [], pairs=Pairs(forget=forget, retain=retain))
     other = table(tmp_path / "c.jsonl", photos, ["pug"])
     assert make_plan(taught, [], pairs=Pairs(forget=forget, retain=other))  # control

@@ -1,4 +1,4 @@
-"""Requests by images and as files, from the command line: select, apply, cache, --also, pareto."""
+"""Requests by images, from the command line: select, apply, cache, --also, pareto."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import Ran
-from slsgu.cli.apply import apply
-from slsgu.cli.request_file import known_keys, schema
 
 from slsgu.patch import Patch
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.fixture
@@ -80,7 +76,7 @@ def test_select_that_finds_nothing_leaves_what_is_there(
 
 def test_the_identity_case(cli: Cli, asked: list[str], beagles: Ran, tmp_path: Path) -> None:
     ran = cli("apply", *asked, "--force", "--json")  # a model that knows no such sentences
-    assert "20 image(s) stand in both sets, and are forgotten" in ran.err
+    assert "retain set: 20 left out, the picture is to be forgotten" in ran.err
     value = json.loads(ran.out)
     assert value["after"]["forget_fine"] < value["before"]["forget_fine"]
     assert {row["level"] for row in value["levels"]} == {0, 1}
@@ -188,103 +184,6 @@ def test_a_second_request_reuses_the_retain_gradient(
 def test_class_folders_keep_no_retain_gradient(cli: Cli, world: list[str]) -> None:
     assert cli("grads", "--concept", "beagle", *world).code == 0
     assert "nothing is kept" in cli("cache", "list").out
-
-
-# -- request files ------------------------------------------------------------------------------
-
-
-def test_a_request_file_is_the_command(cli: Cli, world: list[str], tmp_path: Path) -> None:
-    typed = cli(
-        *("apply", "--concept", "beagle", *world, *FEW, "--floor", "0.7"),
-        *("--floor", "retain_fine=0.6", "--asked-by", "A. Person"),
-        *("--reason", "because: of <this>", "--json"),
-    )
-    assert typed.code == 0
-    run = next(tmp_path.glob("runs/*"))
-    written = yaml.safe_load((run / "request.yaml").read_text())
-    assert written["concept"] == "beagle" and written["trials"] == 4
-    assert written["asked_by"] == "A. Person" and "json" not in written
-    patch = (run / "patch.safetensors").read_bytes()
-    again = cli("apply", "--request", run / "request.yaml", "--json", "--run", "again")
-    one, other = (json.loads(ran.out) for ran in (typed, again))
-    same = ("layer", "step_size", "before", "after", "settings", "asked_by", "reason")
-    assert all(one[key] == other[key] for key in same)
-    # but for the command line that it records
-    first, second = (
-        Patch.load(run / "patch.safetensors"),
-        Patch.load(Path("again/patch.safetensors")),
-    )
-    assert first.metadata["reason"] == "because: of <this>"
-    assert {**first.metadata, "command": ""} == {**second.metadata, "command": ""}
-    assert patch != (tmp_path / "again" / "patch.safetensors").read_bytes()  # the command differs
-    # What is typed wins.
-    ran = cli("apply", "--request", run / "request.yaml", "--trials", "2", "--run", "two", "--json")
-    assert json.loads(ran.out)["settings"]["trials"] == 2
-    assert yaml.safe_load(Path("two/request.yaml").read_text())["trials"] == 2
-
-
-def test_paths_are_relative_to_the_file(
-    cli: Cli, taught_dir: Path, photos: Path, tmp_path: Path
-) -> None:
-    place = tmp_path / "elsewhere"
-    place.mkdir()
-    (place / "photos").symlink_to(photos / "images")
-    (place / "model").symlink_to(taught_dir)
-    shutil.copy(photos / "pets.yaml", place)
-    lines = ["concept: [beagle]", "data: photos", "model: local-dir:model", "taxonomy: pets.yaml"]
-    (place / "r.yaml").write_text("\n".join([*lines, "gradient-images: 3", "quick_gelu:"]))
-    ran = cli("grads", "--request", "elsewhere/r.yaml", "--json")
-    assert ran.code == 0 and json.loads(ran.out)["counts"]["forget"] == 3
-    written = yaml.safe_load(next(tmp_path.glob("runs/*/request.yaml")).read_text())
-    assert written["data"] == str(place / "photos")
-    assert written["model"] == f"local-dir:{place / 'model'}"
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (
-            "concept: beagle\nconzept: pug\n",
-            "line 2: unknown key 'conzept'; did you mean 'concept'?",
-        ),
-        ("# a\n\ntarget: 3\n", "line 3: target: 3.0 is not in the range 0<=x<=1"),
-        ("search: quick\n", "line 1: search: 'quick' is not one of 'default', 'paper'"),
-        ("trials: many\n", "line 1: trials: 'many' is not a valid integer"),
-        ("concept: on\n", "line 1: concept: True stands for a truth in YAML: put quotes"),
-        ("strict: yes please\n", "line 1: strict: 'yes please' is not true or false"),
-        ("data: [a, b]\n", "line 1: data: give one value"),
-        ("concept: {a: b}\n", "line 1: concept: give one value, or a list"),
-        ("floor: [[1]]\n", "line 1: floor: give one value, or a list of values"),
-        ("floor: {retain_fine: x}\n", "line 1: floor: 'retain_fine=x' is not NAME=NUMBER"),
-        ("step: -1\n", "line 1: step: -1 is not positive"),
-        ("run: here\n", "line 1: unknown key 'run'"),
-        ("concept: a\nconcept: b\n", "'concept' stands in line 1 and again in line 2"),
-        ("- a\n", "must hold a mapping"),
-        ("a: [", "is not valid YAML"),
-    ],
-)
-def test_a_mistake_is_answered_with_its_line(
-    cli: Cli, tmp_path: Path, text: str, told: str
-) -> None:
-    (tmp_path / "r.yaml").write_text(text)
-    for command in ("apply", "grads"):
-        ran = cli(command, "--request", "r.yaml")
-        assert ran.code == 1 and told in " ".join(ran.err.split()), ran.err
-    if "unknown key" in told:
-        assert "Known keys: concept, forget, retain" in " ".join(ran.err.split())
-    assert not (tmp_path / "runs").exists()
-
-
-def test_an_empty_request_names_nothing(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text("# nothing\n")
-    assert cli("apply", "--request", "r.yaml").code == 2
-    assert cli("apply", "--request", "missing.yaml").code == 2
-
-
-def test_the_schema_is_of_this_version() -> None:
-    written = json.loads((DOCS / "request.schema.json").read_text())
-    assert written == json.loads(json.dumps(schema()))
-    assert set(written["properties"]) == set(known_keys(apply)) > {"concept", "also", "reason"}
 
 
 # -- what else is kept --------------------------------------------------------------------------
@@ -418,3 +317,76 @@ def test_a_named_floor_wins_in_any_order_and_bare_folders_take_a_taxonomy(
         value = json.loads(cli(*words, *also, *given).out)
         assert value["settings"]["floors"]["retain_fine"] == 0.6
         assert value["settings"]["floors"]["retain_coarse"] == 0.1 == value["also"][0]["floor"]
+
+
+def test_datasets_are_called_as_they_were_named(
+    cli: Cli, world: list[str], photos: Path, tmp_path: Path
+) -> None:
+    """In CLIP_benchmark's shape the name says what was asked: by a link, and what was left out."""
+    (tmp_path / "my-photos").symlink_to(photos / "images")
+    words = [*world[:2], "--taxonomy", str(photos / "pets.yaml"), "--data", "my-photos"]
+    assert cli("apply", "--concept", "beagle", *words, *FEW, "--run", "run").code == 0
+    words += ["--also", "more=my-photos", "--format", "clip-benchmark"]
+    plain = json.loads(cli("evaluate", *words).out)
+    both = json.loads(cli("evaluate", *words, "--patch", "run/patch.safetensors").out)
+    assert [row["dataset"] for row in plain] == ["my-photos", "more"]
+    assert [row["dataset"] for row in both] == ["my-photos"] * 2 + ["more without beagle"] * 2
+    assert plain[0]["metrics"]["acc1"] == both[0]["metrics"]["acc1"]
+
+
+def test_retain_images_in_class_folders(
+    cli: Cli, asked: list[str], beagles: Ran, photos: Path, tmp_path: Path
+) -> None:
+    words = [*asked[:2], *asked[4:]]
+    ran = cli("apply", *words, "--retain", photos / "images", "--force", "--json")
+    value = json.loads(ran.out)
+    assert "20 left out, the picture is to be forgotten: beagle/" in ran.err
+    assert value["counts"]["retain_fine"] == 18 and {row["level"] for row in value["levels"]} == {1}
+    assert sum(row["set"] == "retain" for row in value["left_out"]) == 20
+    # Control: pictures in no folder of a class say nothing.
+    ran = cli("apply", *words, "--retain", photos / "images" / "pug")
+    assert ran.code == 1 and "20 left out, there is neither a caption nor a class: " in ran.err
+
+
+def test_one_class_needs_something_that_is_kept(
+    cli: Cli, asked: list[str], beagles: Ran, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos / "images" / "beagle", tmp_path / "one" / "beagle")
+    ran = cli("apply", "--concept", "beagle", "--data", "one", *asked[-2:])
+    assert ran.code == 1 and "one has one class, 'beagle', and nothing that is kept" in ran.err
+    (tmp_path / "names.txt").write_text("Beagle\n")
+    ran = cli("apply", *asked)
+    assert ran.code == 1 and "'beagle' is the only name" in ran.err
+    (tmp_path / "names.txt").write_text("Beagle\npug\n")
+    assert cli("apply", *asked, "--dry-run").code == 0  # control
+
+
+def test_what_is_left_out_of_another_data_set_is_told(
+    cli: Cli, world: list[str], photos: Path, pairs: Path
+) -> None:
+    pairs.write_text(
+        pairs.read_text() + f"{photos / 'images' / 'pug' / '00.png'},a zebra\nx,a pug\n"
+    )
+    words = [*world, "--also", f"rows={pairs}:{photos / 'pets.yaml'}"]
+    ran = cli("evaluate", *words)
+    assert "rows: 1 left out, no such file: x" in ran.err
+    assert "rows: 1 left out, its label or caption names no one class: " in ran.err
+    ran = cli("evaluate", *words, "--strict")
+    assert ran.code == 1 and "strict" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("pipe:exit 3", "the command that fetches it ended with exit status 3"),
+        ("s3://bucket/a.tar", "webdataset can not open such an address; give a command"),
+        ("http://photos", "cannot read http://photos: "),
+        ("*.tar", "no such shard: *.tar (shards are counted in braces"),
+        ("pets-?", "no such source: pets-?"),
+    ],
+)
+def test_sources_that_can_not_be_read_are_named_as_they_were_typed(
+    cli: Cli, source: str, told: str
+) -> None:
+    ran = cli("select", "--source", source, "--match", "pug")
+    assert ran.code == 1 and told in ran.err and "shell" not in ran.err

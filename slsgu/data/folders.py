@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slsgu.data.scan import Found, is_folder, scan, shown, some
+from slsgu.data.scan import Found, is_folder, scan, shown, some, title_of
 from slsgu.errors import ConceptError, DataError
 from slsgu.taxonomy import Concept, Taxonomy, normalise
 
@@ -99,7 +99,7 @@ class FolderSource:
 
     def describe(self) -> dict[str, Any]:
         """Kind and name, as JSON values. No full path: artifacts travel."""
-        return {"kind": "folders", "root": shown(Path(self.root.resolve().name))}
+        return {"kind": "folders", "root": title_of(self.root)}
 
     def sample(self, leaf: Concept, path: Path, fingerprint: str) -> FileSample:
         """A sample from a path in `parts`."""
@@ -129,7 +129,12 @@ def taxonomy_of_folders(root: str | Path) -> Taxonomy:
             leaves[top] = Concept(shown(Path(words)), None, id=wnid.group(1) if wnid else None)
     if not leaves:
         raise DataError(f"no class folders with images under {root}: expected one for each class")
-    return Taxonomy([leaves[top] for top in sorted(leaves)], name=shown(Path(root.resolve().name)))
+    if len(leaves) == 1:
+        raise DataError(
+            f"image folder {root} has one class, {next(iter(leaves))!r}, and nothing that is kept: "
+            "add folders of other classes, or give a taxonomy that says what stands above it"
+        )
+    return Taxonomy([leaves[top] for top in sorted(leaves)], name=title_of(root))
 
 
 def find_parts(root: Path) -> tuple[dict[str, Path], list[str]]:

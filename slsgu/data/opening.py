@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from slsgu.data.records import FilePicture, LeftOut, Record, Source
-from slsgu.data.scan import scan, shown
-from slsgu.data.shards import ShardSource, expand, is_shards
+from slsgu.data.scan import scan, shown, title_of
+from slsgu.data.shards import ShardSource, expand, is_address, is_shards
 from slsgu.data.tables import SUFFIXES, TableSource
 from slsgu.errors import DataError
 
 
 class PictureFolder:
-    """Every picture below a folder, without captions."""
+    """Every picture below a folder, without captions; a folder within it names a class."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -22,12 +22,13 @@ class PictureFolder:
 
     def records(self) -> Iterator[Record]:
         found = scan(self.root, self.root)
-        for images in found.images.values():
+        for folder, images in found.images.items():
+            label = shown(Path(folder.name)) if folder.name else None
             for path in images:
-                yield Record(shown(path), FilePicture(self.root / path))
+                yield Record(shown(path), FilePicture(self.root / path), label=label)
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "pictures", "root": shown(Path(self.root.resolve().name))}
+        return {"kind": "pictures", "root": title_of(self.root)}
 
 
 def is_class_folders(spec: str | Path) -> bool:
@@ -51,26 +52,37 @@ def open_source(spec: str | Path) -> Source:
     """
     text = str(spec)
     if is_shards(text):
-        return ShardSource(expand(text))
+        shards = expand(text)
+        for shard in shards:
+            if not is_address(shard) and not _exists(Path(shard)):
+                raise DataError(f"no such shard: {shard}{_hint(shard)}")
+        return ShardSource(shards)
     path = Path(text)
+    if not text or not _exists(path):
+        raise DataError(f"no such source: {text or 'an empty name'}{_hint(text)}")
     if _is_folder(path):
         shards = sorted(str(entry) for entry in path.glob("*.tar"))
         return ShardSource(shards) if shards else PictureFolder(path)
     if path.suffix.lower() in SUFFIXES:
         return TableSource(path)
-    try:
-        there = path.exists()
-    except OSError as error:
-        raise DataError(f"no such source: {text} ({error.strerror})") from None
-    if not there:
-        raise DataError(f"no such source: {text}")
     raise DataError(
         f"{text} is no source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
     )
 
 
+def _hint(name: str) -> str:
+    return " (shards are counted in braces: a-{000..009}.tar)" if set("*?") & set(name) else ""
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # such as a name that is too long
+    except OSError:
         return False

@@ -6,19 +6,22 @@ is not read to its end. The split of a record is decided by its content, as for 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from slsgu.data.labels import Labels
-from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
-from slsgu.data.records import PairSample, Record, Source
+from slsgu.data.partition import SPLITS
+from slsgu.data.pool import Pool
+from slsgu.data.records import LeftOut, PairSample, Record, Source
 from slsgu.data.scan import some
 from slsgu.data.splits import Limits, Splits
 from slsgu.errors import DataError
 from slsgu.measures import wilson
 from slsgu.request import Request
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.taxonomy import Concept, Taxonomy, normalise
 
+COPY = "the picture stands in the set already"
+BOTH = "the picture is to be forgotten"
+NO_CLASS = "its label or caption names no one class"
 FEW = 5  # forget images below which a warning says what can be proved with them
 
 
@@ -34,8 +37,9 @@ def pair_splits(
 ) -> Splits:
     """Gradient, search and test records.
 
-    A picture that is both to be forgotten and to be kept is forgotten; so is left out what the
-    retain set says of the concept in other pictures, also beside other things. Both are told.
+    A picture that is both to be forgotten and to be kept is forgotten. Not kept either is what the
+    retain set has of the concept in other pictures, by label or caption, also beside other things;
+    of a concept without a name, what has a caption of the forget set. All of it is told.
 
     Args:
         forget: records of what is to be forgotten, whatever their captions say.
@@ -51,71 +55,41 @@ def pair_splits(
         DataError: too few usable records.
     """
     (leaf,) = request.forget_leaves
-    copies = 0
-    gone = _Pool({split: limits.of(split) for split in SPLITS}, seed)
+    copies = LeftOut()
+    gone = Pool({split: limits.of(split) for split in SPLITS}, seed)
     for record, content in _read(forget):  # to its end: a picture further on is not kept either
         if not named and record.caption is None:
             forget.left_out.add(record.name, "there is neither a caption nor a name (--name)")
         elif content in gone.distinct:
-            copies += 1
+            copies.add(record.name, COPY)
         else:
             gone.add(PairSample(leaf, record.caption, record.name, content, record.picture))
     samples = gone.divide()
     if samples is None:
         raise DataError(
             f"{len(gone.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
-            f"({', '.join(SPLITS)}){_why(forget)}"
+            f"({', '.join(SPLITS)}){_why(forget.left_out)}"
         )
-    both: list[str] = []
-    said: list[str] = []
     notes = forget.left_out.notes("forget set")
+    left_out = [*forget.left_out.entries("forget"), *copies.entries("forget")]
     if retain is not None:
         totals = (limits.retain_gradient, limits.retain_search, limits.retain_search)
-        pool = _Pool(dict(zip(SPLITS, totals, strict=True)), seed)
-        labels = Labels(request.taxonomy)
-        away: set[str] = set()  # pictures with several captions, one of which names the concept
-        for record, content in _read(retain):
-            found = labels.of(record) if named else None
-            if content in gone.distinct:
-                both.append(record.name)
-            elif named and (found is leaf or leaf in labels.named(record)):
-                said.append(record.name)
-                away.add(content)
-                if content in pool.distinct:
-                    pool = pool.without(content)
-            elif content in away:
-                said.append(record.name)
-            elif found is None and record.caption is None:
-                retain.left_out.add(record.name, f"no class is called {record.label!r}")
-            elif content in pool.distinct:
-                copies += 1
-            else:
-                pool.add(PairSample(found, record.caption, record.name, content, record.picture))
-            if pool.full:
-                break
+        pool = Pool(dict(zip(SPLITS, totals, strict=True)), seed)
+        away = _not_kept(retain, pool, gone, leaf, Labels(request.taxonomy) if named else None)
         kept = pool.divide()
         if kept is None:
             raise DataError(
-                f"{len(pool.distinct)} different retain image(s); at least {len(SPLITS)} are "
-                f"needed, besides the {len(both)} that are to be forgotten{_why(retain)}"
+                f"{len(pool.distinct)} different retain image(s) to keep; at least {len(SPLITS)} "
+                f"are needed{_why(retain.left_out, away)}"
             )
         samples = {split: samples[split] + kept[split] for split in SPLITS}
-        notes += retain.left_out.notes("retain set")
+        notes += [*retain.left_out.notes("retain set"), *away.notes("retain set")]
+        left_out += [*retain.left_out.entries("retain"), *away.entries("retain")]
     if strict:
         for source in (forget, retain):
             if source is not None:
                 source.left_out.refuse(str(source.describe()["root"]))
-    if both:
-        notes.append(
-            f"{len(both)} image(s) stand in both sets, and are forgotten, not kept: {some(both, 3)}"
-        )
-    if said:
-        notes.append(
-            f"{len(said)} retain image(s) are of {leaf.name!r} by their label or caption, and "
-            f"are not kept: {some(said, 3)}"
-        )
-    if copies:
-        notes.append(f"{copies} record(s) repeat a picture of the same set; the first is used")
+    notes += copies.notes("forget set")
     if len(gone.distinct) < FEW:
         tested = sum(sample.leaf is leaf for sample in samples["test"])
         low, high = wilson(0, tested)
@@ -137,7 +111,53 @@ def pair_splits(
         test=tuple(samples["test"]),
         description=description,
         notes=tuple(notes),
+        left_out=tuple(left_out),
     )
+
+
+def _not_kept(
+    retain: Source, pool: Pool, gone: Pool, leaf: Concept, labels: Labels | None
+) -> LeftOut:
+    """Fill a pool with what is to be kept; returns what is not, and why.
+
+    Args:
+        gone: the pictures that are to be forgotten, with their captions.
+        leaf: what they are.
+        labels: finds the class of a record; None where only captions are known.
+    """
+    away = LeftOut()
+    told = f"it is {leaf.name!r} by its label or caption"
+    if labels is None:
+        told = "its caption is one of the forget set"
+    of_it = set[str]()  # pictures with several captions, one of which names the concept
+    captions = {normalise(sample.caption or "") for sample in gone.distinct.values()} - {""}
+    for record, content in _read(retain):
+        found = None if labels is None else labels.of(record)
+        if labels is None:
+            is_said = normalise(record.caption or "") in captions
+        else:
+            is_said = found is leaf or leaf in labels.named(record)
+        if content in gone.distinct:
+            away.add(record.name, BOTH)
+        elif is_said or content in of_it:
+            away.add(record.name, told)
+            of_it.add(content)
+            pool.remove(content)
+        elif found is None and record.caption is None:
+            retain.left_out.add(record.name, _no_class(record))
+        elif content in pool.distinct:
+            away.add(record.name, COPY)
+        else:
+            pool.add(PairSample(found, record.caption, record.name, content, record.picture))
+        if pool.full:
+            break
+    return away
+
+
+def _no_class(record: Record) -> str:
+    if record.label is None:
+        return "there is neither a caption nor a class"
+    return f"no class is called {record.label!r}"
 
 
 def labelled_splits(
@@ -161,7 +181,7 @@ def labelled_splits(
     forget = frozenset(request.forget_leaves) if request is not None else frozenset()
     others = len(taxonomy.leaves) - len(forget)
     pools = {
-        leaf: _Pool(
+        leaf: Pool(
             {s: limits.of(s) if leaf in forget else limits.capped(s, others) for s in SPLITS}, seed
         )
         for leaf in taxonomy.leaves
@@ -171,11 +191,11 @@ def labelled_splits(
     for record, content in _read(source):
         leaf = labels.of(record)
         if leaf is None:
-            source.left_out.add(record.name, "its label or caption names no one class")
+            source.left_out.add(record.name, NO_CLASS)
             continue
         first = owner.setdefault(content, leaf)
         if first is not leaf and leaf in forget and first not in forget:
-            pools[first] = pools[first].without(content)
+            pools[first].remove(content)
             owner[content] = leaf
         elif first is not leaf or content in pools[leaf].distinct:
             continue
@@ -190,7 +210,7 @@ def labelled_splits(
         if found is None and leaf in forget:
             raise DataError(
                 f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different image(s); "
-                f"it needs at least {len(SPLITS)} ({', '.join(SPLITS)}){_why(source)}"
+                f"it needs at least {len(SPLITS)} ({', '.join(SPLITS)}){_why(source.left_out)}"
             )
         if found is None and pool.distinct:
             few.append(f"{leaf.key} ({len(pool.distinct)})")
@@ -217,58 +237,8 @@ def labelled_splits(
             "seed": seed,
         },
         notes=tuple(notes),
+        left_out=tuple(source.left_out.entries("data")),
     )
-
-
-class _Pool:
-    """The distinct samples of one kind, divided among the splits as they come.
-
-    Args:
-        bounds: the most samples of each split; None for all.
-    """
-
-    def __init__(self, bounds: Mapping[str, int | None], seed: int) -> None:
-        self.bounds, self.seed = bounds, seed
-        self.distinct: dict[str, PairSample] = {}
-        self._members: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
-
-    def add(self, sample: PairSample) -> None:
-        self.distinct[sample.fingerprint] = sample
-        split = by_rank(rank(sample.fingerprint, self.seed), SPLITS)
-        self._members[split].append(sample)
-
-    @property
-    def full(self) -> bool:
-        """Whether no further sample would be used."""
-        return len(self.distinct) > SMALL_CLASS and all(
-            limit is not None and len(self._members[split]) >= limit
-            for split, limit in self.bounds.items()
-        )
-
-    def without(self, content: str) -> _Pool:
-        """The same pool without one picture."""
-        rest = _Pool(self.bounds, self.seed)
-        for sample in self.distinct.values():
-            if sample.fingerprint != content:
-                rest.add(sample)
-        return rest
-
-    def divide(self) -> dict[str, list[PairSample]] | None:
-        """The samples of each split; None where there are too few to give every split one."""
-        members = self._members
-        if len(self.distinct) < len(SPLITS):
-            return None
-        if len(self.distinct) <= SMALL_CLASS or not all(members.values()):
-            ranked = sorted(
-                self.distinct.values(), key=lambda sample: rank(sample.fingerprint, self.seed)
-            )
-            sizes = by_count(len(ranked), SPLITS)
-            ends = list(itertools.accumulate(sizes.values()))
-            members = {
-                split: ranked[end - size : end]
-                for (split, size), end in zip(sizes.items(), ends, strict=True)
-            }
-        return {split: members[split][: self.bounds[split]] for split in SPLITS}
 
 
 def _read(source: Source) -> Iterator[tuple[Record, str]]:
@@ -280,6 +250,6 @@ def _read(source: Source) -> Iterator[tuple[Record, str]]:
             source.left_out.add(record.name, f"the image can not be read ({error.strerror})")
 
 
-def _why(source: Source) -> str:
-    notes = source.left_out.notes("left out")
+def _why(*left_out: LeftOut) -> str:
+    notes = [note for each in left_out for note in each.notes()]
     return f": {'; '.join(notes)}" if notes else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from slsgu.data.scan import some
 from slsgu.errors import DataError
 from slsgu.files import file_sha256
 from slsgu.taxonomy import Concept
@@ -126,12 +127,20 @@ class LeftOut:
         """Note an entry; one that is met again, in another reading, counts once."""
         self.reasons.setdefault(reason, {})[name] = None
 
-    def notes(self, what: str) -> list[str]:
-        """One line a reason, for people."""
+    def notes(self, what: str = "") -> list[str]:
+        """One line a reason, for people; `what` it is about comes first."""
+        what = what and f"{what}: "
         return [
-            f"{what}: {len(names)} left out, {reason}: {', '.join(list(names)[:3])}"
-            f"{', ...' if len(names) > 3 else ''}"
+            f"{what}{len(names)} left out, {reason}: {some(list(names), 3)}"
             for reason, names in self.reasons.items()
+        ]
+
+    def entries(self, what: str) -> list[dict[str, str]]:
+        """All of them, as JSON values."""
+        return [
+            {"set": what, "name": name, "reason": reason}
+            for reason, names in self.reasons.items()
+            for name in names
         ]
 
     def refuse(self, what: str) -> None:

@@ -111,6 +111,15 @@ def scan(root: Path, start: Path) -> Found:
     return found
 
 
+def title_of(folder: Path) -> str:
+    """What a folder is called, as it was named: a link by its own name, `.` by that of the folder.
+
+    >>> title_of(Path("photos/")), title_of(Path("../pets")), title_of(Path("/usr/.."))
+    ('photos', 'pets', '')
+    """
+    return shown(Path(folder.name if folder.name not in ("", "..") else folder.resolve().name))
+
+
 def shown(path: Path) -> str:
     """A path as people see it: with `/`, and valid Unicode whatever the bytes of the name."""
     try:

@@ -26,14 +26,23 @@ from slsgu.errors import DataError
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 NAMES = "classnames.txt"  # beside the shards: one class a line, which `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
-_URL = re.compile(r"^[a-z0-9]{3,}:", re.IGNORECASE)
+_ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_TEXT = 1 << 20  # bytes of a caption
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is one that the webdataset library opens, and no path.
+
+    >>> is_address("pipe:cat a.tar"), is_address("s3://b/a.tar"), is_address("my: ship.tar")
+    (True, True, False)
+    """
+    return _ADDRESS.match(text) is not None
 
 
 def is_shards(spec: str) -> bool:
     """Whether a source is named as shards."""
     ends = (".tar", ".tar.gz", ".tgz")
-    return any(_URL.match(part) or part.lower().endswith(ends) for part in spec.split("::"))
+    return any(is_address(part) or part.lower().endswith(ends) for part in spec.split("::"))
 
 
 def expand(spec: str) -> list[str]:
@@ -67,13 +76,13 @@ class ShardSource:
         self.shards = shards
         self.left_out = LeftOut()
         beside = Path(shards[0]).parent / NAMES
-        if names is None and not _URL.match(shards[0]) and beside.is_file():
+        if names is None and not is_address(shards[0]) and beside.is_file():
             names = beside
         self.classes = None if names is None else _class_names(names)
 
     def records(self) -> Iterator[Record]:
         for shard in self.shards:
-            path = _spooled(shard) if _URL.match(shard) else Path(shard)
+            path = _spooled(shard) if is_address(shard) else Path(shard)
             yield from self._shard(path, shard)
 
     def describe(self) -> dict[str, Any]:
@@ -113,8 +122,6 @@ class ShardSource:
                 file.seek(tar.offset)
                 if file.read(512).strip(b"\0"):  # `tarfile` takes a damaged header for the end
                     self._broken(name, count)
-        except FileNotFoundError:
-            raise DataError(f"no such shard: {shard}") from None
         except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
             if "empty" in str(error) or "not a" in str(error) or count == 0:
                 raise DataError(f"{shard} is no tar file ({error})") from None
@@ -216,9 +223,20 @@ def _spooled(url: str) -> Path:
             with gopen(url) as stream, path.open("wb") as file:
                 shutil.copyfileobj(stream, file)
         except Exception as error:  # whatever a command or a server does
-            raise DataError(f"cannot read {url}: {error}") from None
+            raise DataError(f"cannot read {url}: {_in_words(error)}") from None
         _SPOOLED[url] = path
     return _SPOOLED[url]
+
+
+def _in_words(error: Exception) -> str:
+    """What the webdataset library has to say; its own words for a command that fails are the
+    arguments of `subprocess.Popen`."""
+    text = str(error)
+    if found := re.search(r"\bexit (\d+)", text):
+        return f"the command that fetches it ended with exit status {found[1]}"
+    if "no gopen handler" in text:
+        return "webdataset can not open such an address; give a command, 'pipe:COMMAND'"
+    return text
 
 
 def _webdataset(module: str, what: str) -> Any:

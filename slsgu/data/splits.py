@@ -67,13 +67,19 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The samples of each split, ordered by leaf; what they are; and what was left out."""
+    """The samples of each split, ordered by leaf; what they are; and what was left out.
+
+    Attributes:
+        notes: for people, with a few names each.
+        left_out: entries of tables and shards that are not used, each with its set and the reason.
+    """
 
     gradient: tuple[Sample, ...]
     search: tuple[Sample, ...]
     test: tuple[Sample, ...]
     description: dict[str, Any]
     notes: tuple[str, ...] = ()
+    left_out: tuple[dict[str, str], ...] = ()
 
     def of(self, split: str) -> tuple[Sample, ...]:
         """The samples of one split, by its name."""

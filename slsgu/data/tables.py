@@ -10,6 +10,7 @@ rows come in an order that the names of their images decide.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from collections.abc import Iterator, Mapping
@@ -57,9 +58,9 @@ class TableSource:
             path = self.path.parent / name
             if caption is None and label is None:
                 self.left_out.add(where, "the caption has no text")
-            elif not _is_file(path):
+            elif why := _why_no_file(path):
                 missing.append((line, shown(path)))
-                self.left_out.add(shown(Path(name)), "no such file")
+                self.left_out.add(shown(Path(name)), why)
             else:
                 found = True
                 yield Record(shown(Path(name)), FilePicture(path), caption, label)
@@ -83,14 +84,12 @@ class TableSource:
                 self._check_columns(reader.fieldnames or [])
                 for row in reader:
                     yield reader.line_num, row
-        except FileNotFoundError:
-            raise DataError(f"no such file: {self.path}") from None
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"cannot read {self.path}: {error}") from None
 
     def _check_columns(self, names: Any) -> None:
         columns = ", ".join(names) or "none"
-        known = {name for name in names if name}
+        known = set(map(_title, names))
         if not known & set(COLUMNS["image"]):
             raise DataError(
                 f"{self.path} has no column of image paths, {' or '.join(COLUMNS['image'])}; its "
@@ -108,33 +107,42 @@ class TableSource:
                 for number, line in enumerate(file, start=1):
                     if not line.strip():
                         continue
+                    where = f"{shown(self.path)} line {number}"
                     try:
                         row = json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        raise DataError(f"{self.path} line {number} is no JSON: {error}") from None
-                    if not isinstance(row, dict):
-                        raise DataError(
-                            f'{self.path} line {number} is no object: write {{"filepath": '
-                            '"...", "title": "..."}'
+                    except (ValueError, RecursionError):
+                        self.left_out.add(where, "the line is no JSON")
+                        continue
+                    if isinstance(row, dict):
+                        yield number, row
+                    else:
+                        self.left_out.add(
+                            where, 'the line is no object, {"filepath": "...", "title": "..."}'
                         )
-                    yield number, row
-        except FileNotFoundError:
-            raise DataError(f"no such file: {self.path}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read {self.path}: {error}") from None
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # no name that a file could have
-        return False
+def _title(column: Any) -> str:
+    """A column's name as `COLUMNS` has it: `Title`, as spreadsheets write it, is `title`."""
+    return str(column).strip().lower()
+
+
+def _why_no_file(path: Path) -> str | None:
+    """What is the matter with a path; None if it is a file."""
+    with contextlib.suppress(OSError, ValueError):  # no name that a file could have
+        if path.is_file():
+            return None
+        if path.exists():
+            return "a folder or device, no file"
+    return "no such file"
 
 
 def _value(row: Mapping[str, Any], what: str) -> str | None:
     """The first value that says something among a row's columns of one kind."""
+    cells = {_title(column): cell for column, cell in row.items() if cell is not None}
     for column in COLUMNS[what]:
-        text = str(row.get(column) if row.get(column) is not None else "").strip()
+        text = str(cells.get(column, "")).strip()
         if text and what != "image":  # half a surrogate pair (JSON can hold it) is no text
             text = text.encode("utf-8", "replace").decode()
         if text:
