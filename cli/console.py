@@ -46,8 +46,8 @@ class Console(Progress):
             self.say(f"{len(skipped)} image(s) can not be read and were skipped")
         if overlaps:
             self.say(
-                f"{len(overlaps)} image(s) have the same pixels as one in another split and were "
-                "left out"
+                f"{len(overlaps)} image(s) have the same pixels as one in another split or in the "
+                "forget set and were left out"
             )
 
     @contextlib.contextmanager

@@ -41,7 +41,6 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     (`torchrun --nproc-per-node N -m slsgu grads ...`) several processes share the images. Note
     that the cache can bring forgotten knowledge back: keep it as you keep the original model.
     """
-    from slsgu.data.batches import Ledger
     from slsgu.distributed import together
     from slsgu.runs import obtain_gradients, run_folder
 
@@ -51,7 +50,7 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         for note in plan.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)
-        ledger = Ledger()
+        ledger = plan.ledger()
         gradients, reused = obtain_gradients(
             plan, folder, ledger, console, ranks=ranks, cache=cache_from(options)
         )

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from slsgu.cache import Gradients
 from slsgu.candidates import pick_candidates, with_efficiency
-from slsgu.data.ledger import Ledger
 from slsgu.keep import keep_metrics
 from slsgu.metric import Metric
 from slsgu.pareto import LayerScore
@@ -30,7 +29,7 @@ def measure_efficiency(
     Raises:
         DataError: the search images can not be used.
     """
-    ledger = Ledger()
+    ledger = plan.ledger()
     ledger.restore("gradient", gradients.info["pixel_hashes"])
     scene = search_scene(plan, ledger, progress)
     picked = [layer for layer, _ in pick_candidates(plan, scores)]

@@ -177,7 +177,12 @@ def _retain_pass(
         "contrastive_batch": settings.contrastive_batch,
         "precision": settings.gradient_precision,
     }
-    if cache is not None and set_of is not None and (found := cache.load(key)) is not None:
+    if (
+        cache is not None
+        and set_of is not None
+        and (found := cache.load(key)) is not None
+        and not (ledger.reserved.keys() & set(found.hashes))
+    ):
         progress.say(f"retain gradient: reusing {cache.path(key)}")
         ledger.restore("gradient", found.hashes)
         return found.result

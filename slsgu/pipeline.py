@@ -140,7 +140,7 @@ def run_plan(
         AlsoImages.of(each, settings=plan.settings, request=plan.request) for each in also
     ]
     looked_up = time.perf_counter()
-    ledger = Ledger()
+    ledger = plan.ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
     computed = time.perf_counter()
     scores = rank_layers(gradients, norms=plan.settings.considers_norms, also=plan.settings.layer)

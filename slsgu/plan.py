@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slsgu.clip import Clip
+from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits, identity
 from slsgu.errors import DataError
@@ -65,6 +66,11 @@ class Plan:
     def retain_loss(self) -> str:
         """The retain loss, by name. Contrasting pictures of one kind says nothing about it."""
         return "cosine" if self.traced else self.settings.retain_loss_used
+
+    def ledger(self) -> Ledger:
+        """What keeps the pictures of the splits apart, empty. Decodes those that are to be
+        forgotten where other files may have the same pixels."""
+        return Ledger(Ledger.pixels_of(self.splits.reserved))
 
     @property
     def key(self) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def skipped(result: Result) -> list[dict[str, str]]:
 
 
 def overlaps(result: Result) -> list[dict[str, str]]:
-    """Pictures left out of a split because another holds the same pixels."""
+    """Pictures left out because another split, or the forget set, holds the same pixels."""
     return [item._asdict() for item in result.ledger.overlaps]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_gradients import close
 from test_sources import png
 
@@ -30,10 +31,11 @@ from slsgu.gradients import compute_gradients
 from slsgu.layers import inventory
 from slsgu.measures import Measures, measure, wilson
 from slsgu.pairs import Pairs, read_names
-from slsgu.pipeline import Result, unlearn
+from slsgu.pipeline import Result, run_plan, unlearn
 from slsgu.plan import Plan, make_plan
 from slsgu.prompts import PromptBook, saying
 from slsgu.request import Request
+from slsgu.retain_cache import RetainCache
 from slsgu.search import Goal, Trial, choose
 from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
@@ -644,6 +646,38 @@ def test_pairs_and_concepts_exclude_each_other(taught: Clip, beagles: Path, othe
     for concepts, data in ((["beagle"], None), ([], "images")):
         with pytest.raises(DataError, match="not both"):
             make_plan(taught, concepts, data=data, pairs=Pairs(forget=beagles, retain=others))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_same_pixels_in_another_file_are_forgotten_too(
+    taught: Clip, beagles: Path, others: Path, tmp_path: Path, cached: bool
+) -> None:
+    """Saved again, as pictures on the web are; whichever splits the two files fall in."""
+    copies = []
+    for line in beagles.read_text().splitlines():
+        path = Path(json.loads(line)["filepath"])
+        Image.open(path).save(tmp_path / f"{path.stem}.bmp")
+        copies.append(json.dumps({"filepath": f"{path.stem}.bmp", "title": say("pug")}))
+    cache = RetainCache(tmp_path / "cache") if cached else None
+    (tmp_path / "retain.jsonl").write_text("\n".join([*others.read_text().splitlines(), *copies]))
+    plan = make_plan(
+        taught,
+        [],
+        pairs=Pairs(forget=beagles, retain=tmp_path / "retain.jsonl"),
+        settings=Settings(**QUICK),
+    )
+    if cached:  # as an earlier request on the same retain set would have filled it
+        plain = replace(plan, splits=replace(plan.splits, reserved=()))
+        compute_gradients(plain, Ledger(), cache=cache)
+        assert cache is not None and len(list(cache.entries())) == 1
+    result = run_plan(plan, cache=cache)
+    split_of = {s.name: split for split in SPLITS for s in plan.splits.of(split)}
+    wanted = {(f"{n:02}.bmp", split_of[f"{n:02}.bmp"], "forget") for n in range(20)}
+    assert set(result.ledger.overlaps) == wanted and len({split for _, split, _ in wanted}) == 3
+    assert result.gradients.counts["forget"] == sum(
+        s.caption == say("beagle") for s in plan.splits.gradient
+    )
+    assert not {s.name for s in result.proof.samples} & {name for name, *_ in wanted}
 
 
 # -- gradients ----------------------------------------------------------------------------------

@@ -103,11 +103,11 @@ def stream(
                         f"{sample.name}: {item.reason} (strict: unreadable images are refused)"
                     )
                 ledger.skip(sample.name, item.reason)
-            elif ledger.claim(item.hash, split):
+            elif ledger.claim(item.hash, split, sample.fingerprint):
                 kept.append(sample)
                 pixels.append(item.pixels)
             else:
-                other = ledger.owner(item.hash, besides=split)
+                other = ledger.owner(item.hash, besides=split, fingerprint=sample.fingerprint)
                 assert other is not None
                 ledger.overlap(sample.name, split, other)
             if progress is not None:

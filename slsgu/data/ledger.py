@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from slsgu.data.images import UnreadableImageError, pixel_hash
+from slsgu.data.samples import Sample
 from slsgu.errors import DataError
+
+RESERVED = "forget"  # the set that has pixels to itself, where `Overlap` names a split
 
 
 class Skipped(NamedTuple):
@@ -17,7 +22,8 @@ class Skipped(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """A picture of `split` that was left out because `other` holds the same pixels."""
+    """A picture of `split` that was left out because `other`, a split or the forget set, holds the
+    same pixels."""
 
     name: str
     split: str
@@ -34,9 +40,14 @@ class Ledger:
     >>> ledger.claim("aa", "gradient"), ledger.claim("aa", "gradient"), ledger.claim("aa", "test")
     (True, True, False)
     >>> ledger.check()
+
+    Args:
+        reserved: pixels that only some pictures may have, by fingerprint: those of pictures that
+            are to be forgotten, wherever another file has them too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: Mapping[str, AbstractSet[str]] | None = None) -> None:
+        self.reserved = dict(reserved or {})
         self._claims: dict[str, set[str]] = {}
         self._skipped: dict[Skipped, None] = {}  # a picture that is read twice is listed once
         self._overlaps: dict[Overlap, None] = {}
@@ -52,22 +63,29 @@ class Ledger:
         finally:
             self._watching.remove(seen)
 
-    def claim(self, pixels: str, split: str) -> bool:
-        """Whether `split` may use a picture: False if another split has the same pixels.
+    def claim(self, pixels: str, split: str, fingerprint: str | None = None) -> bool:
+        """Whether `split` may use a picture: False if another split has the same pixels, or if
+        they are reserved for other pictures.
 
         Args:
             pixels: the picture's `pixel_hash`.
             split: gradient, search or test.
+            fingerprint: the picture's own; None for one that was claimed by an earlier run.
         """
-        if self.owner(pixels, besides=split) is not None:
+        if self.owner(pixels, besides=split, fingerprint=fingerprint) is not None:
             return False
         self._claims.setdefault(split, set()).add(pixels)
         for seen in self._watching:
             seen.add(pixels)
         return True
 
-    def owner(self, pixels: str, *, besides: str = "") -> str | None:
-        """The split that has claimed these pixels, other than `besides`; None if none has."""
+    def owner(
+        self, pixels: str, *, besides: str = "", fingerprint: str | None = None
+    ) -> str | None:
+        """Who has these pixels: a split other than `besides`, or the forget set, if the picture is
+        none of it; None if nobody has."""
+        if fingerprint is not None and fingerprint not in self.reserved.get(pixels, {fingerprint}):
+            return RESERVED
         return next(
             (s for s, claimed in self._claims.items() if s != besides and pixels in claimed), None
         )
@@ -110,8 +128,18 @@ class Ledger:
         """What may have emptied a split: its first few losses in brackets, or nothing."""
         lost = [f"{item.name}: {item.reason}" for item in self.skipped[:3]]
         shared = [item for item in self.overlaps if item.split == split]
-        lost += [f"{item.name}: same pixels as in the {item.other} split" for item in shared[:3]]
+        lost += [f"{item.name}: same pixels as in the {item.other} set" for item in shared[:3]]
         return f" ({'; '.join(lost)})" if lost else ""
+
+    @staticmethod
+    def pixels_of(samples: Iterable[Sample]) -> dict[str, set[str]]:
+        """The pixels of pictures, as `reserved` takes them. Decodes them; what can not be read is
+        passed over."""
+        found: dict[str, set[str]] = {}
+        for sample in samples:
+            with contextlib.suppress(UnreadableImageError):
+                found.setdefault(pixel_hash(sample.read()), set()).add(sample.fingerprint)
+        return found
 
     def check(self) -> None:
         """Prove that no two splits share a picture. An AssertionError is a bug in slsgu."""

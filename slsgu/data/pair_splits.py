@@ -70,6 +70,7 @@ def pair_splits(
             f"{len(gone.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
             f"({', '.join(SPLITS)}){_why(forget.left_out)}"
         )
+    reserved = [sample for split in SPLITS for sample in samples[split]] if retain else []
     notes = forget.left_out.notes("forget set")
     left_out = [*forget.left_out.entries("forget"), *copies.entries("forget")]
     if retain is not None:
@@ -112,6 +113,7 @@ def pair_splits(
         description=description,
         notes=tuple(notes),
         left_out=tuple(left_out),
+        reserved=tuple(reserved),
     )
 
 

@@ -71,6 +71,8 @@ class Splits:
 
     Attributes:
         notes: for people, with a few names each.
+        reserved: pictures whose pixels no other file may bring in: those to be forgotten, where
+            what is kept comes from elsewhere.
         left_out: entries of tables and shards that are not used, each with its set and the reason.
     """
 
@@ -80,6 +82,7 @@ class Splits:
     description: dict[str, Any]
     notes: tuple[str, ...] = ()
     left_out: tuple[dict[str, str], ...] = ()
+    reserved: tuple[Sample, ...] = ()
 
     def of(self, split: str) -> tuple[Sample, ...]:
         """The samples of one split, by its name."""
