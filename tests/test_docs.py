@@ -66,9 +66,10 @@ COMMANDS = dict(commands(cli.main, ("slsgu",)))
 
 
 def real_options(command: click.Command) -> set[str]:
-    """Every long option of a command except --help."""
-    names = (name for p in command.params for name in (*p.opts, *p.secondary_opts))
-    return {name for name in names if name.startswith("--")} - {"--help"}
+    """Every long option of a command except --help, and the --no-x of a flag --x."""
+    names = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} - {"--help"}
+    plain = {name for name in names if name.startswith("--")}
+    return {name for name in plain if name.replace("--no-", "--") not in plain - {name}}
 
 
 def table_options(body: str) -> set[str]:
@@ -105,7 +106,7 @@ def test_commands_shown_in_the_docs_use_options_that_exist() -> None:
         for line in re.findall(r"^ *(?:\$ )?(slsgu .*(?:\\\n.*)*)", read(page), flags=re.M):
             for name, command in COMMANDS.items():
                 if line.startswith(name + " "):
-                    used = set(OPTION.findall(line.split("#")[0]))
+                    used = {x.replace("--no-", "--") for x in OPTION.findall(line.split("#")[0])}
                     assert used <= real_options(command) | {"--help"}, (page.name, line)
                     shown += 1
     assert shown > 10
