@@ -266,7 +266,5 @@ def _as_list(items: list[_Decoded]) -> list[_Decoded]:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; this process ends its workers itself, by SIGTERM,
-    which must not mean to them what a command line makes of it."""
+    """Ctrl-C reaches the whole process group; this process ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
