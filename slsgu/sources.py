@@ -34,7 +34,7 @@ def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | Non
     if is_class_folders(data):
         return taxonomy_of_folders(Path(data))
     source = open_source(data)
-    names = source.classes if isinstance(source, ShardSource) else None
+    names = source.classes if isinstance(source, ShardSource) else []
     if not names:
         raise DataError(
             f"nothing says what the classes of {data} are: give a taxonomy, or put a "

@@ -24,7 +24,7 @@ from slsgu.data.scan import shown
 from slsgu.errors import DataError
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
-NAMES = "classnames.txt"  # beside the shards: one class a line, which `cls` counts from 0
+NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_TEXT = 1 << 20  # bytes of a caption
@@ -69,16 +69,20 @@ class ShardSource:
 
     Args:
         shards: paths, or what the webdataset library opens (`pipe:COMMAND`).
-        names: the classes that a `cls` counts; None looks for `NAMES` beside the first shard.
     """
 
-    def __init__(self, shards: list[str], names: Path | None = None) -> None:
+    def __init__(self, shards: list[str]) -> None:
         self.shards = shards
         self.left_out = LeftOut()
-        beside = Path(shards[0]).parent / NAMES
-        if names is None and not is_address(shards[0]) and beside.is_file():
-            names = beside
-        self.classes = None if names is None else _class_names(names)
+        folders = dict.fromkeys(Path(shard).parent for shard in shards if not is_address(shard))
+        self._names = {
+            folder: _class_names(folder / NAMES) for folder in folders if (folder / NAMES).is_file()
+        }
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, as far as files beside the shards list them."""
+        return list(dict.fromkeys(name for names in self._names.values() for name in names))
 
     def records(self) -> Iterator[Record]:
         for shard in self.shards:
@@ -92,10 +96,10 @@ class ShardSource:
 
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
         name = shown(Path(path.name))
+        names = self._names.get(Path(shard).parent)
         try:
             if path.is_fifo():
                 raise DataError(f"{shard} can be read only once: give 'pipe:cat {shard}'")
-            count = 0
             with path.open("rb") as file:
                 if file.read(2) == b"\x1f\x8b":
                     raise DataError(
@@ -103,40 +107,55 @@ class ShardSource:
                         f"or give 'pipe:gzip -dc {shard}'"
                     )
                 file.seek(0)
-                tar = tarfile.open(fileobj=file, mode="r:")
                 key, members = "", dict[str, tarfile.TarInfo]()
-                for member in tar:
-                    tar.members = []  # type: ignore[attr-defined]  # it would remember all
-                    if member.size < 0:
-                        raise tarfile.ReadError("negative size")  # would lead back, for ever
-                    match = _MEMBER.match(member.name) if member.isfile() else None
+                for member in self._members(file, name):
+                    match = _MEMBER.match(member.name)
                     if match is None:
                         continue
                     kind = match[2].lower()
                     if match[1] != key or kind in members:  # a name that stands twice
-                        yield from self._record(file, path, name, key, members)
+                        yield from self._record(file, path, name, key, members, names)
                         key, members = match[1], {}
                     members[kind] = member
-                    count += 1
-                yield from self._record(file, path, name, key, members)
-                file.seek(tar.offset)
-                if file.read(512).strip(b"\0"):  # `tarfile` takes a damaged header for the end
-                    self._broken(name, count)
-        except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
-            if "empty" in str(error) or "not a" in str(error) or count == 0:
-                raise DataError(f"{shard} is no tar file ({error})") from None
-            yield from self._record(None, path, name, key, members)
-            self._broken(name, count)
+                yield from self._record(file, path, name, key, members, names)
+        except tarfile.ReadError as error:
+            raise DataError(f"{shard} is no tar file ({error})") from None
         except OSError as error:
             raise DataError(f"cannot read shard {shard}: {error.strerror or error}") from None
 
+    def _members(self, file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
+        """The files of a shard, as far as it is whole.
+
+        Raises:
+            tarfile.ReadError: there is none, and it is no tar file.
+        """
+        count = 0
+        try:
+            tar = tarfile.open(fileobj=file, mode="r:")
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # it would remember all
+                if member.size < 0:
+                    raise tarfile.ReadError("negative size")  # would lead back, for ever
+                if member.isfile():
+                    count += 1
+                    yield member
+            file.seek(tar.offset)
+            whole = not file.read(512).strip(b"\0")  # `tarfile` takes a damaged header for the end
+        except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
+            if count == 0:
+                raise tarfile.ReadError(str(error)) from None
+            whole = False
+        if not whole:
+            self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
+
     def _record(
         self,
-        file: BinaryIO | None,
+        file: BinaryIO,
         path: Path,
         shard: str,
         key: str,
         members: dict[str, tarfile.TarInfo],
+        names: list[str] | None,
     ) -> Iterator[Record]:
         """The record of members that share a key, unless something is missing."""
         if not members:
@@ -152,8 +171,8 @@ class ShardSource:
         else:
             try:
                 caption = _text(file, members.get("txt"))
-                label = self._class(_text(file, members.get("cls")))
-            except (ValueError, tarfile.ReadError) as error:
+                label = _class(_text(file, members.get("cls")), names)
+            except ValueError as error:
                 self.left_out.add(name, str(error))
                 return
             if caption is None and label is None:
@@ -162,17 +181,19 @@ class ShardSource:
             place = PartPicture(path, picture.offset_data, picture.size, kind)
             yield Record(name, place, caption, label)
 
-    def _class(self, text: str | None) -> str | None:
-        """The name of a class: a `cls` is an index into the names, or a name itself. Without names
-        a number stays one, which a taxonomy may know."""
-        if text is None or not text.isdecimal() or self.classes is None:
-            return text
-        if len(text) > 9 or int(text) >= len(self.classes):  # `int` refuses thousands of digits
-            raise ValueError(f"cls is {text[:9]}, and there are {len(self.classes)} class names")
-        return self.classes[int(text)]
 
-    def _broken(self, name: str, count: int) -> None:
-        self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
+def _class(text: str | None, names: list[str] | None) -> str | None:
+    """The name of a class: a `cls` is an index into the names, or a name itself. Without names a
+    number stays one, which a taxonomy may know.
+
+    Raises:
+        ValueError: there are not so many names.
+    """
+    if text is None or not text.isdecimal() or names is None:
+        return text
+    if len(text) > 9 or int(text) >= len(names):  # `int` refuses thousands of digits
+        raise ValueError(f"cls is {text[:9]}, and there are {len(names)} class names")
+    return names[int(text)]
 
 
 def _class_names(path: Path) -> list[str]:
@@ -187,7 +208,7 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _text(file: BinaryIO | None, member: tarfile.TarInfo | None) -> str | None:
+def _text(file: BinaryIO, member: tarfile.TarInfo | None) -> str | None:
     """What a member says; None for nothing.
 
     Raises:
@@ -195,8 +216,8 @@ def _text(file: BinaryIO | None, member: tarfile.TarInfo | None) -> str | None:
     """
     if member is None:
         return None
-    if file is None or member.size > _MOST_TEXT:
-        raise ValueError("its text can not be read" if file is None else "its text is no caption")
+    if member.size > _MOST_TEXT:
+        raise ValueError("its text is no caption")
     file.seek(member.offset_data)
     data = file.read(member.size)
     if len(data) < member.size:
