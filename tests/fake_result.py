@@ -145,6 +145,7 @@ def fake_result(
         search=tuple(range(60)),
         description={"kind": "folders", "root": "photos", "counts": {"test": len(leaves)}},
         notes=("van has only 3 images",),
+        left_out=({"set": "retain", "name": "a.csv line 3", "reason": "no such file"},),
     )
     model = {"name": "ViT-B-32", "pretrained": "laion400m_e32", "sha256": "ab" * 32}
     plan: Any = SimpleNamespace(

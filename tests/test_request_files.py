@@ -264,6 +264,11 @@ def test_grads_leaves_the_request_of_apply(cli: Cli, world: list[str], tmp_path:
 # -- an end from outside ------------------------------------------------------------------------
 
 
+NOT_UNDER_NOHUP = """import runpy, signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+runpy.run_module("slsgu", run_name="__main__")"""
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_no_temporary_file(
     tmp_path: Path, photos: Path, how: signal.Signals
@@ -273,7 +278,7 @@ def test_a_signal_leaves_no_temporary_file(
     (tmp_path / "tmp").mkdir()
     words = ["select", "--source", "pipe:cat a.tar; sleep 2", "--match", "x"]
     with subprocess.Popen(
-        [sys.executable, "-m", "slsgu", *words],
+        [sys.executable, "-c", NOT_UNDER_NOHUP, *words],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,

@@ -114,8 +114,8 @@ def scan(root: Path, start: Path) -> Found:
 def title_of(folder: Path) -> str:
     """What a folder is called, as it was named: a link by its own name, `.` by that of the folder.
 
-    >>> title_of(Path("photos/")), title_of(Path("../pets")), title_of(Path("/usr/.."))
-    ('photos', 'pets', '')
+    >>> title_of(Path("photos/")), title_of(Path("../pets")), title_of(Path(".")) == Path.cwd().name
+    ('photos', 'pets', True)
     """
     return shown(Path(folder.name if folder.name not in ("", "..") else folder.resolve().name))
 
