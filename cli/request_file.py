@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from .request_paths import PATHS, whole
+
 # Options that say where results go or how they are shown, which is no part of a request.
 NO_PART = frozenset({"request", "run", "save_model", "dry_run", "as_json", "help"})
-PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forget", "retain",
-                   "classes", "also"})  # fmt: skip
 
 # What is typed takes the place of these keys of a file too: they say the same in another way.
 REPLACES = {
@@ -60,25 +60,20 @@ class RequestCommand(click.Command):
         if file and Path(file).is_file() and not typed.get("help"):
             found = read_request(ctx, Path(file))
         gone = set[str]()
-        taken_back = []
         for param in self.params:
             if param.name not in typed:
                 continue
+            origin = found.pop(param.name, None)
             if typed[param.name] not in ("", [""], ("",)):
                 gone.update(REPLACES.get(key_of(param), ()))
-            elif found.pop(param.name, None) is not None:
-                taken_back.append(param)
+            elif origin is not None:
+                args = _without(args, param)
             elif key_of(param) in PATHS or isinstance(param.type, click.Path):
                 raise click.BadParameter("is empty", ctx, param)
         found = {name: origin for name, origin in found.items() if origin.key not in gone}
         ctx.default_map = {name: origin.value for name, origin in found.items()}
         ctx.meta[_ORIGINS] = found
-        rest = super().parse_args(ctx, args)
-        for param in taken_back:
-            assert param.name is not None
-            ctx.params[param.name] = () if param.multiple else None
-            ctx.set_parameter_source(param.name, ParameterSource.DEFAULT)
-        return rest
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         from slsgu.errors import SlsguError
@@ -93,6 +88,17 @@ class RequestCommand(click.Command):
             text = error.format_message()
             told = "\n".join([text, *_notes(ctx, text)])
             raise click.UsageError(told, error.ctx or ctx) from error
+
+
+def _without(args: list[str], param: click.Parameter) -> list[str]:
+    """The words of a command line without an option that has an empty value."""
+    kept: list[str] = []
+    for word in args:
+        if word == "" and kept and kept[-1] in param.opts:
+            kept.pop()
+        elif word not in [f"{option}=" for option in param.opts]:
+            kept.append(word)
+    return kept
 
 
 def _notes(ctx: click.Context, message: str) -> list[str]:
@@ -162,6 +168,8 @@ def _as_typed(param: click.Parameter, key: str, value: Any, folder: Path) -> Any
     if isinstance(value, Mapping):
         if param.metavar is None or "=" not in param.metavar:
             raise click.BadParameter("give one value, or a list")
+        if any(isinstance(v, list | Mapping) for v in value.values()):
+            raise click.BadParameter("give one value for each name")
         return tuple(f"{k}={_scalar(param, key, v, folder)}" for k, v in value.items())
     many = value if isinstance(value, list) else [value]
     if any(isinstance(item, list | Mapping) for item in many):
@@ -179,33 +187,7 @@ def _scalar(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
         )
     if is_flag:
         return value
-    return _whole(key, str(value), folder) if key in PATHS else str(value)
-
-
-def _whole(key: str, text: str, folder: Path) -> str:
-    """A value with the paths in it made whole: `PATH`, `local-dir:PATH`, `PATH::PATH`, or
-    `NAME=PATH:PATH`. What is not there in the folder stays as it is: a name, or an address."""
-    from slsgu.data.shards import is_address
-
-    if not text or is_address(text):
-        return text
-    if _is_there(folder / text):
-        return str(folder / text)
-    if key == "also":
-        name, equals, text = text.partition("=")
-        return f"{name}{equals}{_whole('', text, folder)}"
-    left, colon, right = text.rpartition(":")
-    if not colon:
-        return text
-    if (left, key) != ("local-dir", "model"):  # the word, whatever lies beside the file
-        left = _whole("", left, folder)
-    return f"{left}:{_whole('', right, folder)}"
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a path is there; of a pattern, the folder that it is in."""
-    before = re.split(r"[{*?]", str(path))
-    return path.exists() if len(before) == 1 else Path(before[0].rpartition("/")[0] or ".").is_dir()
+    return whole(key, str(value), folder) if key in PATHS else str(value)
 
 
 request_option = click.option(
@@ -252,5 +234,5 @@ def _plain(key: str, value: Any) -> Any:
         named = [f"{name}={number}" for name, number in value.items() if name is not None]
         return [*(str(number) for name, number in value.items() if name is None), *named]
     if key in PATHS:
-        return _whole(key, str(value), Path.cwd())
+        return whole(key, str(value), Path.cwd())
     return str(value) if isinstance(value, Path) else value

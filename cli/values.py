@@ -105,27 +105,37 @@ def also_from(options: dict[str, Any]) -> list[Also]:
         click.UsageError: one is not NAME=SOURCE, or two have one name.
     """
     from slsgu.also import Also
-    from slsgu.data.shards import is_shards
 
     floors = options.get("floors") or {}
     default = floors.get(None, Also.floor)
     found: dict[str, Also] = {}
     for text in options["also"]:
-        name, equals, rest = text.partition("=")
-        if not (name and equals and rest) or name in FLOORS:
+        name, source, taxonomy = split_also(text)
+        if not (name and source) or name in FLOORS:
             raise click.UsageError(f"--also {text}: write NAME=SOURCE or NAME=SOURCE:TAXONOMY")
         if name in found:
             raise click.UsageError(f"--also: two data sets are called {name}")
-        source, colon, taxonomy = rest.rpartition(":")
-        # a colon of `pipe:`, or within a name that is there, parts nothing
-        pipe = is_shards(rest) and not is_shards(source) and not Path(source).exists()
-        if not colon or Path(rest).exists() or pipe:
-            source, taxonomy = rest, ""
         found[name] = Also(name, source, taxonomy or None, floors.get(name, default))
     if unknown := sorted(set(floors) - {*FLOORS, *found, None}):
         known = ", ".join([*FLOORS, *found])
         raise click.UsageError(f"--floor: unknown floor {unknown[0]!r}; floors are {known}")
     return list(found.values())
+
+
+def split_also(text: str, folder: Path = Path()) -> tuple[str, str, str]:
+    """The name, the source and the taxonomy of `NAME=SOURCE[:TAXONOMY]`; what is missing is empty.
+
+    Args:
+        folder: where paths begin.
+    """
+    from slsgu.data.shards import is_shards
+
+    name, _, rest = text.partition("=")
+    source, colon, taxonomy = rest.rpartition(":")
+    # a colon of `pipe:`, or within a name that is there, parts nothing
+    pipe = is_shards(rest) and not is_shards(source) and not (folder / source).exists()
+    whole = not colon or (folder / rest).exists() or pipe
+    return (name, rest, "") if whole else (name, source, taxonomy)
 
 
 def cache_from(options: dict[str, Any]) -> RetainCache | None:

@@ -31,8 +31,8 @@ FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
 MORE = {
     "relative_step", "shortfall", "intervals", "kept_ratios", "not_measurable", "search_split",
     "also", "floors_not_measured",
-    "per_class", "losses", "gradient_images", "data", "notes", "skipped", "left_out", "overlaps", "templates",
-    "settings", "command", "version",
+    "per_class", "losses", "gradient_images", "data", "notes", "skipped", "left_out", "overlaps",
+    "templates", "settings", "command", "version",
 }  # fmt: skip
 
 HOSTILE = {

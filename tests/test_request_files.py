@@ -94,6 +94,7 @@ def test_paths_are_relative_to_the_file(
         ("concept: on\n", "line 1: concept: True stands for a truth in YAML: put quotes"),
         ("strict: yes please\n", "line 1: strict: 'yes please' is not true or false"),
         ("data: [a, b]\n", "line 1: data: give one value"),
+        ("also: {photos: {a: b}}\n", "line 1: also: give one value for each name"),
         ("concept: {a: b}\n", "line 1: concept: give one value, or a list"),
         ("floor: [[1]]\n", "line 1: floor: give one value, or a list of values"),
         ("floor: {retain_fine: x}\n", "line 1: floor: 'retain_fine=x' is not NAME=NUMBER"),
@@ -170,6 +171,12 @@ def test_an_empty_value_takes_one_of_the_file_back(tmp_path: Path) -> None:
     found = values("--request", file, "--retain", "", "--also", "", "--concept", "", "--name=")
     assert found["retain"] is None is found["name"] and found["also"] == () == found["concepts"]
     assert found["forget"] == "a.tar"  # an empty name takes no other's place
+    file.write_text("seed: 4\ntarget: 0.2\nfloor: 0.9\ndevice: cuda\nlayer: a\nstep: 1\n")
+    words = [
+        word for key in ("seed", "target", "floor", "device", "step") for word in (f"--{key}", "")
+    ]
+    found = values(*words, "--request", file, "--layer=")
+    assert found == values()
     for words in (["--retain", ""], ["--data="], ["--run", ""], ["--request", file, "--data", ""]):
         with pytest.raises(click.BadParameter, match="is empty"):
             values(*words)
@@ -186,6 +193,8 @@ def test_the_place_of_a_value_in_the_file_is_told(cli: Cli, tmp_path: Path) -> N
     assert ran.err == "Error: no such shard: nope.tar\n(r.yaml line 2: forget)\n"
     ran = cli("apply", "--request", "r.yaml", "--floor", "0.5", "--forget", "no.tar")
     assert ran.err == "Error: no such shard: no.tar\n"  # typed
+    ran = cli("apply", "--request", "r.yaml", "--floor", "nothere=0.5", "--concept", "pug")
+    assert "nothere" in ran.err and "r.yaml" not in ran.err
     (tmp_path / "r.yaml").write_text("concept: a zebra crossing\nseed: 1\n")
     ran = cli("grads", "--request", "r.yaml")
     assert ran.code == 1 and "no concept 'a zebra crossing'" in ran.err
@@ -200,7 +209,19 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
     place.mkdir()
     for name in ("my ship: v1.csv", "a=b.csv", "a.tar", "b.tar", "tree.yaml"):
         (place / name).touch()
-    for name in ("photos", "local-dir", "http"):
+    (place / "sub").mkdir()
+    (place / "sub" / "w.pt").touch()
+    # Names mean the same wherever a file is called so too.
+    (place / "openai").touch()
+    for name in (
+        "photos",
+        "local-dir",
+        "http",
+        "cifar10",
+        "menagerie",
+        "laion2b",
+        "ViT-B-32",
+    ):
         (place / name).mkdir()
 
     def told(key: str, value: str) -> Any:
@@ -221,6 +242,20 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
         ("also", "x=photos:tree.yaml", (f"x={at}/photos:{at}/tree.yaml",)),
         ("also", "x=my ship: v1.csv:cifar10", (f"x={at}/my ship: v1.csv:cifar10",)),
         ("also", "x=a=b.csv", (f"x={at}/a=b.csv",)),
+        ("also", "x=cifar10:cifar10", (f"x={at}/cifar10:cifar10",)),
+        ("also", "x=pipe:cat a.tar:tree.yaml", (f"x=pipe:cat a.tar:{at}/tree.yaml",)),
+        ("taxonomy", "cifar10", "cifar10"),
+        ("taxonomy", "tree.yaml", f"{at}/tree.yaml"),
+        ("templates", "photo", "photo"),
+        ("data", "menagerie", "menagerie"),
+        ("data", "cifar10", f"{at}/cifar10"),
+        ("pretrained", "openai", "openai"),
+        ("pretrained", "laion2b", "laion2b"),
+        ("pretrained", "sub/w.pt", f"{at}/sub/w.pt"),
+        ("model", "local-dir:~/model", "local-dir:~/model"),
+        ("data", "~/photos", "~/photos"),
+        ("classes", "new.txt", f"{at}/new.txt"),
+        ("cache_dir", "new", f"{at}/new"),
         ("reason", "photos", "photos"),  # control: no path
     ):
         assert told(key, value) == wanted

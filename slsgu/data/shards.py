@@ -91,11 +91,11 @@ class ShardSource:
 
     def describe(self) -> dict[str, Any]:
         more = f" and {len(self.shards) - 1} more" if len(self.shards) > 1 else ""
-        root = shown(Path(self.shards[0].split("/")[-1]))
+        root = _title(self.shards[0])
         return {"kind": "shards", "root": root + more, "shards": len(self.shards)}
 
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
-        name = shown(Path(path.name))
+        name = _title(shard)
         names = self._names.get(Path(shard).parent)
         try:
             if path.is_fifo():
@@ -140,7 +140,8 @@ class ShardSource:
                     count += 1
                     yield member
             file.seek(tar.offset)
-            whole = not file.read(512).strip(b"\0")  # `tarfile` takes a damaged header for the end
+            # `tarfile` takes a damaged header for the end, and the end of the file too.
+            whole = file.read(512) == bytes(512)
         except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
             if count == 0:
                 raise tarfile.ReadError(str(error)) from None
@@ -180,6 +181,11 @@ class ShardSource:
                 return
             place = PartPicture(path, picture.offset_data, picture.size, kind)
             yield Record(name, place, caption, label)
+
+
+def _title(shard: str) -> str:
+    """What a shard is called: without the folders of a path or an address."""
+    return shown(Path(shard.split("/")[-1]))
 
 
 def _class(text: str | None, names: list[str] | None) -> str | None:

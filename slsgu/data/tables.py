@@ -80,10 +80,23 @@ class TableSource:
                 head = file.readline()
                 file.seek(0)
                 # OpenCLIP's own default is a tab, whatever the file is called.
-                reader = csv.DictReader(file, delimiter="\t" if "\t" in head else ",")
+                # strict: else a quote that is not closed makes one caption of all that follows.
+                delimiter = "\t" if "\t" in head else ","
+                reader = csv.DictReader(file, delimiter=delimiter, strict=True)
                 self._check_columns(reader.fieldnames or [])
-                for row in reader:
-                    yield reader.line_num, row
+                while True:
+                    start = reader.reader.line_num + 1
+                    try:
+                        row = next(reader)
+                    except StopIteration:
+                        break
+                    except csv.Error as error:
+                        self.left_out.add(
+                            f"{shown(self.path)} line {start} to {reader.reader.line_num}",
+                            f"the quotes of a field do not match ({error})",
+                        )
+                    else:
+                        yield reader.line_num, row
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"cannot read {self.path}: {error}") from None
 

@@ -1,0 +1,64 @@
+"""Paths in request files: relative to the file where one is read, from the root where one is
+written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .values import split_also
+
+PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forget", "retain",
+                   "classes", "also", "cache_dir"})  # fmt: skip
+
+
+def whole(key: str, text: str, folder: Path) -> str:
+    """A value with the paths in it made whole. What is a name, an address, or not there in the
+    folder stays as it is."""
+    from slsgu.data.shards import is_address
+
+    if key == "also" and "=" in text:
+        name, source, taxonomy = split_also(text, folder)
+        tree = f":{whole('taxonomy', taxonomy, folder)}" if taxonomy else ""
+        return f"{name}={whole('data', source, folder)}{tree}"
+    if not text or text.startswith("~"):
+        return text
+    if key in ("cache_dir", "classes"):  # nothing but a path
+        return str(folder / text)
+    if key == "model":
+        path = text.removeprefix("local-dir:")
+        if not path or path[0] == "~" or (path == text and not text.endswith(".json")):
+            return text
+        return text.removesuffix(path) + str(folder / path)
+    if is_address(text) or _is_name(key, text, folder):
+        return text
+    if _is_there(folder / text):
+        return str(folder / text)
+    if "::" in text:
+        return "::".join(whole(key, part, folder) for part in text.split("::"))
+    return text
+
+
+def _is_name(key: str, text: str, folder: Path) -> bool:
+    """Whether a word is a name, which means the same wherever a file is called so too."""
+    if key == "taxonomy":
+        from slsgu.taxonomies import BUNDLED
+
+        return text in BUNDLED
+    if key == "templates":
+        from slsgu.templates import TEMPLATE_SETS
+
+        return text in TEMPLATE_SETS
+    if key == "pretrained":
+        if not (folder / text).is_file():  # a folder is no checkpoint
+            return True
+        import open_clip
+
+        return any(text == tag for _, tag in open_clip.list_pretrained())
+    return (key, text) == ("data", "menagerie")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path is there; of a pattern, the folder that it is in."""
+    before = re.split(r"[{*?]", str(path))
+    return path.exists() if len(before) == 1 else Path(before[0].rpartition("/")[0] or ".").is_dir()
