@@ -137,7 +137,7 @@ def apply(
     if dry_run:
         from slsgu.estimate import estimate
 
-        found = estimate(plan, folder)
+        found = estimate(plan, folder, also)
         if as_json:
             echo_json(found.to_json())
         else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from slsgu.also import Also, AlsoImages
 from slsgu.cache import Gradients
 from slsgu.candidates import check_choice, pick_candidates
 from slsgu.clip import Clip
@@ -74,10 +76,16 @@ class Estimate:
         )
 
 
-def estimate(plan: Plan, folder: RunFolder) -> Estimate:
-    """Estimate time and memory of a plan. Reads a handful of images; writes nothing."""
+def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estimate:
+    """Estimate time and memory of a plan. Reads a handful of images; writes nothing.
+
+    Raises:
+        SlsguError: the plan can not be carried out, or one of the other data sets not be used.
+    """
     clip, settings, splits = plan.clip, plan.settings, plan.splits
     check_choice(plan)
+    others = [AlsoImages.of(each, settings=settings, request=plan.request) for each in also]
+    other_count = sum(len(each.samples) for each in others)
     start = time.perf_counter()
     pixels = _first_pixels(plan)
     read = (time.perf_counter() - start) / len(pixels)
@@ -96,10 +104,10 @@ def estimate(plan: Plan, folder: RunFolder) -> Estimate:
     passes = 3 if settings.micro_batch == settings.contrastive_batch else 4
     gradient_count = 0 if cached is not None else len(splits.gradient)
     seconds = {
-        "read": read * (gradient_count + len(splits.search) + len(splits.test)),
+        "read": read * (gradient_count + len(splits.search) + len(splits.test) + other_count),
         "gradients": passes * forward * gradient_count,
         "search": forward * len(splits.search) * (2 + vision * trials * SUFFIX_SHARE),
-        "test": 2 * forward * len(splits.test),
+        "test": 2 * forward * (len(splits.test) + other_count),
     }
     weights = sum(p.numel() * p.element_size() for p in clip.model.parameters())
     sizes = {
@@ -117,6 +125,7 @@ def estimate(plan: Plan, folder: RunFolder) -> Estimate:
             "retain": sum(s.leaf not in forget for s in splits.gradient),
             "search": len(splits.search),
             "test": len(splits.test),
+            **({"other data sets": other_count} if also else {}),
         },
         gradients_reused=cached is not None,
         candidates=candidates,

@@ -648,11 +648,12 @@ def test_pairs_and_concepts_exclude_each_other(taught: Clip, beagles: Path, othe
             make_plan(taught, concepts, data=data, pairs=Pairs(forget=beagles, retain=others))
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(("cached", "limits"), [(False, Limits()), (True, Limits(2, 2, 2))])
 def test_the_same_pixels_in_another_file_are_forgotten_too(
-    taught: Clip, beagles: Path, others: Path, tmp_path: Path, cached: bool
+    taught: Clip, beagles: Path, others: Path, tmp_path: Path, cached: bool, limits: Limits
 ) -> None:
-    """Saved again, as pictures on the web are; whichever splits the two files fall in."""
+    """Saved again, as pictures on the web are; whichever splits the two files fall in, and whether
+    the one that is to be forgotten is in one at all."""
     copies = []
     for line in beagles.read_text().splitlines():
         path = Path(json.loads(line)["filepath"])
@@ -664,7 +665,7 @@ def test_the_same_pixels_in_another_file_are_forgotten_too(
         taught,
         [],
         pairs=Pairs(forget=beagles, retain=tmp_path / "retain.jsonl"),
-        settings=Settings(**QUICK),
+        settings=Settings(**QUICK, limits=limits),
     )
     if cached:  # as an earlier request on the same retain set would have filled it
         plain = replace(plan, splits=replace(plan.splits, reserved=()))

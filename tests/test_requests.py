@@ -212,6 +212,18 @@ def test_also_has_a_floor_of_its_own(
     assert "what else is kept" not in ran.err
 
 
+def test_a_dry_run_looks_for_the_other_data_sets(cli: Cli, world: list[str], photos: Path) -> None:
+    words = ["apply", "--concept", "beagle", *world, "--dry-run"]
+    for source, told in (("nowhere", "nowhere"), (f"{photos / 'images'}:nothing", "nothing")):
+        ran = cli(*words, "--also", f"x={source}")
+        assert ran.code == 1 and told in ran.err and not ran.out
+    one, two = (
+        json.loads(cli(*words, *also, "--json").out)
+        for also in ([], ["--also", f"x={photos / 'images'}"])
+    )
+    assert "other data sets" not in one["images"] and two["images"]["other data sets"] == 18
+
+
 @pytest.mark.parametrize("text", ["x", "=x", "x=", "retain_fine=x"])
 def test_also_needs_a_name_and_a_source(cli: Cli, text: str) -> None:
     ran = cli("apply", "--concept", "beagle", "--also", text)

@@ -89,6 +89,18 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
         raise UnreadableImageError(f"it is damaged ({error})", name) from None
 
 
+def sides(source: BinaryIO) -> tuple[int, int] | None:
+    """The sides of a picture in pixels, the shorter first, since a camera may have turned it.
+    Nothing is decoded. None for what is no picture."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(source, formats=_FORMATS) as image:
+                return min(image.size), max(image.size)
+    except Exception:  # a damaged file can make a decoder fail in any way
+        return None
+
+
 def pixel_hash(image: Image.Image) -> str:
     """SHA-256, in hex, over the size and the raw RGB bytes: equal if the pixels are.
 

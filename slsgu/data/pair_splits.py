@@ -70,7 +70,7 @@ def pair_splits(
             f"{len(gone.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
             f"({', '.join(SPLITS)}){_why(forget.left_out)}"
         )
-    reserved = [sample for split in SPLITS for sample in samples[split]] if retain else []
+    reserved: list[PairSample] = []
     notes = forget.left_out.notes("forget set")
     left_out = [*forget.left_out.entries("forget"), *copies.entries("forget")]
     if retain is not None:
@@ -83,6 +83,8 @@ def pair_splits(
                 f"{len(pool.distinct)} different retain image(s) to keep; at least {len(SPLITS)} "
                 f"are needed{_why(retain.left_out, away)}"
             )
+        sizes = {sample.size() for split in SPLITS for sample in kept[split]}
+        reserved = [sample for sample in gone.distinct.values() if sample.size() in sizes]
         samples = {split: samples[split] + kept[split] for split in SPLITS}
         notes += [*retain.left_out.notes("retain set"), *away.notes("retain set")]
         left_out += [*retain.left_out.entries("retain"), *away.entries("retain")]

@@ -161,6 +161,15 @@ class PairSample:
     fingerprint: str
     picture: Picture
 
+    def size(self) -> tuple[int, int] | None:
+        """Its sides in pixels, the shorter first; None if they can not be read."""
+        from slsgu.data.images import sides
+
+        try:
+            return sides(io.BytesIO(self.picture.data()))
+        except OSError:
+            return None
+
     def read(self) -> Image.Image:
         from slsgu.data.images import UnreadableImageError, read_image
 

@@ -71,8 +71,8 @@ class Splits:
 
     Attributes:
         notes: for people, with a few names each.
-        reserved: pictures whose pixels no other file may bring in: those to be forgotten, where
-            what is kept comes from elsewhere.
+        reserved: pictures whose pixels no other file may bring in: of those to be forgotten, where
+            what is kept comes from elsewhere, the ones that are as large as one that is kept.
         left_out: entries of tables and shards that are not used, each with its set and the reason.
     """
 

@@ -100,7 +100,8 @@ def read_templates(path: Path) -> tuple[str, ...]:
         except json.JSONDecodeError as error:
             if path.suffix == ".json" or not python:
                 raise DataError(
-                    f"templates {path}, line {error.lineno}: not valid JSON ({error.msg})"
+                    f"templates {path}, line {error.lineno}: not valid JSON ({error.msg}); a "
+                    "Python list is read too, with one item a line"
                 ) from None
         except RecursionError:
             raise DataError(f"templates {path} is nested too deeply") from None
