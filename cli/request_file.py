@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 
     def is_told(self, message: str) -> bool:
         """Whether a message is about the value, or about its option."""
-        if re.search(rf"--{self.key.replace('_', '-')}\b", message):
+        if re.search(rf"--{self.key.replace('_', '-')}(?![\w-])", message):
             return True
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         if self.key in PATHS:

@@ -21,7 +21,7 @@ from slsgu.captions import ForgetCaptions
 from slsgu.clip import Clip
 from slsgu.data.batches import Ledger
 from slsgu.data.labels import Labels
-from slsgu.data.pair_splits import FEW, pair_splits
+from slsgu.data.pair_splits import BOTH, FEW, pair_splits
 from slsgu.data.partition import SMALL_CLASS, SPLITS
 from slsgu.data.records import LeftOut, Picture, Record
 from slsgu.data.splits import Limits, Splits
@@ -220,6 +220,9 @@ def test_without_a_name_every_forget_image_needs_a_caption() -> None:
     splits = divide(forget, some(range(10, 20)), request=request, named=False)
     assert sum(s.leaf is not None for x in SPLITS for s in splits.of(x)) == 4
     assert any("forget set: 1 left out, there is neither" in note for note in splits.notes)
+    retain = Memory([*some(range(10, 20)).records(), picture(4, "a car")])  # nor is it kept
+    splits = divide(forget, retain, request=request, named=False)
+    assert {"set": "retain", "name": "4", "reason": BOTH} in splits.left_out
     assert divide(forget, some(range(10, 20))).description["counts"]  # control: with a name
 
 

@@ -7,6 +7,7 @@ is not read to its end. The split of a record is decided by its content, as for 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from slsgu.data.labels import Labels
 from slsgu.data.partition import SPLITS
@@ -56,8 +57,10 @@ def pair_splits(
     """
     (leaf,) = request.forget_leaves
     copies = LeftOut()
+    met = set[str]()  # by content: what is left out of the forget set is not kept either
     gone = Pool({split: limits.of(split) for split in SPLITS}, seed)
     for record, content in _read(forget):  # to its end: a picture further on is not kept either
+        met.add(content)
         if not named and record.caption is None:
             forget.left_out.add(record.name, "there is neither a caption nor a name (--name)")
         elif content in gone.distinct:
@@ -76,7 +79,9 @@ def pair_splits(
     if retain is not None:
         totals = (limits.retain_gradient, limits.retain_search, limits.retain_search)
         pool = Pool(dict(zip(SPLITS, totals, strict=True)), seed)
-        away = _not_kept(retain, pool, gone, leaf, Labels(request.taxonomy) if named else None)
+        said = {normalise(sample.caption or "") for sample in gone.distinct.values()} - {""}
+        named_by = Labels(request.taxonomy) if named else None
+        away = _not_kept(retain, pool, leaf, met=met, said=said, labels=named_by)
         kept = pool.divide()
         if kept is None:
             raise DataError(
@@ -120,13 +125,20 @@ def pair_splits(
 
 
 def _not_kept(
-    retain: Source, pool: Pool, gone: Pool, leaf: Concept, labels: Labels | None
+    retain: Source,
+    pool: Pool,
+    leaf: Concept,
+    *,
+    met: AbstractSet[str],
+    said: AbstractSet[str],
+    labels: Labels | None,
 ) -> LeftOut:
     """Fill a pool with what is to be kept; returns what is not, and why.
 
     Args:
-        gone: the pictures that are to be forgotten, with their captions.
-        leaf: what they are.
+        leaf: what is to be forgotten.
+        met: the pictures of the forget set, by content.
+        said: their captions, normalised.
         labels: finds the class of a record; None where only captions are known.
     """
     away = LeftOut()
@@ -134,14 +146,13 @@ def _not_kept(
     if labels is None:
         told = "its caption is one of the forget set"
     of_it = set[str]()  # pictures with several captions, one of which names the concept
-    captions = {normalise(sample.caption or "") for sample in gone.distinct.values()} - {""}
     for record, content in _read(retain):
         found = None if labels is None else labels.of(record)
         if labels is None:
-            is_said = normalise(record.caption or "") in captions
+            is_said = normalise(record.caption or "") in said
         else:
             is_said = found is leaf or leaf in labels.named(record)
-        if content in gone.distinct:
+        if content in met:
             away.add(record.name, BOTH)
         elif is_said or content in of_it:
             away.add(record.name, told)
@@ -192,6 +203,7 @@ def labelled_splits(
     }
     labels = Labels(taxonomy)
     owner: dict[str, Concept] = {}  # a picture is of one class: what is to be forgotten wins
+    away = LeftOut()
     for record, content in _read(source):
         leaf = labels.of(record)
         if leaf is None:
@@ -199,15 +211,17 @@ def labelled_splits(
             continue
         first = owner.setdefault(content, leaf)
         if first is not leaf and leaf in forget and first not in forget:
+            away.add(pools[first].distinct[content].name, BOTH)
             pools[first].remove(content)
             owner[content] = leaf
         elif first is not leaf or content in pools[leaf].distinct:
+            away.add(record.name, COPY)
             continue
         pools[leaf].add(PairSample(leaf, None, record.name, content, record.picture))
         if all(pool.full for pool in pools.values()):
             break
     samples: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
-    notes = source.left_out.notes("data")
+    notes = [*source.left_out.notes("data"), *away.notes("data")]
     few = []
     for leaf, pool in pools.items():
         found = pool.divide()
@@ -241,7 +255,7 @@ def labelled_splits(
             "seed": seed,
         },
         notes=tuple(notes),
-        left_out=tuple(source.left_out.entries("data")),
+        left_out=(*source.left_out.entries("data"), *away.entries("data")),
     )
 
 
