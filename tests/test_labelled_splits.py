@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_pairs import ALL, Memory, picture
+from made_pairs import ALL, Memory, picture
 
 from slsgu.data.pair_splits import BOTH, COPY, NO_CLASS, labelled_splits
 from slsgu.data.partition import SPLITS
