@@ -125,7 +125,9 @@ class LeftOut:
 
     def add(self, name: str, reason: str) -> None:
         """Note an entry; one that is met again, in another reading, counts once."""
-        self.reasons.setdefault(reason, {})[name] = None
+        # Tables can hold what a terminal would take for a command.
+        safe = "".join(c if c.isprintable() else "\ufffd" for c in name)
+        self.reasons.setdefault(reason, {})[safe] = None
 
     def notes(self, what: str = "") -> list[str]:
         """One line a reason, for people; `what` it is about comes first."""

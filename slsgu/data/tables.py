@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,30 +77,41 @@ class TableSource:
     def _rows(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
-                head = file.readline()
-                file.seek(0)
-                # OpenCLIP's own default is a tab, whatever the file is called.
-                # strict: else a quote that is not closed makes one caption of all that follows.
-                delimiter = "\t" if "\t" in head else ","
-                reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-                self._check_columns(reader.fieldnames or [])
-                while True:
-                    start = reader.reader.line_num + 1
-                    try:
-                        row = next(reader)
-                    except StopIteration:
-                        break
-                    except csv.Error as error:
-                        self.left_out.add(
-                            f"{shown(self.path)} line {start} to {reader.reader.line_num}",
-                            f"the quotes of a field do not match ({error})",
-                        )
-                    else:
-                        yield reader.line_num, row
+                lines = file.readlines()
+            # OpenCLIP's own default is a tab, whatever the file is called.
+            delimiter = "\t" if lines and "\t" in lines[0] else ","
+            names, at = _fields(lines, 0, delimiter)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"cannot read {self.path}: {error}") from None
+        self._check_columns(names)
+        while at < len(lines):
+            where = f"{shown(self.path)} line {at + 1}"
+            try:
+                fields, end = _fields(lines, at, delimiter)
+                if any(self._is_row(lines, i, delimiter, names) for i in range(at + 1, end)):
+                    raise csv.Error("a quote is not closed in its line")
+            except csv.Error as error:
+                self.left_out.add(where, f"the quotes of a field do not match ({error})")
+                at += 1  # what follows is read as rows of its own
+                continue
+            at = end
+            if any(fields[len(names) :]):
+                self.left_out.add(
+                    where, "there are more fields than columns (put quotes around a caption)"
+                )
+            elif fields:
+                yield end, dict(zip(names, fields, strict=False))
 
-    def _check_columns(self, names: Any) -> None:
+    def _is_row(self, lines: Sequence[str], at: int, delimiter: str, names: Sequence[str]) -> bool:
+        """Whether a line that a quoted field runs over is a row, by the image that it names."""
+        try:
+            fields, end = _fields(lines, at, delimiter)
+        except csv.Error:
+            return False
+        name = _value(dict(zip(names, fields, strict=False)), "image")
+        return end == at + 1 and name is not None and _why_no_file(self.path.parent / name) is None
+
+    def _check_columns(self, names: Sequence[str]) -> None:
         columns = ", ".join(names) or "none"
         known = set(map(_title, names))
         if not known & set(COLUMNS["image"]):
@@ -136,6 +147,17 @@ class TableSource:
             raise DataError(f"cannot read {self.path}: {error}") from None
 
 
+def _fields(lines: Sequence[str], at: int, delimiter: str) -> tuple[list[str], int]:
+    """The fields of the row that begins in a line, and the line that follows it.
+
+    Raises:
+        csv.Error: its quotes do not match.
+    """
+    rest = (lines[i] for i in range(at, len(lines)))
+    reader = csv.reader(rest, delimiter=delimiter, strict=True)
+    return next(reader, []), at + max(reader.line_num, 1)
+
+
 def _title(column: Any) -> str:
     """A column's name as `COLUMNS` has it: `Title`, as spreadsheets write it, is `title`."""
     return str(column).strip().lower()
@@ -153,7 +175,11 @@ def _why_no_file(path: Path) -> str | None:
 
 def _value(row: Mapping[str, Any], what: str) -> str | None:
     """The first value that says something among a row's columns of one kind."""
-    cells = {_title(column): cell for column, cell in row.items() if cell is not None}
+    cells = {
+        _title(column): cell
+        for column, cell in row.items()
+        if isinstance(cell, str | int | float) and not isinstance(cell, bool)
+    }
     for column in COLUMNS[what]:
         text = str(cells.get(column, "")).strip()
         if text and what != "image":  # half a surrogate pair (JSON can hold it) is no text
