@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from .request_paths import PATHS, whole
+from .request_paths import PATHS, bundled, whole
+from .values import split_also
 
 # Options that say where results go or how they are shown, which is no part of a request.
 NO_PART = frozenset({"request", "run", "save_model", "dry_run", "as_json", "help"})
@@ -41,9 +42,14 @@ class Origin(NamedTuple):
         if re.search(rf"--{self.key.replace('_', '-')}(?![\w-])", message):
             return True
         values = self.value if isinstance(self.value, tuple) else (self.value,)
-        if self.key in PATHS:
-            return any(value in message for value in values)
-        return any(repr(value) in message for value in values)
+        if self.key not in PATHS:
+            return any(repr(value) in message for value in values)
+        if self.key == "also":
+            values = tuple(part for value in values for part in split_also(value)[1:])
+        # A bundled name may stand in a list of all of them.
+        names = {name for key in PATHS for name in bundled(key)}
+        paths = [value for value in values if value and value not in names]
+        return any(re.search(rf"(?<![\w/.-]){re.escape(x)}(?![\w/-])", message) for x in paths)
 
 
 class RequestCommand(click.Command):
@@ -58,7 +64,7 @@ class RequestCommand(click.Command):
         file = typed.get("request")
         found: dict[str, Origin] = {}
         if file and Path(file).is_file() and not typed.get("help"):
-            found = read_request(ctx, Path(file))
+            found = read_request(ctx, Path(file), typed)
         gone = set[str]()
         for param in self.params:
             if param.name not in typed:
@@ -121,8 +127,11 @@ def known_keys(command: click.Command) -> dict[str, click.Parameter]:
     return {key_of(param): param for param in command.params if param.name not in NO_PART}
 
 
-def read_request(ctx: click.Context, path: Path) -> dict[str, Origin]:
+def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[str, Origin]:
     """The values of a file, as if they were typed, by the names of their parameters.
+
+    Args:
+        typed: the parameters that are typed, for which the file need make no sense.
 
     Raises:
         SlsguError: the file is no request; the message has the line and what is allowed.
@@ -149,12 +158,15 @@ def read_request(ctx: click.Context, path: Path) -> dict[str, Origin]:
         if value is None:
             continue
         param = known[key]
+        assert param.name is not None
+        if param.name in typed:
+            found[param.name] = Origin(key, "", where)
+            continue
         try:
             words = _as_typed(param, key, value, path.resolve().parent)
             param.process_value(ctx, words)
         except click.BadParameter as error:
             raise DataError(f"{where}: {key}: {error.message}") from None
-        assert param.name is not None
         found[param.name] = Origin(key, words, where)
     return found
 

@@ -4,6 +4,7 @@ written."""
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from .values import split_also
@@ -32,30 +33,31 @@ def whole(key: str, text: str, folder: Path) -> str:
         return text.removesuffix(path) + str(folder / path)
     if is_address(text) or _is_name(key, text, folder):
         return text
-    if _is_there(folder / text):
-        return str(folder / text)
-    if "::" in text:
+    if "::" in text and not (folder / text).exists():
         return "::".join(whole(key, part, folder) for part in text.split("::"))
-    return text
+    return str(folder / text) if _is_there(folder / text) else text
+
+
+def bundled(key: str) -> Collection[str]:
+    """The names that an option has, whatever files are called so too."""
+    from slsgu.taxonomies import BUNDLED
+    from slsgu.templates import TEMPLATE_SETS
+
+    names: dict[str, Collection[str]] = {
+        "taxonomy": BUNDLED, "templates": TEMPLATE_SETS, "data": ("menagerie",)
+    }  # fmt: skip
+    return names.get(key, ())
 
 
 def _is_name(key: str, text: str, folder: Path) -> bool:
     """Whether a word is a name, which means the same wherever a file is called so too."""
-    if key == "taxonomy":
-        from slsgu.taxonomies import BUNDLED
-
-        return text in BUNDLED
-    if key == "templates":
-        from slsgu.templates import TEMPLATE_SETS
-
-        return text in TEMPLATE_SETS
     if key == "pretrained":
         if not (folder / text).is_file():  # a folder is no checkpoint
             return True
         import open_clip
 
         return any(text == tag for _, tag in open_clip.list_pretrained())
-    return (key, text) == ("data", "menagerie")
+    return text in bundled(key)
 
 
 def _is_there(path: Path) -> bool:

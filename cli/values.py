@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +132,13 @@ def split_also(text: str, folder: Path = Path()) -> tuple[str, str, str]:
     from slsgu.data.shards import is_shards
 
     name, _, rest = text.partition("=")
-    source, colon, taxonomy = rest.rpartition(":")
-    # a colon of `pipe:`, or within a name that is there, parts nothing
-    pipe = is_shards(rest) and not is_shards(source) and not (folder / source).exists()
-    whole = not colon or (folder / rest).exists() or pipe
-    return (name, rest, "") if whole else (name, source, taxonomy)
+    parted = re.fullmatch(r"(.*[^:]):([^:]*)", rest)  # at the last colon that is not one of a "::"
+    if parted is None or (folder / rest).exists():
+        return name, rest, ""
+    source, taxonomy = parted.groups()
+    if is_shards(rest) and not is_shards(source) and not (folder / source).exists():
+        return name, rest, ""  # a colon of `pipe:`, or of an address
+    return name, source, taxonomy
 
 
 def cache_from(options: dict[str, Any]) -> RetainCache | None:

@@ -29,7 +29,7 @@ class Gradients:
         losses: mean `forget` and `retain` loss.
         counts: number of `forget` and `retain` images.
         key: everything that decides whether this cache may be reused (JSON values).
-        info: what else made it, for people: seconds, pixel hashes, skipped files, layers.
+        info: what else made it, for people: seconds, pixel hashes, skipped files, overlaps, layers.
     """
 
     forget: Mapping[str, Tensor]
@@ -94,7 +94,7 @@ class Gradients:
         shapes = {layer.name: layer.shape for layer in self.layers}
         found = [{k: tuple(t.shape) for k, t in d.items()} for d in (self.forget, self.retain)]
         concepts = self.key["request"]["concepts"]
-        lists = (concepts, self.info["pixel_hashes"], self.info["skipped"])
+        lists = (concepts, self.info["pixel_hashes"], self.info["skipped"], self.info["overlaps"])
         return (
             bool(shapes)
             and all(shapes == part for part in found)

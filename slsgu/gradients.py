@@ -126,10 +126,14 @@ def compute_gradients(
         ),
     )
     retain = _retain_pass(plan, run, ledger, progress, cache if ranks.world == 1 else None, store)
-    for hashes, skipped in ranks.gather((ledger.hashes("gradient"), ledger.skipped)):
+    for hashes, skipped, overlaps in ranks.gather(
+        (ledger.hashes("gradient"), ledger.skipped, ledger.overlaps)
+    ):
         ledger.restore("gradient", hashes)
         for item in skipped:
             ledger.skip(*item)
+        for overlap in overlaps:
+            ledger.overlap(*overlap)
     parameters = dict(clip.model.named_parameters())
     return Gradients(
         forget=forget.gradients,
@@ -145,6 +149,7 @@ def compute_gradients(
             "data": plan.splits.description,
             "pixel_hashes": list(ledger.hashes("gradient")),
             "skipped": [[item.name, item.reason] for item in ledger.skipped],
+            "overlaps": [list(item) for item in ledger.overlaps],
         },
     )
 

@@ -89,11 +89,14 @@ class Partial:
                 else:
                     passes[which].gradients[layer[0]] = tensor
             hashes, skipped = list(header["hashes"]), [(n, r) for n, r in header["skipped"]]
+            overlaps = [(name, split, other) for name, split, other in header["overlaps"]]
         except (ArtifactError, KeyError, TypeError, ValueError) as error:
             return f"not going on with {self.path}: {error}"
         self.ledger.restore("gradient", hashes)
         for name, reason in skipped:
             self.ledger.skip(name, reason)
+        for overlap in overlaps:
+            self.ledger.overlap(*overlap)
         self.passes = passes
         done = sum(sums.position for sums in passes.values())
         return f"gradients: going on after {done} images ({self.path})"
@@ -134,5 +137,6 @@ class Partial:
             },
             "hashes": list(self.ledger.hashes("gradient")),
             "skipped": [[item.name, item.reason] for item in self.ledger.skipped],
+            "overlaps": [list(item) for item in self.ledger.overlaps],
         }
         write_artifact(self.path, tensors, kind=KIND, schema=SCHEMA, header=header)

@@ -140,6 +140,8 @@ def obtain_gradients(
                 if plan.settings.strict:
                     raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
                 ledger.skip(name, reason)
+            for overlap in cached.info["overlaps"]:
+                ledger.overlap(*overlap)
             return cached, True
         progress.say(f"gradients: not reusing {folder.gradients}: {'; '.join(differences)}")
     partial = None if folder is None else folder.partial

@@ -31,6 +31,7 @@ from slsgu.pairs import Pairs
 from slsgu.pipeline import Result, run_plan, unlearn
 from slsgu.plan import Plan, make_plan
 from slsgu.retain_cache import RetainCache
+from slsgu.runs import RunFolder
 from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
 
@@ -157,6 +158,10 @@ def test_the_same_pixels_in_another_file_are_forgotten_too(
         s.caption == say("beagle") for s in plan.splits.gradient
     )
     assert not {s.name for s in result.proof.samples} & {name for name, *_ in wanted}
+    # Reused gradients remember what they left out.
+    for _ in range(2):
+        again = run_plan(plan, folder=RunFolder(tmp_path / "run"))
+        assert set(again.ledger.overlaps) == wanted
 
 
 # -- gradients ----------------------------------------------------------------------------------

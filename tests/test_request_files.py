@@ -182,7 +182,9 @@ def test_an_empty_value_takes_one_of_the_file_back(tmp_path: Path) -> None:
             values(*words)
 
 
-def test_the_place_of_a_value_in_the_file_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_the_place_of_a_value_in_the_file_is_told(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "r.yaml").write_text("# a\nforget: nope.tar\nfloor: {retain_fin: 0.9}\n")
     ran = cli("apply", "--request", "r.yaml")
     assert ran.code == 2
@@ -195,6 +197,22 @@ def test_the_place_of_a_value_in_the_file_is_told(cli: Cli, tmp_path: Path) -> N
     assert ran.err == "Error: no such shard: no.tar\n"  # typed
     ran = cli("apply", "--request", "r.yaml", "--floor", "nothere=0.5", "--concept", "pug")
     assert "nothere" in ran.err and "r.yaml" not in ran.err
+    lines = ["concept: ship", "taxonomy: cifar10", "templates: imagenet-dogs", "also: {a: nosuch}"]
+    (tmp_path / "r.yaml").write_text("\n".join(lines))
+    for words, line in (
+        (["--also", "a=x.tar:nosuchtax"], None),  # the message lists the bundled names
+        (["--also", "", "--templates", "nosuch"], None),
+        (["--also", "", "--concept", "zebra"], None),
+        ([*world, "--concept", "beagle"], 4),
+    ):
+        ran = cli("apply", "--request", "r.yaml", "--data", "menagerie", *words, "--dry-run")
+        assert ran.code == 1 and [f"line {n}" in ran.err for n in range(1, 5)] == [
+            n == line for n in range(1, 5)
+        ], ran.err
+    # What is typed in its place makes up for a value that makes no sense.
+    (tmp_path / "r.yaml").write_text("seed: abc\ntrials: [1, 2]\n")
+    assert values("--request", "r.yaml", "--seed", "3", "--trials", "4")["seed"] == 3
+    assert values("--request", "r.yaml", "--seed", "", "--trials=") == values()
     (tmp_path / "r.yaml").write_text("concept: a zebra crossing\nseed: 1\n")
     ran = cli("grads", "--request", "r.yaml")
     assert ran.code == 1 and "no concept 'a zebra crossing'" in ran.err
@@ -213,6 +231,7 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
     (place / "sub" / "w.pt").touch()
     # Names mean the same wherever a file is called so too.
     (place / "openai").touch()
+    (place / "photo").touch()
     for name in (
         "photos",
         "local-dir",
@@ -234,6 +253,10 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
         ("forget", "a=b.csv", f"{at}/a=b.csv"),
         ("forget", "a.tar::b.tar", f"{at}/a.tar::{at}/b.tar"),
         ("forget", "{a,b}.tar", f"{at}/{{a,b}}.tar"),
+        ("retain", "{a,b}.tar::b.tar", f"{at}/{{a,b}}.tar::{at}/b.tar"),
+        ("also", "x=a.tar::b.tar::a.tar", (f"x={at}/a.tar::{at}/b.tar::{at}/a.tar",)),
+        ("also", "x=a.tar::b.tar:tree.yaml", (f"x={at}/a.tar::{at}/b.tar:{at}/tree.yaml",)),
+        ("taxonomy", "photo", f"{at}/photo"),
         ("forget", "pipe:cat a.tar", "pipe:cat a.tar"),
         ("forget", "http://photos/a.tar", "http://photos/a.tar"),
         ("forget", "missing.tar", "missing.tar"),

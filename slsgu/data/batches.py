@@ -7,6 +7,7 @@ past only hashes are kept.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import multiprocessing
 import os
@@ -33,6 +34,7 @@ from slsgu.taxonomy import Concept
 
 Transform = Callable[[Image.Image], Tensor]
 
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
 _SMALL_JOB = 256  # samples; below this, starting processes costs more than it saves
 _MOST_WORKERS = 4
 _CHUNK = 16  # pictures that travel together from a worker
@@ -266,5 +268,8 @@ def _as_list(items: list[_Decoded]) -> list[_Decoded]:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; this process ends its workers itself."""
+    """Ctrl-C reaches the whole process group; this process ends its workers itself. Where it is
+    killed it can not, and one that waits to hand over pictures would wait for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

@@ -16,6 +16,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from slsgu.data.scan import shown
 from slsgu.errors import DataError
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
+TEXTS = ("txt", "cls")
 NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -107,17 +109,19 @@ class ShardSource:
                         f"or give 'pipe:gzip -dc {shard}'"
                     )
                 file.seek(0)
-                key, members = "", dict[str, tarfile.TarInfo]()
+                entry = _Entry("")
                 for member in self._members(file, name):
                     match = _MEMBER.match(member.name)
                     if match is None:
                         continue
                     kind = match[2].lower()
-                    if match[1] != key or kind in members:  # a name that stands twice
-                        yield from self._record(file, path, name, key, members, names)
-                        key, members = match[1], {}
-                    members[kind] = member
-                yield from self._record(file, path, name, key, members, names)
+                    if match[1] != entry.key or kind in entry.members:  # a name that stands twice
+                        yield from self._record(path, name, entry, names)
+                        entry = _Entry(match[1])
+                    entry.members[kind] = member
+                    if kind in TEXTS:  # now, so that the file is read forwards
+                        entry.texts[kind] = _read(file, member)
+                yield from self._record(path, name, entry, names)
         except tarfile.ReadError as error:
             raise DataError(f"{shard} is no tar file ({error})") from None
         except OSError as error:
@@ -150,29 +154,26 @@ class ShardSource:
             self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
 
     def _record(
-        self,
-        file: BinaryIO,
-        path: Path,
-        shard: str,
-        key: str,
-        members: dict[str, tarfile.TarInfo],
-        names: list[str] | None,
+        self, path: Path, shard: str, entry: _Entry, names: list[str] | None
     ) -> Iterator[Record]:
         """The record of members that share a key, unless something is missing."""
+        members = entry.members
         if not members:
             return
-        name = f"{shard}/{shown(Path(key))}"
+        name = f"{shard}/{shown(Path(entry.key))}"
         kind = next((kind for kind in PICTURES if kind in members), None)
         if kind is None:
             self.left_out.add(name, f"no {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
         elif (picture := members[kind]).size == 0:
             self.left_out.add(name, "the picture is empty")
-        elif not {"txt", "cls"} & members.keys():
+        elif not entry.texts:
             self.left_out.add(name, "neither txt nor cls")
         else:
             try:
-                caption = _text(file, members.get("txt"))
-                label = _class(_text(file, members.get("cls")), names)
+                caption, label = (
+                    _text(entry.texts[part]) if part in entry.texts else None for part in TEXTS
+                )
+                label = _class(label, names)
             except ValueError as error:
                 self.left_out.add(name, str(error))
                 return
@@ -181,6 +182,15 @@ class ShardSource:
                 return
             place = PartPicture(path, picture.offset_data, picture.size, kind)
             yield Record(name, place, caption, label)
+
+
+@dataclass
+class _Entry:
+    """The members of one name, and the bytes of those that are text, or why there are none."""
+
+    key: str
+    members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
+    texts: dict[str, bytes | str] = field(default_factory=dict)
 
 
 def _title(shard: str) -> str:
@@ -214,20 +224,23 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _text(file: BinaryIO, member: tarfile.TarInfo | None) -> str | None:
+def _read(file: BinaryIO, member: tarfile.TarInfo) -> bytes | str:
+    """The bytes of a member, or in words why there are none."""
+    if member.size > _MOST_TEXT:
+        return "its text is no caption"
+    file.seek(member.offset_data)
+    data = file.read(member.size)
+    return data if len(data) == member.size else "its text can not be read"
+
+
+def _text(data: bytes | str) -> str | None:
     """What a member says; None for nothing.
 
     Raises:
         ValueError: it is not text.
     """
-    if member is None:
-        return None
-    if member.size > _MOST_TEXT:
-        raise ValueError("its text is no caption")
-    file.seek(member.offset_data)
-    data = file.read(member.size)
-    if len(data) < member.size:
-        raise ValueError("its text can not be read")
+    if isinstance(data, str):
+        raise ValueError(data)
     try:
         return data.decode("utf-8-sig").strip() or None
     except UnicodeDecodeError:
