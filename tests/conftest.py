@@ -79,6 +79,12 @@ def write_local_dir(
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Whichever tests ran before, and in whichever order."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local-dir with a tiny random ViT CLIP: 2 blocks a tower, 32 pixels, width 32."""
