@@ -90,7 +90,7 @@ def main() -> None:
 @main.command()
 @click.option("--pairs", default=3000, show_default=True)
 @click.option("--side", default=224, show_default=True, help="Pixels.")
-@click.option("--repeats", default=3, show_default=True)
+@click.option("--repeats", default=10, show_default=True)
 def speed(pairs: int, side: int, repeats: int) -> None:
     """Shards over files."""
     transform = random_clip().preprocess
