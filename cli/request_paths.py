@@ -3,7 +3,6 @@ written."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,8 +13,8 @@ PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forg
 
 
 def whole(key: str, text: str, folder: Path) -> str:
-    """A value with the paths in it made whole. What is a name, an address, or not there in the
-    folder stays as it is."""
+    """A value with the paths in it made whole, whether they are there or not. A name or an address
+    stays as it is."""
     from slsgu.data.shards import is_address
 
     if key == "also" and "=" in text:
@@ -35,7 +34,7 @@ def whole(key: str, text: str, folder: Path) -> str:
         return text
     if "::" in text and not (folder / text).exists():
         return "::".join(whole(key, part, folder) for part in text.split("::"))
-    return str(folder / text) if _is_there(folder / text) else text
+    return str(folder / text)
 
 
 def bundled(key: str) -> Collection[str]:
@@ -53,14 +52,8 @@ def _is_name(key: str, text: str, folder: Path) -> bool:
     """Whether a word is a name, which means the same wherever a file is called so too."""
     if key == "pretrained":
         if not (folder / text).is_file():  # a folder is no checkpoint
-            return True
+            return not ("/" in text or Path(text).suffix)  # as no name of pretrained weights has
         import open_clip
 
         return any(text == tag for _, tag in open_clip.list_pretrained())
     return text in bundled(key)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a path is there; of a pattern, the folder that it is in."""
-    before = re.split(r"[{*?]", str(path))
-    return path.exists() if len(before) == 1 else Path(before[0].rpartition("/")[0] or ".").is_dir()

@@ -81,6 +81,31 @@ def test_paths_are_relative_to_the_file(
     assert written["model"] == f"local-dir:{place / 'model'}"
 
 
+def test_a_file_beside_the_request_is_never_taken_from_elsewhere(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "ship.csv").write_text("filepath,title\n")
+    (tmp_path / "sub" / "r.yaml").write_text("forget: ship.csv\nretain: ship.csv\nname: ship\n")
+    ran = cli("apply", "--request", "sub/r.yaml", "--dry-run")
+    assert ran.code == 1 and f"no such source: {tmp_path}/sub/ship.csv" in ran.err
+    assert "(sub/r.yaml line 1: forget)" in ran.err
+    (tmp_path / "sub" / "r.yaml").write_text("concept: ship\ntaxonomy: cifar11\n")
+    ran = cli("apply", "--request", "sub/r.yaml", "--dry-run")
+    assert ran.code == 1 and "did you mean 'cifar10'?" in ran.err
+
+
+def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
+    """YAML would take some for numbers, in octal or to the base of 60."""
+    file = tmp_path / "r.yaml"
+    for text in ("00207", "1.10", "12:30", "1_000", "0x1F", "0815", "2026-11-21", ".5", "1e3"):
+        file.write_text(f"concept: {text}\nname: {text}\nreason: {text}\n")
+        found = values("--request", file)
+        assert found["concepts"] == (text,) and found["name"] == found["reason"] == text
+    file.write_text("seed: 010\ntarget: .5\nstep: 1e3\nfloor: {retain_fine: .25}\n")
+    found = values("--request", file)
+    assert (found["seed"], found["target"], found["step"]) == (10, 0.5, 1000)
+    assert found["floors"] == {"retain_fine": 0.25}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -140,7 +165,11 @@ def test_what_is_typed_takes_the_place_of_its_alternatives(tmp_path: Path) -> No
     file = tmp_path / "r.yaml"
     file.write_text(PAIRS + "seed: 3\n")
     found = values("--request", file)
-    assert found["forget"] == "a.tar" and found["retain_images"] == 9 and found["seed"] == 3
+    assert (
+        found["forget"] == str(tmp_path / "a.tar")
+        and found["retain_images"] == 9
+        and found["seed"] == 3
+    )
     found = values("--request", file, "--concept", "pug")
     assert found["concepts"] == ("pug",) and found["seed"] == 3
     names = ("forget", "retain", "name", "parent", "classes", "retain_images")
@@ -151,7 +180,7 @@ def test_what_is_typed_takes_the_place_of_its_alternatives(tmp_path: Path) -> No
     found = values("--request", file, "--forget", "a.tar", "--classes", "c.txt")
     assert found["concepts"] == () and found["data"] is None and found["taxonomy"] is None
     found = values("--request", file, "--forget-loss", "cosine")  # control: no alternative
-    assert found["concepts"] == ("pug", "beagle") and found["data"] == "photos"
+    assert found["concepts"] == ("pug", "beagle") and found["data"].endswith("/photos")
 
 
 def test_flags_of_a_file_can_be_switched_off(tmp_path: Path) -> None:
@@ -170,7 +199,7 @@ def test_an_empty_value_takes_one_of_the_file_back(tmp_path: Path) -> None:
     file.write_text(PAIRS + "concept: pug\nalso: {x: y.tar}\n")
     found = values("--request", file, "--retain", "", "--also", "", "--concept", "", "--name=")
     assert found["retain"] is None is found["name"] and found["also"] == () == found["concepts"]
-    assert found["forget"] == "a.tar"  # an empty name takes no other's place
+    assert found["forget"] == str(tmp_path / "a.tar")  # an empty name takes no other's place
     file.write_text("seed: 4\ntarget: 0.2\nfloor: 0.9\ndevice: cuda\nlayer: a\nstep: 1\n")
     words = [
         word for key in ("seed", "target", "floor", "device", "step") for word in (f"--{key}", "")
@@ -192,7 +221,7 @@ def test_the_place_of_a_value_in_the_file_is_told(
     assert "unknown floor 'retain_fin'; floors are" in told and "(r.yaml line 3: floor)" in told
     ran = cli("apply", "--request", "r.yaml", "--floor", "0.5")
     assert ran.code == 1
-    assert ran.err == "Error: no such shard: nope.tar\n(r.yaml line 2: forget)\n"
+    assert ran.err == f"Error: no such shard: {tmp_path}/nope.tar\n(r.yaml line 2: forget)\n"
     ran = cli("apply", "--request", "r.yaml", "--floor", "0.5", "--forget", "no.tar")
     assert ran.err == "Error: no such shard: no.tar\n"  # typed
     ran = cli("apply", "--request", "r.yaml", "--floor", "nothere=0.5", "--concept", "pug")
@@ -259,7 +288,11 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
         ("taxonomy", "photo", f"{at}/photo"),
         ("forget", "pipe:cat a.tar", "pipe:cat a.tar"),
         ("forget", "http://photos/a.tar", "http://photos/a.tar"),
-        ("forget", "missing.tar", "missing.tar"),
+        ("forget", "missing.tar", f"{at}/missing.tar"),
+        ("also", "x=gone:gone.yaml", (f"x={at}/gone:{at}/gone.yaml",)),
+        ("templates", "gone.txt", f"{at}/gone.txt"),
+        ("pretrained", "gone/w.pt", f"{at}/gone/w.pt"),
+        ("pretrained", "gone.safetensors", f"{at}/gone.safetensors"),
         ("model", "local-dir:photos", f"local-dir:{at}/photos"),
         ("model", "ViT-B-32", "ViT-B-32"),
         ("also", "x=photos:tree.yaml", (f"x={at}/photos:{at}/tree.yaml",)),
