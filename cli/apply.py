@@ -14,6 +14,7 @@ from slsgu.wording import share
 
 from .console import Console, command_line, echo_json, echo_table, interval, percent
 from .options import (
+    FLOORS,
     also_option,
     cache_option,
     concept_option,
@@ -125,7 +126,7 @@ def apply(
         )
     console = Console()
     settings = settings_from(options)
-    also = also_from(options)
+    also = also_from(options, FLOORS)
     if save_model is not None:
         save_model = Path(str(save_model).removeprefix("local-dir:"))
     if save_model is not None and save_model.exists():

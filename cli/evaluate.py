@@ -9,7 +9,7 @@ import click
 
 from .apply import level_name, print_also, print_levels
 from .console import Console, echo_json, echo_table, interval, percent
-from .options import also_option, concept_option, data_options, model_options
+from .options import also_option, concept_option, data_options, model_options, parse_floors
 from .values import also_from, load_clip, settings_from
 
 
@@ -26,6 +26,15 @@ from .values import also_from, load_clip, settings_from
 @model_options
 @data_options
 @also_option
+@click.option(
+    "--floor",
+    "floors",
+    multiple=True,
+    metavar="[NAME=]X",
+    callback=parse_floors,
+    help="Least share of the accuracy on --also that must remain with --patch: one number for all, "
+    "or NAME=X.  [default: 0.85]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option(
     "--format",
@@ -60,6 +69,10 @@ def evaluate(
 
     settings = settings_from(options)
     others = also_from(options)
+    if options["floors"] and not (others and patches):
+        raise click.UsageError("--floor says what --patch must leave of --also: give both")
+    if as_json and form == "clip-benchmark":
+        raise click.UsageError("--json and --format clip-benchmark are two formats: give one")
     patch = None
     for path in patches:
         loaded = Patch.load(path)
@@ -97,7 +110,8 @@ def evaluate(
         if not ranks.first:
             return
     also = [
-        each.measure(clip, settings=settings, patch=patch, progress=console) for each in also_images
+        each.measure(clip, settings=settings, patch=patch, ledger=ledger, progress=console)
+        for each in also_images
     ]
     console.say_left_out(ledger)
     measures = proof.measures

@@ -200,8 +200,8 @@ also_option = click.option(
 def parse_floors(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str | None, float]:
-    """`0.9` for all floors (under None), or `retain_fine=0.9` for one. Which names there are is
-    known once `--also` is."""
+    """`0.9` for all floors that are not named (under None), or `retain_fine=0.9` for one. Which
+    names there are is known once `--also` is."""
     floors: dict[str | None, float] = {}
     for value in values:
         name, equals, number = value.rpartition("=")
@@ -212,8 +212,6 @@ def parse_floors(
         if not 0 <= share <= 1:
             raise click.BadParameter(f"{share} is not between 0 and 1")
         floors[name if equals else None] = share
-    if None in floors:  # for all that are not named, whatever the order
-        floors = {**dict.fromkeys(FLOORS, floors[None]), **floors}
     return floors
 
 

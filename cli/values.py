@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ def settings_from(options: dict[str, Any]) -> Settings:
         limits = replace(limits, retain_gradient=total, retain_search=total)
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
-    floors = {name: x for name, x in (options.get("floors") or {}).items() if name in FLOORS}
+    floors = options.get("floors") or {}
+    floors = {x: share for x in FLOORS if (share := floors.get(x, floors.get(None))) is not None}
     try:
         settings = Settings(limits=limits, **given)
         return replace(settings, floors={**settings.floors, **floors})
@@ -99,8 +101,11 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     )
 
 
-def also_from(options: dict[str, Any]) -> list[Also]:
+def also_from(options: dict[str, Any], others: Collection[str] = ()) -> list[Also]:
     """The data sets of `--also`, with their floors.
+
+    Args:
+        others: the floors that a command has besides.
 
     Raises:
         click.UsageError: one is not NAME=SOURCE, or two have one name.
@@ -117,8 +122,8 @@ def also_from(options: dict[str, Any]) -> list[Also]:
         if name in found:
             raise click.UsageError(f"--also: two data sets are called {name}")
         found[name] = Also(name, source, taxonomy or None, floors.get(name, default))
-    if unknown := sorted(set(floors) - {*FLOORS, *found, None}):
-        known = ", ".join([*FLOORS, *found])
+    if unknown := sorted(set(floors) - {*others, *found, None}):
+        known = ", ".join([*others, *found]) or "those of --also"
         raise click.UsageError(f"--floor: unknown floor {unknown[0]!r}; floors are {known}")
     return list(found.values())
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slsgu.also import Also, AlsoImages
+from slsgu.also import Also, find_others
 from slsgu.cache import Gradients
 from slsgu.candidates import check_choice, pick_candidates
 from slsgu.clip import Clip
@@ -84,7 +84,7 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     """
     clip, settings, splits = plan.clip, plan.settings, plan.splits
     check_choice(plan)
-    others = [AlsoImages.of(each, settings=settings, request=plan.request) for each in also]
+    others = find_others(plan, also)
     other_count = sum(len(each.samples) for each in others)
     start = time.perf_counter()
     pixels = _first_pixels(plan)

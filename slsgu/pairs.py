@@ -64,7 +64,7 @@ class Pairs:
                     "the name that is to be forgotten too (--name)"
                 )
             alone = Concept(shown(Path(Path(self.forget).stem or "pairs")), None)
-            request = Request(Taxonomy([alone], name="captions", least=1), (alone,))
+            request = Request(Taxonomy([alone], name="captions", least=1), (alone,), named=False)
         else:
             if self.classes is not None:
                 names = read_names(Path(self.classes))
@@ -88,7 +88,6 @@ class Pairs:
             limits=limits,
             seed=seed,
             strict=strict,
-            named=self.name is not None,
         )
 
     def _check_alone(self, request: Request) -> None:

@@ -66,9 +66,11 @@ class Patch:
         return tuple(self.delta)
 
     def requested_paths(self) -> tuple[str, ...]:
-        """The concepts it was made to forget, as paths in their taxonomy."""
+        """The concepts it was made to forget, as paths in their taxonomy; none of a request by
+        captions alone, which has no name."""
         parts = self.metadata.get("sum_of", [self.metadata])
-        paths = (path for part in parts for path in part.get("request", {}).get("paths", ()))
+        requests = [part.get("request", {}) for part in parts]
+        paths = (path for x in requests if x.get("named", True) for path in x.get("paths", ()))
         return tuple(dict.fromkeys(paths))
 
     def patched(self, name: str) -> Tensor:

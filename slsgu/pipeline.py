@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from slsgu import __version__
-from slsgu.also import Also, AlsoImages, AlsoKept
+from slsgu.also import Also, AlsoKept, find_others
 from slsgu.cache import Gradients
 from slsgu.candidates import (
     Candidate,
@@ -136,9 +136,7 @@ def run_plan(
     start = time.perf_counter()
     check_choice(plan)
     # Now, so that a data set that is not there costs no search.
-    also_images = [
-        AlsoImages.of(each, settings=plan.settings, request=plan.request) for each in also
-    ]
+    also_images = find_others(plan, also)
     looked_up = time.perf_counter()
     ledger = plan.ledger()
     gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
@@ -176,7 +174,9 @@ def run_plan(
     )
     ledger.check()
     others = tuple(
-        each.measure(plan.clip, settings=plan.settings, patch=edit, progress=progress)
+        each.measure(
+            plan.clip, settings=plan.settings, patch=edit, ledger=ledger, progress=progress
+        )
         for each in also_images
     )
     shortfall = "" if success else describe_shortfall(plan, goal, chosen)

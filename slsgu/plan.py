@@ -14,6 +14,7 @@ from typing import Any
 
 from slsgu.clip import Clip
 from slsgu.data.ledger import Ledger
+from slsgu.data.pair_splits import BOTH
 from slsgu.data.samples import Sample
 from slsgu.data.splits import Splits, identity
 from slsgu.errors import DataError
@@ -25,6 +26,8 @@ from slsgu.settings import Settings
 from slsgu.sources import find_splits, find_taxonomy
 from slsgu.taxonomy import Taxonomy
 from slsgu.templates import load_templates
+
+SPENT = "the edit is made from it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,20 @@ class Plan:
     def retain_loss(self) -> str:
         """The retain loss, by name. Contrasting pictures of one kind says nothing about it."""
         return "cosine" if self.traced else self.settings.retain_loss_used
+
+    @property
+    def settings_used(self) -> dict[str, Any]:
+        """The settings as JSON values, with the retain loss that is taken in fact."""
+        return {**self.settings.to_json(), "retain_loss": self.retain_loss}
+
+    @property
+    def spent(self) -> dict[str, str]:
+        """Pictures that prove nothing about other data sets, by content: the reason why."""
+        leaves = set(self.request.forget_leaves)
+        used = [*self.splits.gradient, *self.splits.search]
+        forget = {x.fingerprint for x in [*used, *self.splits.test] if x.leaf in leaves}
+        spent = {x.fingerprint: SPENT for x in used}
+        return spent | dict.fromkeys(forget | self.splits.forgotten, BOTH)
 
     def ledger(self) -> Ledger:
         """What keeps the pictures of the splits apart, empty. Decodes those that are to be

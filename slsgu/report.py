@@ -145,7 +145,7 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
         "skipped": skipped(result),
         "overlaps": overlaps(result),
         "facts": _facts(result, patch),
-        "settings": plan.settings.to_json(),
+        "settings": plan.settings_used,
         "notes": plan.splits.notes,
         "candidates": [_candidate(result, index) for index in range(len(result.candidates))],
         "command": command,

@@ -19,6 +19,10 @@ from slsgu.taxonomy import Concept, Taxonomy
 class Request:
     """Concepts of a taxonomy to forget.
 
+    Attributes:
+        named: whether people call them so. If not, captions alone say what is to be forgotten, and
+            the one concept is called after its file.
+
     >>> pets = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby"]})
     >>> request = Request.of(pets, ["beagle"])
     >>> [leaf.name for leaf in request.forget_leaves], request.forget_depth(pets.find("beagle"))
@@ -29,6 +33,7 @@ class Request:
 
     taxonomy: Taxonomy
     concepts: tuple[Concept, ...]
+    named: bool = True
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, names: Sequence[str]) -> Request:
@@ -97,4 +102,5 @@ class Request:
             "taxonomy": self.taxonomy.name,
             "taxonomy_sha256": self.taxonomy.sha256,
             "forget_leaves": [leaf.key for leaf in self.forget_leaves],
+            **({} if self.named else {"named": False}),
         }

@@ -6,6 +6,7 @@ The format is in the text of `slsgu.taxonomy` and in docs/formats.md.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +64,16 @@ def read_tree(raw: Any, name: str) -> Tree:
 
 
 def normalise(text: str) -> str:
-    """The form in which names are compared.
+    """The form in which names are compared: without regard to case, to what separates words, and
+    to how Unicode writes a letter (NFKC).
 
     >>> normalise("Golden_Retriever") == normalise("golden-retriever ")
     True
+    >>> normalise("Beyonc\N{LATIN SMALL LETTER E WITH ACUTE}") == normalise("BEYONCE\u0301")
+    True
     """
-    return re.sub(r"[\s_\-]+", " ", str(text)).strip().casefold()
+    plain = unicodedata.normalize("NFKC", str(text)).casefold()
+    return unicodedata.normalize("NFKC", re.sub(r"[\s_\-]+", " ", plain)).strip()
 
 
 def check_templates(templates: Any, *, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from made_pairs import (
@@ -134,20 +135,20 @@ def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
     request = pairs.request(None)
     assert request.title == "car"
     retain = some(range(100, 110), "a car")
-    splits = divide(some(range(10), "my pet"), retain, request=request, named=False)
+    splits = divide(some(range(10), "my pet"), retain, request=request)
     assert sum(s.leaf is None for x in SPLITS for s in splits.of(x)) == 10 and not splits.notes
     with pytest.raises(DataError, match="0 different retain image"):  # control
-        divide(some(range(10)), retain, request=request)
+        divide(some(range(10)), retain, request=replace(request, named=True))
 
 
 def test_without_a_name_every_forget_image_needs_a_caption() -> None:
     request = Pairs(forget="car.csv", retain="y.csv").request(None)
     forget = Memory([*some(range(4), "my pet").records(), picture(4, None, "car")])
-    splits = divide(forget, some(range(10, 20)), request=request, named=False)
+    splits = divide(forget, some(range(10, 20)), request=request)
     assert sum(s.leaf is not None for x in SPLITS for s in splits.of(x)) == 4
     assert any("forget set: 1 left out, there is neither" in note for note in splits.notes)
     retain = Memory([*some(range(10, 20)).records(), picture(4, "a car")])  # nor is it kept
-    splits = divide(forget, retain, request=request, named=False)
+    splits = divide(forget, retain, request=request)
     assert {"set": "retain", "name": "4", "reason": BOTH} in splits.left_out
     assert divide(forget, some(range(10, 20))).description["counts"]  # control: with a name
 

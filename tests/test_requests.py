@@ -13,6 +13,7 @@ import pytest
 from conftest import Ran
 
 from slsgu.patch import Patch
+from slsgu.plan import SPENT
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]
@@ -198,10 +199,13 @@ def test_also_has_a_floor_of_its_own(
     value = json.loads(ran.out)
     assert ran.code == 0 and [row["name"] for row in value["also"]] == ["rows", "all"]
     for row in value["also"]:
-        assert row["left_out"] == ["beagle"] and row["count"] == (
-            60 if row["name"] == "rows" else 18
-        )
+        # The table holds all pictures: those that the edit is made from prove nothing.
+        assert row["left_out"] == ["beagle"] and row["count"] == 18
         assert row["holds"] is True and row["floor"] == 0
+    spent = [x for x in value["left_out"] if x["set"] == "rows"]
+    assert len(spent) == 42 and "rows: 42 left out, the edit is made from it: " in ran.err
+    assert {x["reason"] for x in spent} == {SPENT}
+    assert not any(x["set"] == "all" for x in value["left_out"])  # control: what is for tests
     # The floor of one breaks: no patch, and it says which. A model that loses all but one class.
     shutil.rmtree(tmp_path / "runs")
     fixed = ["--layer", "visual.proj", "--step", "1000", "--floor", "0"]

@@ -108,6 +108,21 @@ class Ledger:
                 "are in another split now; compute it again"
             )
 
+    def for_others(self) -> Ledger:
+        """An empty ledger for a data set that is measured beside the splits: what was used to make
+        an edit, or is to be forgotten, proves nothing there either."""
+        other = Ledger(self.reserved)
+        for split in ("gradient", "search"):
+            other.restore(split, self.hashes(split))
+        return other
+
+    def add(self, other: Ledger, what: str) -> None:
+        """Record what another ledger has left out; `what` it is of comes before the names."""
+        for skipped in other.skipped:
+            self.skip(f"{what}: {skipped.name}", skipped.reason)
+        for overlap in other.overlaps:
+            self.overlap(f"{what}: {overlap.name}", overlap.split, overlap.other)
+
     def skip(self, name: str, reason: str) -> None:
         """Record a picture that could not be read."""
         self._skipped[Skipped(name, reason)] = None

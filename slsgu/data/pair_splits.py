@@ -34,7 +34,6 @@ def pair_splits(
     limits: Limits,
     seed: int = 0,
     strict: bool = False,
-    named: bool = True,
 ) -> Splits:
     """Gradient, search and test records.
 
@@ -45,12 +44,10 @@ def pair_splits(
     Args:
         forget: records of what is to be forgotten, whatever their captions say.
         retain: records of everything else; None if there are none.
-        request: of one leaf.
+        request: of one leaf. If it has no name, captions alone say what is in a picture.
         limits: of forget records, for each split; the retain totals of `Limits` for the others
             (the test split has the total of the search split).
         strict: refuse a source that holds anything that is no usable record.
-        named: whether the leaf has a name that captions may use. If not, captions alone say what
-            is in a picture.
 
     Raises:
         DataError: too few usable records.
@@ -61,7 +58,7 @@ def pair_splits(
     gone = Pool({split: limits.of(split) for split in SPLITS}, seed)
     for record, content in _read(forget):  # to its end: a picture further on is not kept either
         met.add(content)
-        if not named and record.caption is None:
+        if not request.named and record.caption is None:
             forget.left_out.add(record.name, "there is neither a caption nor a name (--name)")
         elif content in gone.distinct:
             copies.add(record.name, COPY)
@@ -80,7 +77,7 @@ def pair_splits(
         totals = (limits.retain_gradient, limits.retain_search, limits.retain_search)
         pool = Pool(dict(zip(SPLITS, totals, strict=True)), seed)
         said = {normalise(sample.caption or "") for sample in gone.distinct.values()} - {""}
-        named_by = Labels(request.taxonomy) if named else None
+        named_by = Labels(request.taxonomy) if request.named else None
         away = _not_kept(retain, pool, leaf, met=met, said=said, labels=named_by)
         kept = pool.divide()
         if kept is None:
@@ -121,6 +118,7 @@ def pair_splits(
         notes=tuple(notes),
         left_out=tuple(left_out),
         reserved=tuple(reserved),
+        forgotten=frozenset(met),
     )
 
 

@@ -132,6 +132,11 @@ class LeftOut:
         safe = "".join(c if c.isprintable() else "\ufffd" for c in name)
         self.reasons.setdefault(reason, {})[safe] = None
 
+    def update(self, other: LeftOut) -> None:
+        """Note all that another has."""
+        for reason, names in other.reasons.items():
+            self.reasons.setdefault(reason, {}).update(names)
+
     def notes(self, what: str = "") -> list[str]:
         """One line a reason, for people; `what` it is about comes first."""
         what = what and f"{what}: "

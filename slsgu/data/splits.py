@@ -73,6 +73,7 @@ class Splits:
         notes: for people, with a few names each.
         reserved: pictures whose pixels no other file may bring in: of those to be forgotten, where
             what is kept comes from elsewhere, the ones that are as large as one that is kept.
+        forgotten: contents of all pictures of a forget set of its own, also of those in no split.
         left_out: entries of tables and shards that are not used, each with its set and the reason.
     """
 
@@ -83,6 +84,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     left_out: tuple[dict[str, str], ...] = ()
     reserved: tuple[Sample, ...] = ()
+    forgotten: frozenset[str] = frozenset()
 
     def of(self, split: str) -> tuple[Sample, ...]:
         """The samples of one split, by its name."""

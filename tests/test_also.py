@@ -1,0 +1,180 @@
+"""What else is kept: which images of another data set are asked, and what is told of the rest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Ran
+from made_sources import png
+from PIL import Image
+
+from slsgu.also import Also, AlsoImages
+from slsgu.data.splits import Limits
+from slsgu.errors import DataError
+from slsgu.pairs import Pairs
+from slsgu.patch import Patch
+from slsgu.request import Request
+from slsgu.settings import Settings
+from slsgu.taxonomy import Taxonomy
+
+Cli = Callable[..., Ran]
+SETTINGS = Settings(limits=Limits(gradient=2, search=2, test=4))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Also:
+    """Four classes of six pictures each, with `test/`."""
+    for number, name in enumerate(("cutter", "launch", "plane", "train")):
+        for split, first in (("train", 0), ("test", 50)):
+            folder = tmp_path / "other" / split / name
+            folder.mkdir(parents=True)
+            for index in range(6):
+                (folder / f"{index}.png").write_bytes(png(100 * number + first + index))
+    return Also("other", str(tmp_path / "other"))
+
+
+def names(images: AlsoImages) -> set[str]:
+    return {sample.leaf.name for sample in images.samples if sample.leaf is not None}
+
+
+def test_other_names_of_what_is_forgotten_are_known_in_both_taxonomies(
+    other: Also, tmp_path: Path
+) -> None:
+    """By alias, plural or id of either, and below a concept that is called so."""
+    (tmp_path / "tree.yaml").write_text(
+        "craft: {$aliases: [flyer], plane: {}, cutter: {}}\nlaunch: {}\ntrain: {}\n"
+    )
+    for mine, gone in (
+        ({"launch": {}, "x": {}}, {"launch"}),
+        ({"tender": {"$aliases": ["launch"]}, "x": {}}, {"launch"}),
+        ({"tender": {"$plural": "launch"}, "x": {}}, {"launch"}),
+        ({"tender": {"$aliases": ["Flyer"]}, "x": {}}, {"plane", "cutter"}),
+        ({"craft": {"plane": {}, "rocket": {}}, "x": {}}, {"plane", "cutter"}),
+        ({"tender": {}, "x": {}}, set()),  # control
+    ):
+        taxonomy = Taxonomy.parse(mine)
+        request = Request(taxonomy, (taxonomy.tops[0],))
+        named = replace(other, taxonomy=str(tmp_path / "tree.yaml"))
+        found = AlsoImages.of(named, settings=SETTINGS, request=request)
+        assert set(found.left_out) == gone
+        assert names(found) == {"cutter", "launch", "plane", "train"} - gone
+
+
+def test_without_a_name_the_name_of_the_file_says_nothing(other: Also) -> None:
+    request = Pairs(forget="data/plane.csv", retain="x.csv").request(None)
+    found = AlsoImages.of(other, settings=SETTINGS, request=request)
+    assert not found.left_out and "plane" in names(found)
+    found = AlsoImages.of(other, settings=SETTINGS, request=replace(request, named=True))
+    assert found.left_out == ("plane",)  # control
+
+
+def test_pictures_that_were_used_are_not_asked(other: Also, tmp_path: Path) -> None:
+    table = tmp_path / "other.csv"
+    with table.open("w", newline="") as file:
+        rows = [(p, p.parent.name) for p in sorted(tmp_path.glob("other/test/*/*.png"))]
+        csv.writer(file).writerows([("filepath", "label"), *rows])
+    (tmp_path / "tree.yaml").write_text("[cutter, launch, plane, train]")
+    rowed = Also("rows", str(table), str(tmp_path / "tree.yaml"))
+    every = replace(SETTINGS, limits=replace(SETTINGS.limits, test=None))
+    for also in (other, rowed):
+        plain = AlsoImages.of(also, settings=every)
+        assert len(plain.samples) == 24 and not plain.entries
+        spent = {
+            s.fingerprint: "used" for s in plain.samples if s.name.endswith(("0.png", "1.png"))
+        }
+        found = AlsoImages.of(also, settings=every, spent=spent)
+        assert len(found.samples) == 16 and len(found.entries) == 8
+        assert any(note.startswith(f"{also.name}: 8 left out, used: ") for note in found.notes)
+        spent = {s.fingerprint: "used" for s in plain.samples}
+        with pytest.raises(DataError, match=r"can be asked \(24 left out, used: .* and 21 more"):
+            AlsoImages.of(also, settings=every, spent=spent)
+    # Where there are more than are asked, others take their place.
+    five = replace(SETTINGS, limits=replace(SETTINGS.limits, test=5))
+    spent = {s.fingerprint: "used" for s in plain.samples if s.name.endswith("0.png")}
+    assert len(AlsoImages.of(rowed, settings=five, spent=spent).samples) == 20
+
+
+def test_pictures_of_the_edit_and_unreadable_ones_are_told(
+    cli: Cli, world: list[str], photos: Path, tmp_path: Path
+) -> None:
+    """Also where the bytes are others: the same pixels, as BMP."""
+    copies = tmp_path / "copies"
+    for file in sorted((photos / "images").rglob("*.png")):
+        target = copies / file.parent.name / f"{file.stem}.bmp"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(file).save(target)
+    table = tmp_path / "copies.csv"
+    with table.open("w", newline="") as file:
+        rows = [(p, p.parent.name) for p in sorted(copies.rglob("*.bmp"))]
+        csv.writer(file).writerows([("filepath", "label"), *rows])
+    for bad in ("pug/00.bmp", "pug/01.bmp"):
+        (copies / bad).write_bytes(f"no picture {bad}".encode())
+    also = ["--also", f"copies={table}:{photos / 'pets.yaml'}"]
+    ran = cli("apply", "--concept", "beagle", *world, *also, "--trials", "4", "--force", "--json")
+    value = json.loads(ran.out)
+    assert [x for x in value["skipped"] if x["name"].startswith("copies: ")] == value["skipped"]
+    assert len(value["skipped"]) == 2 and "skipped: copies: " in ran.err
+    taken = [x for x in value["overlaps"] if x["name"].startswith("copies: ")]
+    assert {x["other"] for x in taken} == {"gradient", "search"} and taken == value["overlaps"]
+    assert value["also"][0]["count"] == 60 - len(taken) - 2
+    assert "in another split or in the forget set" in ran.err
+    # Nothing is known of what another run used; what can not be read is told all the same.
+    ran = cli("evaluate", *world, *also, "--json")
+    assert json.loads(ran.out)["also"][0]["count"] == 78 and "skipped: copies: " in ran.err
+    ran = cli("evaluate", *world, *also, "--strict")
+    assert ran.code == 1 and "copies" in ran.err
+
+
+def test_the_forget_set_proves_nothing_elsewhere(
+    cli: Cli, photos: Path, taught_dir: Path, tmp_path: Path
+) -> None:
+    """Its pictures, filed under another name, are not counted as kept."""
+    shutil.copytree(photos / "images" / "beagle", tmp_path / "veh" / "vehicle")
+    shutil.copytree(photos / "images" / "pug", tmp_path / "veh" / "pug")
+    with (tmp_path / "f.csv").open("w", newline="") as file:
+        rows = [(p, "my pet") for p in sorted((photos / "images" / "beagle").glob("*.png"))]
+        csv.writer(file).writerows([("filepath", "title"), *rows])
+    words = ["apply", "--forget", "f.csv", "--retain", photos / "images", "--name", "rex"]
+    (tmp_path / "names.txt").write_text("pug\ntabby\nsiamese\n")
+    words += [
+        "--classes",
+        "names.txt",
+        "--model",
+        f"local-dir:{taught_dir}",
+        "--trials",
+        "3",
+        "--force",
+    ]
+    ran = cli(*words, "--gradient-images", "5", "--also", "veh=veh", "--force", "--json")
+    value = json.loads(ran.out)
+    assert "veh: 6 left out, the picture is to be forgotten" in ran.err
+    assert value["also"][0]["count"] < 12
+
+
+def test_evaluate_has_floors_of_other_data_sets(
+    cli: Cli, world: list[str], photos: Path, tmp_path: Path
+) -> None:
+    weights = ["apply", "--concept", "beagle", *world, "--run", "run", "--force"]
+    assert cli(*weights, "--layer", "visual.proj", "--step", "1000").code in (0, 1)
+    patch = Patch.load(tmp_path / "run" / "patch.safetensors")
+    assert all(np.isfinite(delta.numpy()).all() for delta in patch.delta.values())
+    words = ["evaluate", *world, "--patch", "run/patch.safetensors", "--also"]
+    words += [f"all={photos / 'images'}"]
+    value = json.loads(cli(*words, "--json").out)["also"][0]
+    assert value["floor"] == 0.85 and value["holds"] is False
+    for floor in ("0", "all=0"):
+        ran = cli(*words, "--floor", floor)
+        assert ran.code == 0 and "holds" in ran.out and "0.0%" in ran.out
+    ran = cli(*words, "--floor", "retain_fine=0.5")
+    assert ran.code == 2 and "unknown floor 'retain_fine'; floors are all" in " ".join(
+        ran.err.split()
+    )
+    ran = cli("evaluate", *world, "--floor", "0.5")
+    assert ran.code == 2 and "give both" in ran.err
