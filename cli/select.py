@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from .console import Console, echo_json
+from slsgu.wording import printable
 
-if TYPE_CHECKING:
-    from slsgu.data.records import Record
+from .console import Console, echo_json
 
 
 @click.command()
@@ -56,21 +54,10 @@ def select(
     if out is not None and out.suffix != ".tar":
         raise click.UsageError(f"--out {out}: the pairs are written as a shard, give a .tar file")
     opened = open_source(source)
-    shown: list[str] = []
-    captions: dict[str, int] = {}
-
-    def noted() -> Iterator[Record]:
-        for record in matching(opened, phrases):
-            assert record.caption is not None
-            captions[record.caption] = captions.get(record.caption, 0) + 1
-            if len(shown) < show:
-                shown.append(f"{record.name}  {record.caption}")
-            yield record
-
-    found = list(noted())  # places and captions, no pictures
-    for note in opened.left_out.notes("source"):
-        Console().say(f"note: {note}")
+    found = list(matching(opened, phrases))  # places and captions, no pictures
     if not found:
+        for note in opened.left_out.notes("source"):
+            Console().say(f"note: {note}")
         raise DataError(f"no caption in {source} names {' or '.join(map(repr, phrases))}")
     parts = {getattr(record.picture, "path", None) for record in found}
     if (
@@ -79,16 +66,19 @@ def select(
         and any(p and p.exists() and p.samefile(out) for p in parts)
     ):
         raise DataError(f"{out} is a part of the source: give --out another name")
-    count = len(found)
     if out is not None:
-        write_shard(found, out)
+        found = write_shard(found, out, opened.left_out)
+    for note in opened.left_out.notes("source"):
+        Console().say(f"note: {note}")
+    captions = Counter(record.caption for record in found)
+    count = len(found)
     if as_json:
         echo_json({"count": count, "captions": captions, "out": None if out is None else str(out)})
         return
-    for line in shown:
-        click.echo(line)
-    rest = f", {count - len(shown)} not shown" if count > len(shown) else ""
-    if shown:
+    for record in found[:show]:
+        click.echo(printable(f"{record.name}  {record.caption}"))
+    rest = f", {count - show} not shown" if count > show else ""
+    if show:
         click.echo("")
     click.echo(f"{count} pair(s), {len(captions)} different caption(s){rest}")
     if out is not None:

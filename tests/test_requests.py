@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pytest
 from conftest import Ran
+from PIL import Image
 
+from slsgu.data.labels import Labels
+from slsgu.data.records import FilePicture, Record
+from slsgu.pairs import Pairs
 from slsgu.patch import Patch
 from slsgu.plan import SPENT
+from slsgu.taxonomy import Taxonomy, normalise
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]
@@ -70,6 +75,65 @@ def test_select_that_finds_nothing_leaves_what_is_there(
     assert cli("select", "--source", pairs, "--match", " ").code == 2
     assert cli("select", "--source", pairs, "--match", "pug", "--out", "pug.csv").code == 2
     assert cli("select", "--source", "missing.csv", "--match", "pug").code == 1
+
+
+def test_select_names_pictures_by_what_they_are(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    """Whatever the files are called; what is no picture is left out and named."""
+    files = ["noext", "x.jfif", "y.jpe", "z.PNG", "w.jpg?w=300", "6.png", "bad.jpg", "empty.jpg"]
+    pictures = sorted((photos / "images" / "pug").glob("*.png"))
+    for name, picture in zip(files, pictures, strict=False):
+        Image.open(picture).save(tmp_path / name, "JPEG" if "j" in name else "PNG")
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    with (tmp_path / "ext.csv").open("w", newline="") as table:
+        rows = [(name, "a ship") for name in [*files, "/proc/self/mem"]]
+        csv.writer(table).writerows([("filepath", "title"), *rows])
+    ran = cli("select", "--source", "ext.csv", "--match", "ship", "--out", "ext.tar")
+    assert ran.code == 0 and "6 pair(s)" in ran.out
+    assert "source: 2 left out, it is not a picture: bad.jpg, empty.jpg" in ran.err
+    assert "1 left out, the image can not be read (" in ran.err and "self/mem" in ran.err
+    with tarfile.open("ext.tar") as tar:
+        endings = [name.partition(".")[2] for name in tar.getnames() if not name.endswith("txt")]
+    assert sorted(endings) == ["jpg"] * 3 + ["png"] * 3
+    again = cli("select", "--source", "ext.tar", "--match", "ship")
+    assert "6 pair(s)" in again.out and not again.err
+    (tmp_path / "ext.csv").write_text("filepath,title\nbad.jpg,a ship\n")
+    ran = cli("select", "--source", "ext.csv", "--match", "ship", "--out", "none.tar")
+    assert ran.code == 1 and "no picture for none.tar: 1 left out, it is not a picture" in ran.err
+    assert not (tmp_path / "none.tar").exists()
+
+
+def test_select_shows_captions_in_a_line_each(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    picture = photos / "images" / "pug" / "00.png"
+    rows = [(picture, "a ship\nPATCH ok"), (picture, "a ship \a\x1b[2J\u202e")]
+    with (tmp_path / "x.csv").open("w", newline="") as table:
+        csv.writer(table).writerows([("filepath", "title"), *rows])
+    ran = cli("select", "--source", "x.csv", "--match", "ship")
+    assert len(ran.out.splitlines()) == 4 and "a ship\ufffdPATCH ok" in ran.out
+    assert not {"\a", "\x1b", "\u202e"} & set(ran.out)
+    whole = json.loads(cli("select", "--source", "x.csv", "--match", "ship", "--json").out)
+    assert rows[0][1] in whole["captions"]  # control
+
+
+def test_select_knows_both_ways_to_write_an_accent(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    """Composed or not (NFC, NFD); and so does a retain set, which then keeps neither."""
+    files = sorted((photos / "images").rglob("*.png"))
+    said = ["Beyonc\u00e9 on stage", "live: Beyonce\u0301!", "a tabby", "a pug"]
+    with (tmp_path / "x.csv").open("w", newline="") as table:
+        rows = [(file, said[index % 4]) for index, file in enumerate(files)]
+        csv.writer(table).writerows([("filepath", "title"), *rows])
+    for name in ("Beyonc\u00e9", "beyonce\u0301"):
+        ran = cli("select", "--source", "x.csv", "--match", name)
+        assert "40 pair(s)" in ran.out
+    assert cli("select", "--source", "x.csv", "--match", "beyonce").code == 1  # another name
+    names = normalise("Beyonce\u0301"), normalise("BEYONC\u00c9")
+    assert names[0] == names[1] != normalise("Beyonce")
+    request = Pairs(forget="x", retain="y", name="Beyonc\u00e9").request(
+        Taxonomy.parse(["tabby", "pug"])
+    )
+    labels = Labels(request.taxonomy)
+    record = Record("x", FilePicture(files[0]), "live: Beyonce\u0301!")
+    assert labels.of(record) is request.concepts[0]
 
 
 # -- pairs --------------------------------------------------------------------------------------

@@ -266,3 +266,28 @@ def test_what_came_from_a_pipe_is_removed_at_exit(tmp_path: Path) -> None:
     path, was_there = out.rsplit(" ", 1)
     assert was_there == "True" and Path(path).is_relative_to(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar"]
+
+
+def test_shards_one_behind_the_other(tmp_path: Path) -> None:
+    """As `cat` joins them: each ends with empty blocks, after which `tarfile` stops."""
+    one = write_tar(tmp_path / "a.tar", pairs(0, 1)).read_bytes()
+    two = write_tar(tmp_path / "b.tar", pairs(1, 2)).read_bytes()
+    both = tmp_path / "both.tar"
+    both.write_bytes(one + two)
+    records, left = read(both)
+    assert [record.caption for record in records] == [f"picture {n}" for n in (0, 1, 1, 2)]
+    assert [record.picture.data() for record in records] == [png(n) for n in (0, 1, 1, 2)]
+    assert not left and captions(f"pipe:cat {tmp_path}/a.tar {tmp_path}/b.tar") == [
+        record.caption for record in records
+    ]
+    both.write_bytes(one + two[:1024])  # cut in the second, behind its picture
+    records, left = read(both)
+    assert [record.caption for record in records] == ["picture 0", "picture 1"]
+    assert any("the shard is damaged after" in reason for reason in left)
+    both.write_bytes(one + b"more" * 200)
+    records, left = read(both)
+    assert len(records) == 2 and left == {
+        "the shard is damaged after 6 members; those are used": ["both.tar"]
+    }
+    both.write_bytes(one + bytes(10**6))  # control: padding is no damage
+    assert len(read(both)[0]) == 2 and not read(both)[1]

@@ -7,6 +7,7 @@ comes out as 8-bit RGB, upright, on white where it was transparent, or is refuse
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,7 @@ a strip of 1 x 60000 pixels would grow to gigabytes."""
 # Only these decoders are tried, whatever a file is called. Pillow would otherwise hand a PostScript
 # file that is named .jpg to an external program. (JPEG covers MPO, phones' multi-picture files.)
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "DIB": "bmp", "TIFF": "tif"}  # the others are theirs
 
 _ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _UPRIGHT = {
@@ -99,6 +101,19 @@ def sides(source: BinaryIO) -> tuple[int, int] | None:
                 return min(image.size), max(image.size)
     except Exception:  # a damaged file can make a decoder fail in any way
         return None
+
+
+def ending(data: bytes) -> str | None:
+    """What the name of a picture with these bytes should end in, such as `jpg`, whatever it is
+    called; None for what is no picture. Nothing is decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                found = str(image.format)
+    except Exception:  # a damaged file can make a decoder fail in any way
+        return None
+    return _ENDINGS.get(found, found.lower())
 
 
 def pixel_hash(image: Image.Image) -> str:

@@ -17,6 +17,7 @@ from slsgu.data.scan import some
 from slsgu.errors import DataError
 from slsgu.files import file_sha256
 from slsgu.taxonomy import Concept
+from slsgu.wording import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 class Picture(Protocol):
     """Where the bytes of a picture are. Can be pickled."""
-
-    @property
-    def kind(self) -> str:
-        """The ending of its name, lower case: `jpg`."""
 
     def fingerprint(self) -> str:
         """SHA-256 of the bytes, in hex.
@@ -50,10 +47,6 @@ class FilePicture:
 
     path: Path
 
-    @property
-    def kind(self) -> str:
-        return self.path.suffix.lower().lstrip(".")
-
     def fingerprint(self) -> str:
         return file_sha256(self.path)
 
@@ -68,7 +61,6 @@ class PartPicture:
     path: Path
     offset: int
     size: int
-    kind: str
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self.data()).hexdigest()
@@ -128,9 +120,7 @@ class LeftOut:
 
     def add(self, name: str, reason: str) -> None:
         """Note an entry; one that is met again, in another reading, counts once."""
-        # Tables can hold what a terminal would take for a command.
-        safe = "".join(c if c.isprintable() else "\ufffd" for c in name)
-        self.reasons.setdefault(reason, {})[safe] = None
+        self.reasons.setdefault(reason, {})[printable(name)] = None
 
     def update(self, other: LeftOut) -> None:
         """Note all that another has."""

@@ -8,7 +8,9 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from slsgu.data.records import Record, Source
+from slsgu.data.images import ending
+from slsgu.data.records import LeftOut, Record, Source
+from slsgu.errors import DataError
 from slsgu.files import replacing
 from slsgu.taxonomy import normalise
 
@@ -27,18 +29,42 @@ def matching(source: Source, phrases: Iterable[str]) -> Iterator[Record]:
             yield record
 
 
-def write_shard(records: Iterable[Record], path: Path) -> None:
-    """Write a WebDataset shard, whole or not at all. The same records give the same bytes."""
+def write_shard(records: Iterable[Record], path: Path, left_out: LeftOut) -> list[Record]:
+    """Write a WebDataset shard, whole or not at all. The same records give the same bytes.
+
+    Args:
+        left_out: learns which pictures can not be read.
+
+    Returns:
+        The records that were written.
+
+    Raises:
+        DataError: there are none.
+    """
+    written: list[Record] = []
     with replacing(path) as part, tarfile.open(part, "w") as tar:
-        for number, record in enumerate(records):
-            members = {record.picture.kind: record.picture.data()}
+        for record in records:
+            try:
+                data = record.picture.data()
+            except OSError as error:
+                left_out.add(record.name, f"the image can not be read ({error.strerror or error})")
+                continue
+            picture = ending(data)
+            if picture is None:
+                left_out.add(record.name, "it is not a picture")
+                continue
+            members = {picture: data}
             for kind, text in (("txt", record.caption), ("cls", record.label)):
                 if text is not None:
                     members[kind] = text.encode()
             for kind, data in members.items():
-                info = tarfile.TarInfo(f"{number:09d}.{kind}")
+                info = tarfile.TarInfo(f"{len(written):09d}.{kind}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
+            written.append(record)
+        if not written:
+            raise DataError(f"no picture for {path}: {'; '.join(left_out.notes())}")
+    return written
 
 
 def _pattern(phrases: Iterable[str]) -> re.Pattern[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import os
 import re
 import shutil
 import tarfile
@@ -26,6 +27,7 @@ from slsgu.errors import DataError
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 TEXTS = ("txt", "cls")
+BLOCK = 512  # bytes: a tar file consists of such, and ends with two that are empty
 NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -128,24 +130,27 @@ class ShardSource:
             raise DataError(f"cannot read shard {shard}: {error.strerror or error}") from None
 
     def _members(self, file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
-        """The files of a shard, as far as it is whole.
+        """The files of a shard, as far as it is whole; of all, where it is several in a row.
 
         Raises:
             tarfile.ReadError: there is none, and it is no tar file.
         """
         count = 0
+        more = whole = True
         try:
-            tar = tarfile.open(fileobj=file, mode="r:")
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # it would remember all
-                if member.size < 0:
-                    raise tarfile.ReadError("negative size")  # would lead back, for ever
-                if member.isfile():
-                    count += 1
-                    yield member
-            file.seek(tar.offset)
-            # `tarfile` takes a damaged header for the end, and the end of the file too.
-            whole = file.read(512) == bytes(512)
+            while more:
+                tar = tarfile.open(fileobj=file, mode="r:")
+                for member in tar:
+                    tar.members = []  # type: ignore[attr-defined]  # it would remember all
+                    if member.size < 0:
+                        raise tarfile.ReadError("negative size")  # would lead back, for ever
+                    if member.isfile():
+                        count += 1
+                        yield member
+                file.seek(tar.offset)
+                # `tarfile` takes a damaged header for the end, and the end of the file too.
+                whole = file.read(BLOCK) == bytes(BLOCK)
+                more = whole and _skip_zeros(file)
         except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
             if count == 0:
                 raise tarfile.ReadError(str(error)) from None
@@ -180,7 +185,7 @@ class ShardSource:
             if caption is None and label is None:
                 self.left_out.add(name, "the caption has no text")
                 return
-            place = PartPicture(path, picture.offset_data, picture.size, kind)
+            place = PartPicture(path, picture.offset_data, picture.size)
             yield Record(name, place, caption, label)
 
 
@@ -210,6 +215,15 @@ def _class(text: str | None, names: list[str] | None) -> str | None:
     if len(text) > 9 or int(text) >= len(names):  # `int` refuses thousands of digits
         raise ValueError(f"cls is {text[:9]}, and there are {len(names)} class names")
     return names[int(text)]
+
+
+def _skip_zeros(file: BinaryIO) -> bool:
+    """Go to the next block that holds anything; False if there is none."""
+    while block := file.read(BLOCK):
+        if block.strip(b"\0"):
+            file.seek(-len(block), os.SEEK_CUR)
+            return True
+    return False
 
 
 def _class_names(path: Path) -> list[str]:
