@@ -67,10 +67,10 @@ class Console(Progress):
             yield advance
 
 
-def echo_json(value: Any) -> None:
-    """One JSON document on stdout."""
+def echo_json(value: Any, *, indent: int | None = 2) -> None:
+    """One JSON document on stdout; in one line without an `indent`."""
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=encoding != "utf8")
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=encoding != "utf8")
     click.echo(text)
 
 

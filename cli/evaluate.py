@@ -42,7 +42,7 @@ from .values import also_from, load_clip, settings_from
     type=click.Choice(["table", "json", "clip-benchmark"]),
     default="table",
     show_default=True,
-    help="What to print; clip-benchmark is a list of results in CLIP_benchmark's JSON shape.",
+    help="What to print; clip-benchmark is a result a line, each as in a file of CLIP_benchmark.",
 )
 def evaluate(
     patches: tuple[Path, ...],
@@ -119,7 +119,9 @@ def evaluate(
         name = "+".join(path.stem for path in patches) or None
         main = str(splits.description.get("root") or splits.description["kind"])
         sets = [(main, proof), *((each.title, each.proof) for each in also)]
-        echo_json([row for title, one in sets for row in clip_benchmark(clip, title, one, name)])
+        for title, one in sets:
+            for row in clip_benchmark(clip, title, one, name):
+                echo_json(row, indent=None)
         return
     if as_json or form == "json":
         echo_json(

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Ran
@@ -300,9 +301,14 @@ def test_also_needs_a_name_and_a_source(cli: Cli, text: str) -> None:
     assert ran.code == 2 and "unknown floor 'c'; floors are forget_coarse, retain_fine" in ran.err
 
 
+def lines(ran: Ran) -> list[dict[str, Any]]:
+    """One result a line: a file of CLIP_benchmark each."""
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
 def test_clip_benchmark(cli: Cli, world: list[str], pairs: Path, photos: Path) -> None:
     also = ["--also", f"rows={pairs}:{photos / 'pets.yaml'}"]
-    rows = json.loads(cli("evaluate", *world, *also, "--format", "clip-benchmark").out)
+    rows = lines(cli("evaluate", *world, *also, "--format", "clip-benchmark"))
     plain = json.loads(cli("evaluate", *world, *also, "--format", "json").out)
     assert [row["dataset"] for row in rows] == ["images", "rows"]
     fine = next(row for row in plain["levels"] if row["level"] == 2)
@@ -310,6 +316,9 @@ def test_clip_benchmark(cli: Cli, world: list[str], pairs: Path, photos: Path) -
     assert rows[0]["metrics"]["acc5"] is None  # four classes
     assert rows[1]["metrics"]["acc1"] == plain["also"][0]["before"]
     assert all(row["task"] == "zeroshot_classification" for row in rows)
+    assert all({"acc1", "acc5"} < set(row["metrics"]) for row in rows)
+    ran = cli("evaluate", *world, "--format", "clip-benchmark", "--json")
+    assert ran.code == 2 and "two formats" in ran.err
 
 
 # -- pareto -------------------------------------------------------------------------------------
@@ -407,8 +416,8 @@ def test_datasets_are_called_as_they_were_named(
     words = [*world[:2], "--taxonomy", str(photos / "pets.yaml"), "--data", "my-photos"]
     assert cli("apply", "--concept", "beagle", *words, *FEW, "--run", "run").code == 0
     words += ["--also", "more=my-photos", "--format", "clip-benchmark"]
-    plain = json.loads(cli("evaluate", *words).out)
-    both = json.loads(cli("evaluate", *words, "--patch", "run/patch.safetensors").out)
+    plain = lines(cli("evaluate", *words))
+    both = lines(cli("evaluate", *words, "--patch", "run/patch.safetensors"))
     assert [row["dataset"] for row in plain] == ["my-photos", "more"]
     assert [row["dataset"] for row in both] == ["my-photos"] * 2 + ["more without beagle"] * 2
     assert plain[0]["metrics"]["acc1"] == both[0]["metrics"]["acc1"]
