@@ -155,6 +155,7 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
     return {
         **plain(words),
         "levels": levels,
+        "not_measured": result.goal.unmeasured(proof.measures),
         "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
         "shown_classes": SHOWN_CLASSES,
         "series": SERIES,

@@ -36,10 +36,8 @@ def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | Non
     source = open_source(data)
     names = source.classes if isinstance(source, ShardSource) else []
     if not names:
-        raise DataError(
-            f"nothing says what the classes of {data} are: give a taxonomy, or put a "
-            f"{NAMES} beside the shards"
-        )
+        beside = f", or put a {NAMES} beside the shards" if isinstance(source, ShardSource) else ""
+        raise DataError(f"nothing says what the classes of {data} are: give a taxonomy{beside}")
     return Taxonomy([Concept(name, None) for name in names], name=Path(str(data)).stem)
 
 

@@ -154,6 +154,7 @@ def fake_result(
         taxonomy=taxonomy,
         splits=splits,
         settings=choices,
+        settings_used=choices.to_json(),
         templates=("a photo of a {}",),
     )
     gradients: Any = SimpleNamespace(

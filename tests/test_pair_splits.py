@@ -223,6 +223,8 @@ def test_the_class_that_a_caption_names(caption: str, leaf: str | None) -> None:
         ("a pug", "3", "pug"),  # a number that nothing explains
         (None, "3", None),
         ("a pug", "7", "fish"),  # one that the taxonomy knows
+        ("a pug", "7.0", "fish"),  # as pandas writes it
+        ("a pug", "7.5", None),
     ],
 )
 def test_a_label_comes_before_a_caption(caption: str | None, label: str, leaf: str | None) -> None:

@@ -30,6 +30,7 @@ from slsgu.layers import inventory
 from slsgu.pairs import Pairs
 from slsgu.pipeline import Result, run_plan, unlearn
 from slsgu.plan import Plan, make_plan
+from slsgu.report import html, to_json
 from slsgu.retain_cache import RetainCache
 from slsgu.runs import RunFolder
 from slsgu.settings import Settings
@@ -96,6 +97,11 @@ def test_without_a_retain_set(taught: Clip, beagles: Path, photos: Path) -> None
     tree = Taxonomy.load(photos / "pets.yaml")
     result = unlearn(taught, pairs=pairs, taxonomy=tree, settings=Settings(**QUICK))
     check(result)
+    value = to_json(result, patch=None, report=None)
+    assert value["settings"]["retain_loss"] == "cosine"  # as it was taken
+    page = html(result, command="", patch=None)
+    assert "Not measured, so no floor holds there: retain_fine, retain_coarse." in page
+    assert "0 other images" not in page and "Everything else" not in page
     assert result.plan.traced and result.plan.retain_loss == "cosine"
     assert result.gradients.counts["retain"] == result.gradients.counts["forget"]
     measures = result.proof.measures

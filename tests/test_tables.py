@@ -210,7 +210,12 @@ def test_a_table_whose_images_are_all_elsewhere_is_refused(cars: Path) -> None:
         ("a.csv", "path_to,title\nx,y\n", "no column of image paths, filepath or .*path_to, title"),
         ("a.csv", "filepath,words\nx,y\n", "no column of captions, title or .*filepath, words"),
         ("a.csv", "", "no column of image paths.*columns: none"),
-        ("a.csv", "filepath,title\ncars/0.png,caf\udce9\n", "cannot read .*utf-8"),
+        ("a.csv", "filepath;title\nx;y\n", r"filepath;title \(commas or tabs must separate them"),
+        (
+            "a.csv",
+            "filepath,title\ncars/0.png,caf\udce9\n",
+            "utf-8.*save it as UTF-8",
+        ),
         ("a.jsonl", '{"filepath": "caf\udce9"}', "cannot read .*utf-8"),
     ],
 )

@@ -24,6 +24,7 @@ class Labels:
     def of(self, record: Record) -> Concept | None:
         label = record.label
         if label is not None:
+            label = re.sub(r"^(\d+)\.0$", r"\1", label)  # as pandas writes a number
             try:
                 found = self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
             except ConceptError:

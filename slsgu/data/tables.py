@@ -82,7 +82,7 @@ class TableSource:
             delimiter = "\t" if lines and "\t" in lines[0] else ","
             names, at = _fields(lines, 0, delimiter)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"cannot read {self.path}: {error}") from None
+            raise self._unreadable(error) from None
         self._check_columns(names)
         while at < len(lines):
             where = f"{shown(self.path)} line {at + 1}"
@@ -113,6 +113,8 @@ class TableSource:
 
     def _check_columns(self, names: Sequence[str]) -> None:
         columns = ", ".join(names) or "none"
+        if len(names) == 1 and set(";|") & set(names[0]):
+            columns += " (commas or tabs must separate them)"
         known = set(map(_title, names))
         if not known & set(COLUMNS["image"]):
             raise DataError(
@@ -144,7 +146,11 @@ class TableSource:
                             where, 'the line is no object, {"filepath": "...", "title": "..."}'
                         )
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read {self.path}: {error}") from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> DataError:
+        hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        return DataError(f"cannot read {self.path}: {error}{hint}")
 
 
 def _fields(lines: Sequence[str], at: int, delimiter: str) -> tuple[list[str], int]:
