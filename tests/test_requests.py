@@ -16,6 +16,8 @@ from PIL import Image
 
 from slsgu.data.labels import Labels
 from slsgu.data.records import FilePicture, Record
+from slsgu.data.select import write_shard
+from slsgu.errors import DataError
 from slsgu.pairs import Pairs
 from slsgu.patch import Patch
 from slsgu.plan import SPENT
@@ -102,6 +104,16 @@ def test_select_names_pictures_by_what_they_are(cli: Cli, photos: Path, tmp_path
     ran = cli("select", "--source", "ext.csv", "--match", "ship", "--out", "none.tar")
     assert ran.code == 1 and "no picture for none.tar: 1 left out, it is not a picture" in ran.err
     assert not (tmp_path / "none.tar").exists()
+
+
+def test_a_shard_is_written_of_pictures_only(tmp_path: Path) -> None:
+    """From a program, which need not ask what is left out."""
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    record = Record("bad", FilePicture(tmp_path / "bad.jpg"), "a ship")
+    for records, told in (([record], "bad: it is not a picture"), ([], "no record was given")):
+        with pytest.raises(DataError, match=told):
+            write_shard(records, tmp_path / "a.tar")
+    assert [file.name for file in tmp_path.iterdir()] == ["bad.jpg"]
 
 
 def test_select_shows_captions_in_a_line_each(cli: Cli, photos: Path, tmp_path: Path) -> None:

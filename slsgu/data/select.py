@@ -29,29 +29,33 @@ def matching(source: Source, phrases: Iterable[str]) -> Iterator[Record]:
             yield record
 
 
-def write_shard(records: Iterable[Record], path: Path, left_out: LeftOut) -> list[Record]:
+def write_shard(
+    records: Iterable[Record], path: Path, left_out: LeftOut | None = None
+) -> list[Record]:
     """Write a WebDataset shard, whole or not at all. The same records give the same bytes.
 
     Args:
-        left_out: learns which pictures can not be read.
+        left_out: learns which pictures can not be read; None refuses them.
 
     Returns:
         The records that were written.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or a picture is refused.
     """
     written: list[Record] = []
     with replacing(path) as part, tarfile.open(part, "w") as tar:
         for record in records:
             try:
                 data = record.picture.data()
+                why = "it is not a picture"
             except OSError as error:
-                left_out.add(record.name, f"the image can not be read ({error.strerror or error})")
-                continue
+                data, why = b"", f"the image can not be read ({error.strerror or error})"
             picture = ending(data)
             if picture is None:
-                left_out.add(record.name, "it is not a picture")
+                if left_out is None:
+                    raise DataError(f"{record.name}: {why}")
+                left_out.add(record.name, why)
                 continue
             members = {picture: data}
             for kind, text in (("txt", record.caption), ("cls", record.label)):
@@ -63,7 +67,8 @@ def write_shard(records: Iterable[Record], path: Path, left_out: LeftOut) -> lis
                 tar.addfile(info, io.BytesIO(data))
             written.append(record)
         if not written:
-            raise DataError(f"no picture for {path}: {'; '.join(left_out.notes())}")
+            why = "; ".join(left_out.notes()) if left_out is not None else ""
+            raise DataError(f"no picture for {path}: {why or 'no record was given'}")
     return written
 
 
