@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -117,7 +118,9 @@ def also_from(options: dict[str, Any], others: Collection[str] = ()) -> list[Als
     found: dict[str, Also] = {}
     for text in options["also"]:
         name, source, taxonomy = split_also(text)
-        if not (name and source) or name in FLOORS:
+        if name in FLOORS:
+            raise click.UsageError(f"--also {text}: {name} is the name of a floor; take another")
+        if not (name and source):
             raise click.UsageError(f"--also {text}: write NAME=SOURCE or NAME=SOURCE:TAXONOMY")
         if name in found:
             raise click.UsageError(f"--also: two data sets are called {name}")
@@ -148,6 +151,9 @@ def split_also(text: str, folder: Path = Path()) -> tuple[str, str, str]:
 
 def cache_from(options: dict[str, Any]) -> RetainCache | None:
     """The cache of retain gradients, unless it is not wanted."""
+    from slsgu.errors import SlsguError
     from slsgu.retain_cache import RetainCache, cache_folder
 
-    return RetainCache(cache_folder()) if options["cache"] else None
+    with contextlib.suppress(SlsguError):  # there is no place for it
+        return RetainCache(cache_folder()) if options["cache"] else None
+    return None

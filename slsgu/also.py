@@ -6,23 +6,17 @@ success. Pictures that the edit is made from, or that are to be forgotten, are l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from slsgu.clip import Clip
-from slsgu.data.folders import FolderSource
-from slsgu.data.labels import Labels
+from slsgu.data.asked import images_of
 from slsgu.data.ledger import Ledger
-from slsgu.data.opening import is_class_folders, open_source
-from slsgu.data.pair_splits import NO_CLASS
-from slsgu.data.partition import SMALL_CLASS, rank
-from slsgu.data.records import LeftOut, PairSample
 from slsgu.data.samples import Sample
-from slsgu.data.splits import make_splits
-from slsgu.errors import DataError
+from slsgu.errors import DataError, SlsguError
 from slsgu.measures import LevelAccuracy
 from slsgu.patch import Patch
 from slsgu.progress import SILENT, Progress
@@ -46,12 +40,21 @@ class Also:
         source: class folders, or shards with labels (`cls`) or captions that name a class.
         taxonomy: a YAML file; None takes the class folders, or the class names of the shards.
         floor: least share of the accuracy at the finest level that must remain.
+
+    Raises:
+        SlsguError: there is no name, or the floor is no share.
     """
 
     name: str
     source: str
     taxonomy: str | None = None
     floor: float = 0.85
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise SlsguError(f"the data set {self.source} has no name")
+        if not 0 <= self.floor <= 1:
+            raise SlsguError(f"the floor of {self.name} is {self.floor}; it must lie in 0 to 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,23 +150,29 @@ class AlsoImages:
         """
         taxonomy = find_taxonomy(also.taxonomy, also.source)
         forgotten = () if request is None else _called_alike(taxonomy, request)
-        left_out = LeftOut()
-        notes: tuple[str, ...] = ()
         asked = [leaf for leaf in taxonomy.leaves if leaf not in forgotten]
-        if is_class_folders(also.source):
-            kept, notes = _from_folders(also, taxonomy, asked, settings, spent, left_out)
-        else:
-            kept = _from_records(also, taxonomy, asked, settings, spent, left_out)
-        if not kept:
-            why = "; ".join(left_out.notes()) or "all of it is to be forgotten"
+        found = images_of(
+            also.source,
+            taxonomy,
+            asked,
+            limit=settings.limits.test,
+            seed=settings.seed,
+            spent=spent,
+            strict=settings.strict,
+        )
+        if not found.samples:
+            why = "; ".join(found.left_out.notes()) or "all of it is to be forgotten"
             raise DataError(f"{also.name}: no image of {also.source} can be asked ({why})")
         return cls(
             also=also,
-            samples=tuple(kept),
+            samples=tuple(found.samples),
             taxonomy=taxonomy,
             left_out=tuple(sorted(leaf.name for leaf in forgotten)),
-            notes=(*notes, *left_out.notes(also.name)),
-            entries=tuple(left_out.entries(also.name)),
+            notes=(
+                *(f"{also.name}: {note}" for note in found.notes),
+                *found.left_out.notes(also.name),
+            ),
+            entries=tuple(found.left_out.entries(also.name)),
         )
 
     def measure(
@@ -209,8 +218,12 @@ def find_others(plan: Plan, also: Sequence[Also]) -> list[AlsoImages]:
     """The images of the other data sets of a plan, without those that the plan uses itself.
 
     Raises:
+        SlsguError: two have one name.
         DataError: one of the data sets can not be used.
     """
+    names = Counter(each.name for each in also)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise SlsguError(f"two data sets are called {twice[0]!r}")
     spent = plan.spent
     return [
         AlsoImages.of(each, settings=plan.settings, request=plan.request, spent=spent)
@@ -230,68 +243,3 @@ def _called_alike(taxonomy: Taxonomy, request: Request) -> tuple[Concept, ...]:
     }
     gone = {c for word in words if word for c in taxonomy.search(word)}
     return tuple(leaf for leaf in taxonomy.leaves if gone & set(leaf.lineage))
-
-
-def _from_folders(
-    also: Also,
-    taxonomy: Taxonomy,
-    asked: Collection[Concept],
-    settings: Settings,
-    spent: Mapping[str, str],
-    left_out: LeftOut,
-) -> tuple[list[Sample], tuple[str, ...]]:
-    """The images of class folders to test on, those of `test/` if there is one; and notes."""
-    folders = FolderSource(Path(also.source), taxonomy)
-    splits = make_splits(folders, request=None, limits=settings.limits, seed=settings.seed)
-    kept = []
-    for sample in splits.test:
-        if sample.leaf not in asked:
-            continue
-        if why := spent.get(sample.fingerprint):
-            left_out.add(sample.name, why)
-        else:
-            kept.append(sample)
-    return kept, tuple(f"{also.name}: {note}" for note in splits.notes)
-
-
-def _from_records(
-    also: Also,
-    taxonomy: Taxonomy,
-    asked: Collection[Concept],
-    settings: Settings,
-    spent: Mapping[str, str],
-    left_out: LeftOut,
-) -> list[Sample]:
-    """The images of a table or of shards to test on, by their labels or captions."""
-    source = open_source(also.source)
-    labels = Labels(taxonomy)
-    limit = settings.limits.test
-    chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in asked}
-    for record in source.records():
-        leaf = labels.of(record)
-        if leaf is None:
-            source.left_out.add(record.name, NO_CLASS)
-            continue
-        members = chosen.get(leaf)
-        if members is None or (limit is not None and len(members) >= max(limit, SMALL_CLASS)):
-            continue
-        try:
-            content = record.picture.fingerprint()
-        except OSError as error:
-            source.left_out.add(record.name, f"the image can not be read ({error.strerror})")
-            continue
-        if why := spent.get(content):
-            left_out.add(record.name, why)
-        else:
-            sample = PairSample(leaf, None, record.name, content, record.picture)
-            members.setdefault(content, sample)
-    if settings.strict:
-        source.left_out.refuse(also.name)
-    left_out.update(source.left_out)
-    return [
-        sample
-        for members in chosen.values()
-        for sample in sorted(members.values(), key=lambda s: rank(s.fingerprint, settings.seed))[
-            :limit
-        ]
-    ]

@@ -19,6 +19,7 @@ import shutil
 import time
 import unicodedata
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
+        remove_stale(path.parent, glob_escape(path.name))
         part.touch(mode=0o600, exist_ok=False)
         yield part
         with part.open("rb+") as file:
@@ -67,7 +68,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
+        remove_stale(path.parent, glob_escape(path.name))
         part.mkdir()
         part.chmod(0o755)
         yield part
@@ -149,16 +150,20 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
 
 
-def _remove_stale(path: Path) -> None:
-    """Clear away what a killed writer of `path` left; what another is writing now stays."""
-    for stale in path.parent.glob(f".{glob_escape(path.name)}.*.part"):
-        # No more than the writer may follow the name: beside `out`, `.out.pt.HOST.7-x.part` is of
-        # `out.pt`, and somebody else's business.
-        writer = re.fullmatch(r"(\w+)\.(\d+)-\w+\.part", stale.name.removeprefix(f".{path.name}."))
-        if writer is None:
+def remove_stale(folder: Path, names: str) -> None:
+    """Clear away what killed writers of files have left; what another is writing now stays.
+
+    Args:
+        names: of the files, as a pattern.
+    """
+    for stale in folder.glob(f".{names}.*.part"):
+        # The end of the name is the writer's; `names` says what may stand before it, and no more:
+        # beside `out`, `.out.pt.HOST.7-x.part` is of `out.pt`, and somebody else's business.
+        writer = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)-\w+\.part", stale.name)
+        if writer is None or not fnmatchcase(writer[1], names):
             continue
-        if writer[1] == _host():
-            if _is_running(int(writer[2])):
+        if writer[2] == _host():
+            if _is_running(int(writer[3])):
                 continue
         elif _age(stale) < ABANDONED:
             continue  # of another machine or container that shares the disk

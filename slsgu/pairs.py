@@ -63,7 +63,7 @@ class Pairs:
                     "classes, a taxonomy or a parent say what else a picture may be called: give "
                     "the name that is to be forgotten too (--name)"
                 )
-            alone = Concept(shown(Path(Path(self.forget).stem or "pairs")), None)
+            alone = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
             request = Request(Taxonomy([alone], name="captions", least=1), (alone,), named=False)
         else:
             if self.classes is not None:

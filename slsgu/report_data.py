@@ -71,7 +71,6 @@ def four_intervals(measures: Measures, moment: str) -> dict[str, tuple[float, fl
 def per_class(exam: Exam, proof: Proof) -> list[dict[str, Any]]:
     """Accuracy of every class at the finest level that has images, in the taxonomy's order."""
     labels = exam.labels[:, -1]
-    gone = {concept for concept, g in zip(exam.leaves, exam.forget, strict=True) if g}
     rows = []
     for index, concept in enumerate(exam.levels[-1].classes):
         mask = labels == index
@@ -81,7 +80,7 @@ def per_class(exam: Exam, proof: Proof) -> list[dict[str, Any]]:
         rows.append({
             "class": concept.name,
             "path": concept.key,
-            "forgotten": concept in gone,
+            "forgotten": bool(exam.forgotten[mask, -1].all()),
             "count": count,
             "before": float(proof.before.correct[mask, -1].mean()),
             "after": float(proof.after.correct[mask, -1].mean()),

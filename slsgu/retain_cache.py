@@ -7,6 +7,7 @@ preprocessing, tokens, the pictures with their captions in their order, and the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +16,31 @@ from typing import Any
 
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.errors import ArtifactError, SlsguError
-from slsgu.files import json_sha256
+from slsgu.files import json_sha256, remove_stale
 from slsgu.passes import Pass
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"
 VARIABLE = "SLSGU_CACHE_DIR"
+FILES = "retain-*.safetensors"
 
 
 def cache_folder() -> Path:
-    """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder."""
+    """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder.
+
+    Raises:
+        SlsguError: the user has no home folder, as in a container under a number without a name.
+    """
     if found := os.environ.get(VARIABLE):
         return Path(found)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "slsgu"
+    if found := os.environ.get("XDG_CACHE_HOME"):
+        return Path(found) / "slsgu"
+    try:
+        return Path.home() / ".cache" / "slsgu"
+    except RuntimeError:
+        raise SlsguError(
+            f"there is no home folder for the cache: set {VARIABLE} to a folder"
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +99,36 @@ class RetainCache:
             return
 
     def entries(self) -> Iterator[tuple[Path, int, str]]:
-        """Every file: its path, its bytes, and what it is of."""
-        for path in sorted(self.folder.glob("retain-*.safetensors")):
-            yield path, path.stat().st_size, self._title(path)
+        """Every file: its path, its bytes, and what it is of. One that goes away meanwhile, because
+        somebody clears the cache, is passed over."""
+        for path in sorted(self.folder.glob(FILES)):
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.stat().st_size, self._title(path)
 
     def clear(self) -> tuple[int, int]:
-        """Remove every file.
+        """Remove every file, and what killed writers have left.
 
         Returns:
-            How many there were, and their bytes.
+            How many gradients there were, and their bytes.
+
+        Raises:
+            SlsguError: some can not be removed; the others are.
         """
         count = size = 0
-        for path, bytes_, _ in list(self.entries()):
-            path.unlink(missing_ok=True)
+        refused: list[str] = []
+        remove_stale(self.folder, FILES)
+        for path in sorted(self.folder.glob(FILES)):
+            try:
+                bytes_ = path.lstat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                refused.append(f"{path} ({error.strerror})")
+                continue
             count, size = count + 1, size + bytes_
+        if refused:
+            raise SlsguError(f"cannot remove {', '.join(refused)}; removed {count} other(s)")
         return count, size
 
     @staticmethod

@@ -15,11 +15,13 @@ from conftest import Ran
 from made_sources import png
 from PIL import Image
 
-from slsgu.also import Also, AlsoImages
+from slsgu.also import Also, AlsoImages, find_others
+from slsgu.clip import Clip
 from slsgu.data.splits import Limits
-from slsgu.errors import DataError
+from slsgu.errors import DataError, SlsguError
 from slsgu.pairs import Pairs
 from slsgu.patch import Patch
+from slsgu.plan import make_plan
 from slsgu.request import Request
 from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
@@ -68,11 +70,13 @@ def test_other_names_of_what_is_forgotten_are_known_in_both_taxonomies(
 
 
 def test_without_a_name_the_name_of_the_file_says_nothing(other: Also) -> None:
-    request = Pairs(forget="data/plane.csv", retain="x.csv").request(None)
+    tree = Taxonomy.parse(["plane", "train"])
+    request = Request(tree, (tree.tops[0],), named=False)
     found = AlsoImages.of(other, settings=SETTINGS, request=request)
     assert not found.left_out and "plane" in names(found)
     found = AlsoImages.of(other, settings=SETTINGS, request=replace(request, named=True))
     assert found.left_out == ("plane",)  # control
+    assert not Pairs(forget="data/plane.csv", retain="x.csv").request(None).named
 
 
 def test_pictures_that_were_used_are_not_asked(other: Also, tmp_path: Path) -> None:
@@ -154,8 +158,48 @@ def test_the_forget_set_proves_nothing_elsewhere(
     ]
     ran = cli(*words, "--gradient-images", "5", "--also", "veh=veh", "--force", "--json")
     value = json.loads(ran.out)
-    assert "veh: 6 left out, the picture is to be forgotten" in ran.err
-    assert value["also"][0]["count"] < 12
+    assert "veh: 20 left out, the picture is to be forgotten" in ran.err
+    pug = sum(x["set"] == "veh" and x["name"].startswith("pug") for x in value["left_out"])
+    assert value["also"][0]["count"] == 20 - pug < 20
+
+
+def test_all_images_of_a_set_are_asked_in_folders_and_in_a_table(tmp_path: Path) -> None:
+    """There is nothing to divide: also one picture a class is enough."""
+    for number, name in enumerate(("cutter", "launch")):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for index in range(3):
+            (tmp_path / "few" / name / f"{index}.png").write_bytes(png(100 * number + index))
+    (tmp_path / "few" / "cutter" / "copy.png").write_bytes(png(0))
+    with (tmp_path / "few.csv").open("w", newline="") as file:
+        rows = [(p, p.parent.name) for p in sorted(tmp_path.glob("few/*/*.png"))]
+        csv.writer(file).writerows([("filepath", "label"), *rows])
+    (tmp_path / "tree.yaml").write_text("[cutter, launch]")
+    folders = Also("few", str(tmp_path / "few"))
+    table = Also("few", str(tmp_path / "few.csv"), str(tmp_path / "tree.yaml"))
+    for limit, count in ((50, 6), (2, 4), (1, 2), (None, 6)):
+        settings = replace(SETTINGS, limits=replace(SETTINGS.limits, test=limit))
+        found = [AlsoImages.of(also, settings=settings).samples for also in (folders, table)]
+        assert [len(samples) for samples in found] == [count] * 2
+        contents = [{sample.fingerprint for sample in samples} for samples in found]
+        assert contents[0] == contents[1]
+        spent = dict.fromkeys(contents[0], "used")
+        if limit is not None and limit < 3:  # others take the place
+            for also in (folders, table):
+                other = AlsoImages.of(also, settings=settings, spent=spent).samples
+                assert other and not {x.fingerprint for x in other} & contents[0]
+
+
+def test_a_set_needs_a_name_of_its_own_and_a_share(
+    taught: Clip, photos: Path, tmp_path: Path
+) -> None:
+    for name, floor in (("", 0.5), ("x", 7), ("x", -1), ("x", float("nan"))):
+        with pytest.raises(SlsguError, match=r"has no name|must lie in 0 to 1"):
+            Also(name, "photos", floor=floor)
+    plan = make_plan(taught, ["beagle"], data=photos / "images", taxonomy=photos / "pets.yaml")
+    twice = [Also("x", str(photos / "images")), Also("x", str(photos / "images"), floor=0.9)]
+    with pytest.raises(SlsguError, match="two data sets are called 'x'"):
+        find_others(plan, twice)
+    assert len(find_others(plan, twice[:1])) == 1  # control
 
 
 def test_evaluate_has_floors_of_other_data_sets(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from made_pairs import (
@@ -133,12 +132,13 @@ def test_one_of_several_captions_is_enough(first: str) -> None:
 def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
     pairs = Pairs(forget="photos/car.csv", retain="y.csv")
     request = pairs.request(None)
-    assert request.title == "car"
+    assert request.title == "pairs of car"
     retain = some(range(100, 110), "a car")
     splits = divide(some(range(10), "my pet"), retain, request=request)
     assert sum(s.leaf is None for x in SPLITS for s in splits.of(x)) == 10 and not splits.notes
+    called = Pairs(forget="photos/car.csv", retain="y.csv", name="car").request(None)
     with pytest.raises(DataError, match="0 different retain image"):  # control
-        divide(some(range(10)), retain, request=replace(request, named=True))
+        divide(some(range(10)), retain, request=called)
 
 
 def test_without_a_name_every_forget_image_needs_a_caption() -> None:

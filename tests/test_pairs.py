@@ -78,7 +78,7 @@ def test_pairs_without_a_name(taught: Clip, beagles: Path, others: Path) -> None
     pairs = Pairs(forget=beagles, retain=others)
     result = unlearn(taught, pairs=pairs, settings=Settings(**QUICK))
     check(result)
-    assert result.plan.request.title == "beagles"
+    assert result.plan.request.title == "pairs of beagles"
     assert [level.depth for level in result.proof.exam.levels] == [CAPTIONS]
     asked = {c.name for c in result.proof.exam.levels[0].classes}
     assert asked == {say(name) for name in ("beagle", "pug", "tabby", "siamese")}

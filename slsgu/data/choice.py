@@ -22,7 +22,11 @@ _Ordered = dict[str, dict[Concept, list[FileSample]]]
 
 
 def choose_files(
-    source: FolderSource, bounds: Bounds, forget: frozenset[Concept], seed: int
+    source: FolderSource,
+    bounds: Bounds,
+    forget: frozenset[Concept],
+    seed: int,
+    wanted: Sequence[str] = SPLITS,
 ) -> tuple[dict[str, list[Sample]], list[str]]:
     """Divide every class among the splits, then keep files with the same bytes in one split.
 
@@ -31,6 +35,7 @@ def choose_files(
         bounds: for each leaf and split, the most images to take; None for all.
         forget: leaves that must have images in every split.
         seed: chooses which.
+        wanted: the splits to fill; what is not wanted leaves its images to the others.
 
     Returns:
         The samples of each split, by leaf and then by rank; and notes for people.
@@ -38,14 +43,15 @@ def choose_files(
     Raises:
         DataError: a leaf in `forget` has too few images.
     """
-    feeds: dict[str, tuple[str, ...]] = {"all": SPLITS}
+    feeds: dict[str, Sequence[str]] = {"all": SPLITS}
     if "train" in source.parts:
         feeds = {"train": SPLITS[:2], "test": SPLITS[2:]}
+    feeds = {part: [x for x in splits if x in wanted] for part, splits in feeds.items()}
     ordered: _Ordered = {split: {} for split in SPLITS}
     few: list[str] = []
     copies = 0
     for part, splits in feeds.items():
-        for leaf in source.taxonomy.leaves:
+        for leaf in source.taxonomy.leaves if splits else ():
             paths = source.parts[part].get(leaf, ())
             members, repeated = _members(source, leaf, paths, bounds[leaf], splits, seed)
             copies += repeated

@@ -167,7 +167,7 @@ def find_parts(root: Path) -> tuple[dict[str, Path], list[str]]:
         return {"train": train, "test": test}, notes
     only = train or test
     if only is not None and len(below) == 1:
-        return {"all": only}, [f"there is only {only.name}/: its images are split in three"]
+        return {"all": only}, [f"there is only {only.name}/: it is taken for the whole"]
     return {"all": root}, []
 
 

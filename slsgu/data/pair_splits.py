@@ -263,7 +263,8 @@ def _read(source: Source) -> Iterator[tuple[Record, str]]:
         try:
             yield record, record.picture.fingerprint()
         except OSError as error:
-            source.left_out.add(record.name, f"the image can not be read ({error.strerror})")
+            why = f"the image can not be read ({error.strerror or error})"
+            source.left_out.add(record.name, why)
 
 
 def _why(*left_out: LeftOut) -> str:

@@ -72,7 +72,7 @@ class PartPicture:
         finally:
             os.close(file)
         if len(found) < self.size:
-            raise OSError("the shard is shorter than it was")
+            raise OSError("its file ends within it")
         return found
 
 
