@@ -118,7 +118,7 @@ def read_names(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"cannot read classes {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"cannot read classes {path}: {error}") from None
+        raise DataError(f"cannot read classes {path}: {error}; save it as UTF-8") from None
     names: dict[str, str] = {}
     for line in lines:
         if line and not line.startswith("#"):

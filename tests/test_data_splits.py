@@ -16,7 +16,7 @@ from slsgu.data.drawings import DrawingSource, split_seed
 from slsgu.data.folders import FolderSource
 from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.samples import Sample
-from slsgu.data.splits import Limits, Splits, make_splits
+from slsgu.data.splits import FEW, Limits, Splits, make_splits
 from slsgu.errors import DataError
 from slsgu.files import file_sha256
 from slsgu.menagerie import TAXONOMY_FILE
@@ -121,6 +121,21 @@ def test_limits_and_request_move_no_image(tmp_path: Path, pets: Taxonomy, count:
             assert all(full[name] == split for name, split in part.items())
     other = split_of(make_splits(source, request=None, limits=FREE, seed=1))
     assert other != full  # control
+
+
+def test_few_images_to_forget_are_told(tmp_path: Path, pets: Taxonomy) -> None:
+    make_pets(tmp_path)
+    request = Request.of(pets, ["beagle"])
+    for count in (FEW - 1, FEW):
+        shutil.rmtree(tmp_path / "beagle")
+        fill(tmp_path / "beagle", range(1000, 1000 + count))
+        source = FolderSource(tmp_path, pets)
+        notes = make_splits(source, request=request, limits=FREE).notes
+        told = "only 4 forget image(s): should none of the 1 test image(s) be recognised"
+        assert any(told in note for note in notes) == (count < FEW)
+        assert not any("forget image" in note for note in make_splits(
+            source, request=None, limits=FREE
+        ).notes)  # fmt: skip
 
 
 def test_a_large_class_is_cut_at_fixed_ranks(tmp_path: Path, pets: Taxonomy) -> None:

@@ -16,9 +16,9 @@ from made_pairs import (
 )
 
 from slsgu.data.labels import Labels
-from slsgu.data.pair_splits import BOTH, FEW
+from slsgu.data.pair_splits import BOTH
 from slsgu.data.partition import SMALL_CLASS, SPLITS
-from slsgu.data.splits import Limits
+from slsgu.data.splits import FEW, Limits
 from slsgu.errors import DataError
 from slsgu.measures import wilson
 from slsgu.pairs import Pairs

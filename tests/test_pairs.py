@@ -82,6 +82,9 @@ def test_pairs_without_a_name(taught: Clip, beagles: Path, others: Path) -> None
     assert [level.depth for level in result.proof.exam.levels] == [CAPTIONS]
     asked = {c.name for c in result.proof.exam.levels[0].classes}
     assert asked == {say(name) for name in ("beagle", "pug", "tabby", "siamese")}
+    rows = to_json(result, patch=None, report=None)["per_class"]
+    assert {row["class"] for row in rows if row["forgotten"]} == {say("beagle")}
+    assert {row["class"] for row in rows if not row["forgotten"]} < asked
 
 
 def test_a_name_alone(taught: Clip, photos: Path, others: Path) -> None:

@@ -14,16 +14,14 @@ from slsgu.data.partition import SPLITS
 from slsgu.data.pool import Pool
 from slsgu.data.records import LeftOut, PairSample, Record, Source
 from slsgu.data.scan import some
-from slsgu.data.splits import Limits, Splits
+from slsgu.data.splits import Limits, Splits, few_forget
 from slsgu.errors import DataError
-from slsgu.measures import wilson
 from slsgu.request import Request
 from slsgu.taxonomy import Concept, Taxonomy, normalise
 
 COPY = "the picture stands in the set already"
 BOTH = "the picture is to be forgotten"
 NO_CLASS = "its label or caption names no one class"
-FEW = 5  # forget images below which a warning says what can be proved with them
 
 
 def pair_splits(
@@ -95,13 +93,7 @@ def pair_splits(
             if source is not None:
                 source.left_out.refuse(str(source.describe()["root"]))
     notes += copies.notes("forget set")
-    if len(gone.distinct) < FEW:
-        tested = sum(sample.leaf is leaf for sample in samples["test"])
-        low, high = wilson(0, tested)
-        notes.append(
-            f"only {len(gone.distinct)} forget image(s): should none of the {tested} test image(s) "
-            f"be recognised afterwards, the accuracy could still be {low:.0%} to {high:.0%} (95 %)"
-        )
+    notes += few_forget(samples, {leaf})
     description = {
         "kind": "pairs",
         "forget": forget.describe(),
@@ -238,6 +230,7 @@ def labelled_splits(
         source.left_out.refuse("data")
     if few:
         notes.append(f"classes with too few different images to divide, left out: {some(few)}")
+    notes += few_forget(samples, forget)
     others_found = any(pool.distinct for leaf, pool in pools.items() if leaf not in forget)
     alone = request is not None and not others_found and all(map(request.keeps_above, forget))
     if not alone and not any(sample.leaf not in forget for sample in samples["test"]):

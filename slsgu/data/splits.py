@@ -6,7 +6,7 @@ hold the same *pixels* is proved while reading, by the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,8 +18,11 @@ from slsgu.data.partition import SPLITS
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError
 from slsgu.files import json_sha256
+from slsgu.measures import wilson
 from slsgu.request import Request
 from slsgu.taxonomy import Concept
+
+FEW = 5  # forget images below which a note says what can be proved with them
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,24 @@ def identity(sample: Sample) -> list[str | None]:
     return found if sample.caption is None else [*found, sample.caption]
 
 
+def few_forget(samples: Mapping[str, Sequence[Sample]], forget: Collection[Concept]) -> list[str]:
+    """A note that says what can be proved, if there are few images to forget.
+
+    Args:
+        samples: of each split.
+        forget: leaves that are to be forgotten; none is no reason to say anything.
+    """
+    counts = {split: sum(x.leaf in forget for x in samples[split]) for split in SPLITS}
+    total = sum(counts.values())
+    if not 0 < total < FEW:
+        return []
+    low, high = wilson(0, counts["test"])
+    return [
+        f"only {total} forget image(s): should none of the {counts['test']} test image(s) be "
+        f"recognised afterwards, the accuracy could still be {low:.0%} to {high:.0%} (95 %)"
+    ]
+
+
 def make_splits(
     source: FolderSource | DrawingSource,
     *,
@@ -153,7 +174,7 @@ def make_splits(
         search=tuple(chosen["search"]),
         test=tuple(chosen["test"]),
         description=description,
-        notes=(*source.notes, *notes),
+        notes=(*source.notes, *notes, *few_forget(chosen, forget)),
     )
     kept = {split: any(x.leaf not in forget for x in splits.of(split)) for split in SPLITS}
     if retained == 0 and request is not None:
