@@ -89,6 +89,11 @@ def evaluate(
         splits = find_splits(clip, options["data"], taxonomy, settings, request)
         for note in splits.notes:
             console.say(f"note: {note}")
+        if patch is not None and not wanted:
+            console.say(
+                "note: the patch was made from captions, without a name: what it forgets is "
+                "counted among the others (--concept says what it is)"
+            )
         for seed in sorted(seeds - {settings.seed}):
             console.say(
                 f"Warning: the patch was made with --seed {seed} and is measured with --seed "

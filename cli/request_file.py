@@ -176,20 +176,24 @@ def _as_typed(param: click.Parameter, key: str, value: Any, folder: Path) -> Any
     if not isinstance(param, click.Option) or not param.multiple:
         if isinstance(value, list | Mapping):
             raise click.BadParameter("give one value")
-        return _scalar(param, key, value, folder)
+        return _whole(key, _scalar(param, value), folder)
     if isinstance(value, Mapping):
         if param.metavar is None or "=" not in param.metavar:
             raise click.BadParameter("give one value, or a list")
         if any(isinstance(v, list | Mapping) for v in value.values()):
             raise click.BadParameter("give one value for each name")
-        return tuple(f"{k}={_scalar(param, key, v, folder)}" for k, v in value.items())
+        return tuple(_whole(key, f"{k}={_scalar(param, v)}", folder) for k, v in value.items())
     many = value if isinstance(value, list) else [value]
     if any(isinstance(item, list | Mapping) for item in many):
         raise click.BadParameter("give one value, or a list of values")
-    return tuple(str(_scalar(param, key, item, folder)) for item in many)
+    return tuple(_whole(key, str(_scalar(param, item)), folder) for item in many)
 
 
-def _scalar(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
+def _whole(key: str, value: Any, folder: Path) -> Any:
+    return whole(key, value, folder) if key in PATHS else value
+
+
+def _scalar(param: click.Parameter, value: Any) -> Any:
     is_flag = isinstance(param, click.Option) and param.is_flag
     if is_flag != isinstance(value, bool):
         raise click.BadParameter(
@@ -197,9 +201,7 @@ def _scalar(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
             if is_flag
             else f"{value!r} stands for a truth in YAML: put quotes around it"
         )
-    if is_flag:
-        return value
-    return whole(key, str(value), folder) if key in PATHS else str(value)
+    return value if is_flag else str(value)
 
 
 request_option = click.option(

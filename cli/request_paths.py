@@ -3,6 +3,7 @@ written."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,12 +18,17 @@ def whole(key: str, text: str, folder: Path) -> str:
     stays as it is."""
     from slsgu.data.shards import is_address
 
-    if key == "also" and "=" in text:
+    if key == "also":
+        if "=" not in text:
+            return text  # no name: it is refused later
         name, source, taxonomy = split_also(text, folder)
         tree = f":{whole('taxonomy', taxonomy, folder)}" if taxonomy else ""
         return f"{name}={whole('data', source, folder)}{tree}"
-    if not text or text.startswith("~"):
+    if not text:
         return text
+    if text[0] == "~":  # as a shell does with what is typed
+        with contextlib.suppress(RuntimeError):  # there is no such user: a file is called so
+            return str(Path(text).expanduser())
     if key in ("cache_dir", "classes"):  # nothing but a path
         return str(folder / text)
     if key == "model":

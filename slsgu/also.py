@@ -6,6 +6,7 @@ success. Pictures that the edit is made from, or that are to be forgotten, are l
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from slsgu.clip import Clip
 from slsgu.data.asked import images_of
+from slsgu.data.images import UnreadableImageError, pixel_hash
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError, SlsguError
@@ -173,6 +175,25 @@ class AlsoImages:
                 *found.left_out.notes(also.name),
             ),
             entries=tuple(found.left_out.entries(also.name)),
+        )
+
+    def check(self, ledger: Ledger) -> None:
+        """Look for an image that can be asked, which takes no longer than to find one.
+
+        Args:
+            ledger: what was used to make an edit.
+
+        Raises:
+            DataError: there is none.
+        """
+        for sample in self.samples:
+            with contextlib.suppress(UnreadableImageError):
+                pixels = pixel_hash(sample.read())
+                if ledger.owner(pixels, fingerprint=sample.fingerprint) is None:
+                    return
+        raise DataError(
+            f"{self.also.name}: no image of {self.also.source} can be asked: none can be read that "
+            "the edit is not made from"
         )
 
     def measure(

@@ -143,6 +143,9 @@ def run_plan(
     computed = time.perf_counter()
     scores = rank_layers(gradients, norms=plan.settings.considers_norms, also=plan.settings.layer)
     scene = search_scene(plan, ledger, progress)
+    used = ledger.for_others(plan.forget_test_samples if also else ())
+    for each in also_images:
+        each.check(used)  # now, too: the search would be for nothing
     goal = Goal(plan.settings.target, plan.settings.floors)
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
@@ -174,11 +177,10 @@ def run_plan(
     )
     ledger.check()
     others = tuple(
-        each.measure(
-            plan.clip, settings=plan.settings, patch=edit, ledger=ledger, progress=progress
-        )
+        each.measure(plan.clip, settings=plan.settings, patch=edit, ledger=used, progress=progress)
         for each in also_images
     )
+    ledger.add(used)
     shortfall = "" if success else describe_shortfall(plan, goal, chosen)
     if misses := [miss for each in others if (miss := each.miss())]:
         success = False

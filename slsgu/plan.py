@@ -51,6 +51,12 @@ class Plan:
         return tuple(sample for sample in self.splits.gradient if sample.leaf in leaves)
 
     @property
+    def forget_test_samples(self) -> tuple[Sample, ...]:
+        """Test images of what is to be forgotten."""
+        leaves = set(self.request.forget_leaves)
+        return tuple(sample for sample in self.splits.test if sample.leaf in leaves)
+
+    @property
     def retain_samples(self) -> tuple[Sample, ...]:
         """Gradient images of everything else; where there are none, those of what is to be
         forgotten, which are then kept as what stands above them (`traced`)."""

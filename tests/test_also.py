@@ -17,8 +17,11 @@ from PIL import Image
 
 from slsgu.also import Also, AlsoImages, find_others
 from slsgu.clip import Clip
+from slsgu.data import choice
+from slsgu.data.partition import SMALL_CLASS
 from slsgu.data.splits import Limits
 from slsgu.errors import DataError, SlsguError
+from slsgu.files import file_sha256
 from slsgu.pairs import Pairs
 from slsgu.patch import Patch
 from slsgu.plan import make_plan
@@ -134,10 +137,18 @@ def test_pictures_of_the_edit_and_unreadable_ones_are_told(
     assert json.loads(ran.out)["also"][0]["count"] == 78 and "skipped: copies: " in ran.err
     ran = cli("evaluate", *world, *also, "--strict")
     assert ran.code == 1 and "copies" in ran.err
+    # Where nothing is left, the run ends before its search.
+    with table.open("w", newline="") as file:
+        rows = [(p, p.parent.name) for p in sorted(copies.rglob("*.bmp"))]
+        rows = [row for row in rows if any(str(row[0]) in x["name"] for x in taken)]
+        csv.writer(file).writerows([("filepath", "label"), *rows])
+    ran = cli("apply", "--concept", "beagle", *world, *also, "--force", "--run", "new")
+    assert ran.code == 1 and "none can be read that the edit is not made from" in ran.err
+    assert "search" not in {path.stem for path in (tmp_path / "new").iterdir()}
 
 
 def test_the_forget_set_proves_nothing_elsewhere(
-    cli: Cli, photos: Path, taught_dir: Path, tmp_path: Path
+    cli: Cli, world: list[str], photos: Path, taught_dir: Path, tmp_path: Path
 ) -> None:
     """Its pictures, filed under another name, are not counted as kept."""
     shutil.copytree(photos / "images" / "beagle", tmp_path / "veh" / "vehicle")
@@ -161,6 +172,43 @@ def test_the_forget_set_proves_nothing_elsewhere(
     assert "veh: 20 left out, the picture is to be forgotten" in ran.err
     pug = sum(x["set"] == "veh" and x["name"].startswith("pug") for x in value["left_out"])
     assert value["also"][0]["count"] == 20 - pug < 20
+    # Nor where they were saved in other bytes, as far as they were used.
+    for file in sorted((tmp_path / "veh" / "vehicle").iterdir()):
+        Image.open(file).save(file.with_suffix(".bmp"))
+        file.unlink()
+    for more in (words, ["apply", "--concept", "beagle", *world, "--trials", "3"]):
+        ran = cli(*more, "--also", "veh=veh", "--force", "--json")
+        value = json.loads(ran.out)
+        assert sum(x["name"].startswith("veh: vehicle/") for x in value["overlaps"]) == 20
+
+
+def test_large_classes_are_read_as_far_as_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, first in (("cutter", 0), ("launch", 1000)):
+        (tmp_path / "big" / name).mkdir(parents=True)
+        for index in range(SMALL_CLASS + 20):
+            (tmp_path / "big" / name / f"{index}.png").write_bytes(png(first + index))
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr(choice, "file_sha256", counted)
+    also = Also("big", str(tmp_path / "big"))
+    settings = replace(SETTINGS, limits=replace(SETTINGS.limits, test=10))
+    plain = AlsoImages.of(also, settings=settings).samples
+    assert len(plain) == 20 and len(read) < 40
+    foreign = {f"{number}": "used" for number in range(1000)}
+    read.clear()
+    same = AlsoImages.of(also, settings=settings, spent=foreign).samples
+    assert [x.fingerprint for x in same] == [x.fingerprint for x in plain]
+    assert len(read) < 40
+    spent = {sample.fingerprint: "used" for sample in plain} | foreign
+    other = AlsoImages.of(also, settings=settings, spent=spent)
+    assert len(other.samples) == 20 and len(other.entries) == 20
+    assert not {x.fingerprint for x in other.samples} & spent.keys()
 
 
 def test_all_images_of_a_set_are_asked_in_folders_and_in_a_table(tmp_path: Path) -> None:

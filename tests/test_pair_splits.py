@@ -225,9 +225,10 @@ def test_the_class_that_a_caption_names(caption: str, leaf: str | None) -> None:
         ("a pug", "7", "fish"),  # one that the taxonomy knows
         ("a pug", "7.0", "fish"),  # as pandas writes it
         ("a pug", "7.5", None),
+        ("a pug", "2.0", "2.0"),  # a name
     ],
 )
 def test_a_label_comes_before_a_caption(caption: str | None, label: str, leaf: str | None) -> None:
-    tree = Taxonomy.parse({"pug": None, "cat": None, "fish": {"$index": 7}})
+    tree = Taxonomy.parse({"pug": None, "cat": None, "fish": {"$index": 7}, "2.0": None})
     found = Labels(tree).of(picture(0, caption, label))
     assert (found and found.name) == leaf

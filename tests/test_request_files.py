@@ -272,7 +272,7 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
     ):
         (place / name).mkdir()
 
-    def told(key: str, value: str) -> Any:
+    def told(key: str, value: object) -> Any:
         (place / "r.yaml").write_text(yaml.safe_dump({key: value}))
         return values("--request", place / "r.yaml")[key]
 
@@ -309,7 +309,10 @@ def test_names_with_colons_and_words_of_their_own(tmp_path: Path) -> None:
         ("pretrained", "laion2b", "laion2b"),
         ("pretrained", "sub/w.pt", f"{at}/sub/w.pt"),
         ("model", "local-dir:~/model", "local-dir:~/model"),
-        ("data", "~/photos", "~/photos"),
+        ("data", "~/photos", str(Path.home() / "photos")),
+        ("also", "x=~/photos", (f"x={Path.home()}/photos",)),
+        ("also", {"o": "a.tar:tree.yaml"}, (f"o={at}/a.tar:{at}/tree.yaml",)),
+        ("also", "x", ("x",)),
         ("classes", "new.txt", f"{at}/new.txt"),
         ("cache_dir", "new", f"{at}/new"),
         ("reason", "photos", "photos"),  # control: no path

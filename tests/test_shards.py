@@ -59,7 +59,7 @@ def test_a_shard_that_changed_is_told_by_the_name_of_the_picture(tmp_path: Path)
     (record, *_), _ = read(shard)
     sample = PairSample(None, record.caption, record.name, "ab", record.picture)
     shard.write_bytes(shard.read_bytes()[:520])
-    with pytest.raises(UnreadableImageError, match=r"a\.tar/005: the shard is shorter"):
+    with pytest.raises(UnreadableImageError, match=r"a\.tar/005: its file ends within it"):
         sample.read()
     shard.unlink()
     with pytest.raises(UnreadableImageError, match="No such file"):
@@ -287,7 +287,16 @@ def test_shards_one_behind_the_other(tmp_path: Path) -> None:
     both.write_bytes(one + b"more" * 200)
     records, left = read(both)
     assert len(records) == 2 and left == {
-        "the shard is damaged after 6 members; those are used": ["both.tar"]
+        "the shard goes on with what is no tar file after 6 members; those are used": ["both.tar"]
     }
+    # Names of one have nothing to do with those of the other.
+    first = write_tar(tmp_path / "a.tar", [("0.jpg", png(0))]).read_bytes()
+    second = write_tar(tmp_path / "b.tar", [("0.png", png(1)), ("0.txt", b"of the second")])
+    both.write_bytes(first + second.read_bytes())
+    records, left = read(both)
+    assert [(r.name, r.caption, r.picture.data()) for r in records] == [
+        ("both.tar (2)/0", "of the second", png(1))
+    ]
+    assert left == {"neither txt nor cls": ["both.tar/0"]}
     both.write_bytes(one + bytes(10**6))  # control: padding is no damage
     assert len(read(both)[0]) == 2 and not read(both)[1]

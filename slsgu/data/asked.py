@@ -68,9 +68,15 @@ def _from_folders(
     seed: int,
     spent: Mapping[str, str],
 ) -> Asked:
-    enough = None if limit is None else limit + len(spent)
-    bounds = {leaf: {"test": enough} for leaf in folders.taxonomy.leaves}
-    chosen, notes = choose_files(folders, bounds, frozenset(), seed, wanted=("test",))
+    enough = dict.fromkeys(folders.taxonomy.leaves, limit)
+    while True:
+        bounds = {leaf: {"test": most} for leaf, most in enough.items()}
+        chosen, notes = choose_files(folders, bounds, frozenset(), seed, wanted=("test",))
+        lost = Counter(x.leaf for x in chosen["test"] if x.fingerprint in spent)
+        more = {leaf: limit + lost[leaf] for leaf in enough if limit is not None}
+        if all(more.get(leaf) == most for leaf, most in enough.items()):
+            break
+        enough |= more  # others take the place of what is spent
     kept: list[Sample] = []
     left_out = LeftOut()
     counts: Counter[Concept | None] = Counter()

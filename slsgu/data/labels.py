@@ -24,15 +24,19 @@ class Labels:
     def of(self, record: Record) -> Concept | None:
         label = record.label
         if label is not None:
-            label = re.sub(r"^(\d+)\.0$", r"\1", label)  # as pandas writes a number
+            number = re.sub(r"^(\d+)\.0$", r"\1", label)  # as pandas writes one
             try:
-                found = self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
+                found = self._leaf_of(label) or self._leaf_of(number)
             except ConceptError:
                 return None
+            label = number
             if found is not None or not label.isdecimal():  # a number may have no names beside it
                 return found
         named = self.named(record)
         return next(iter(named)) if len(named) == 1 else None
+
+    def _leaf_of(self, label: str) -> Concept | None:
+        return self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
 
     def named(self, record: Record) -> dict[Concept, None]:
         """The leaves that a caption names."""

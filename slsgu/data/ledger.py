@@ -108,20 +108,25 @@ class Ledger:
                 "are in another split now; compute it again"
             )
 
-    def for_others(self) -> Ledger:
-        """An empty ledger for a data set that is measured beside the splits: what was used to make
-        an edit, or is to be forgotten, proves nothing there either."""
-        other = Ledger(self.reserved)
+    def for_others(self, forgotten: Iterable[Sample] = ()) -> Ledger:
+        """An empty ledger for data sets that are measured beside the splits: what was used to make
+        an edit, or is to be forgotten, proves nothing there either.
+
+        Args:
+            forgotten: pictures to be forgotten that no split before the test has used.
+        """
+        other = Ledger({**self.pixels_of(forgotten), **self.reserved})
         for split in ("gradient", "search"):
             other.restore(split, self.hashes(split))
         return other
 
-    def add(self, other: Ledger, what: str) -> None:
+    def add(self, other: Ledger, what: str = "") -> None:
         """Record what another ledger has left out; `what` it is of comes before the names."""
+        what = what and f"{what}: "
         for skipped in other.skipped:
-            self.skip(f"{what}: {skipped.name}", skipped.reason)
+            self.skip(what + skipped.name, skipped.reason)
         for overlap in other.overlaps:
-            self.overlap(f"{what}: {overlap.name}", overlap.split, overlap.other)
+            self.overlap(what + overlap.name, overlap.split, overlap.other)
 
     def skip(self, name: str, reason: str) -> None:
         """Record a picture that could not be read."""

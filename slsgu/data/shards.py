@@ -112,7 +112,14 @@ class ShardSource:
                     )
                 file.seek(0)
                 entry = _Entry("")
+                part = 1
                 for member in self._members(file, name):
+                    if member is None:  # another tar file: its names have nothing to do with these
+                        yield from self._record(path, name, entry, names)
+                        entry = _Entry("")
+                        part += 1
+                        name = f"{_title(shard)} ({part})"
+                        continue
                     match = _MEMBER.match(member.name)
                     if match is None:
                         continue
@@ -129,16 +136,19 @@ class ShardSource:
         except OSError as error:
             raise DataError(f"cannot read shard {shard}: {error.strerror or error}") from None
 
-    def _members(self, file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
-        """The files of a shard, as far as it is whole; of all, where it is several in a row.
+    def _members(self, file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo | None]:
+        """The files of a shard, as far as it is whole; where it is several in a row, those of all,
+        with None between them.
 
         Raises:
             tarfile.ReadError: there is none, and it is no tar file.
         """
         count = 0
+        before = 0
         more = whole = True
         try:
             while more:
+                before = count
                 tar = tarfile.open(fileobj=file, mode="r:")
                 for member in tar:
                     tar.members = []  # type: ignore[attr-defined]  # it would remember all
@@ -151,12 +161,15 @@ class ShardSource:
                 # `tarfile` takes a damaged header for the end, and the end of the file too.
                 whole = file.read(BLOCK) == bytes(BLOCK)
                 more = whole and _skip_zeros(file)
+                if more:
+                    yield None
         except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
             if count == 0:
                 raise tarfile.ReadError(str(error)) from None
             whole = False
         if not whole:
-            self.left_out.add(name, f"the shard is damaged after {count} members; those are used")
+            problem = "goes on with what is no tar file" if count == before > 0 else "is damaged"
+            self.left_out.add(name, f"the shard {problem} after {count} members; those are used")
 
     def _record(
         self, path: Path, shard: str, entry: _Entry, names: list[str] | None
