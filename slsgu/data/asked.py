@@ -68,13 +68,14 @@ def _from_folders(
     seed: int,
     spent: Mapping[str, str],
 ) -> Asked:
-    enough = dict.fromkeys(folders.taxonomy.leaves, limit)
+    enough: dict[Concept, int | None] = dict.fromkeys(folders.taxonomy.leaves, limit)
     while True:
         bounds = {leaf: {"test": most} for leaf, most in enough.items()}
         chosen, notes = choose_files(folders, bounds, frozenset(), seed, wanted=("test",))
-        lost = Counter(x.leaf for x in chosen["test"] if x.fingerprint in spent)
-        more = {leaf: limit + lost[leaf] for leaf in enough if limit is not None}
-        if all(more.get(leaf) == most for leaf, most in enough.items()):
+        lost = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in spent)
+        more = {x: limit + lost[x] for x in lost if limit is not None}
+        more = {x: wanted for x, wanted in more.items() if wanted > (enough[x] or 0)}
+        if not more:
             break
         enough |= more  # others take the place of what is spent
     kept: list[Sample] = []
