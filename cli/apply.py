@@ -19,11 +19,11 @@ from .options import (
     cache_option,
     concept_option,
     data_options,
+    floor_option,
     gradient_options,
     model_options,
     norms_option,
     pair_options,
-    parse_floors,
     positive,
     run_option,
     search_mode_option,
@@ -56,14 +56,9 @@ if TYPE_CHECKING:
     metavar="X",
     help="Highest accuracy left at any forgotten level.  [default: 0.05]",
 )
-@click.option(
-    "--floor",
-    "floors",
-    multiple=True,
-    metavar="[NAME=]X",
-    callback=parse_floors,
-    help="Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
-    "retain_fine=X, retain_coarse=X, or the name of --also.  [default: 0.85]",
+@floor_option(
+    "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
+    "retain_fine=X, retain_coarse=X, or the name of --also."
 )
 @also_option
 @click.option(

@@ -9,7 +9,7 @@ import click
 
 from .apply import level_name, print_also, print_levels
 from .console import Console, echo_json, echo_table, interval, percent
-from .options import also_option, concept_option, data_options, model_options, parse_floors
+from .options import also_option, concept_option, data_options, floor_option, model_options
 from .values import also_from, load_clip, settings_from
 
 
@@ -26,14 +26,9 @@ from .values import also_from, load_clip, settings_from
 @model_options
 @data_options
 @also_option
-@click.option(
-    "--floor",
-    "floors",
-    multiple=True,
-    metavar="[NAME=]X",
-    callback=parse_floors,
-    help="Least share of the accuracy on --also that must remain with --patch: one number for all, "
-    "or NAME=X.  [default: 0.85]",
+@floor_option(
+    "Least share of the accuracy on --also that must remain with --patch: one number for all, or "
+    "NAME=X."
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option(

@@ -215,6 +215,18 @@ def parse_floors(
     return floors
 
 
+def floor_option(text: str) -> Callable[[F], F]:
+    """`--floor`, with what its shares are of."""
+    return click.option(
+        "--floor",
+        "floors",
+        multiple=True,
+        metavar="[NAME=]X",
+        callback=parse_floors,
+        help=text + "  [default: 0.85]",
+    )
+
+
 def positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """A finite number above 0; `float` accepts nan and inf."""
     if value is not None and not (math.isfinite(value) and value > 0):
