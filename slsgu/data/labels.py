@@ -26,11 +26,12 @@ class Labels:
         if label is not None:
             number = re.sub(r"^(\d+)\.0$", r"\1", label)  # as pandas writes one
             try:
-                found = self._leaf_of(label) or self._leaf_of(number)
+                found = self._leaf_of(label)
+                if found is None and number != label:
+                    found = self._leaf_of(number)
             except ConceptError:
                 return None
-            label = number
-            if found is not None or not label.isdecimal():  # a number may have no names beside it
+            if found is not None or not number.isdecimal():  # a number may have no names beside it
                 return found
         named = self.named(record)
         return next(iter(named)) if len(named) == 1 else None
