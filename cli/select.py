@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from slsgu.wording import printable
 
 from .console import Console, echo_json
+
+if TYPE_CHECKING:
+    from slsgu.data.records import Source
 
 
 @click.command()
@@ -56,8 +60,7 @@ def select(
     opened = open_source(source)
     found = list(matching(opened, phrases))  # places and captions, no pictures
     if not found:
-        for note in opened.left_out.notes("source"):
-            Console().say(f"note: {note}")
+        _tell(opened)
         raise DataError(f"no caption in {source} names {' or '.join(map(repr, phrases))}")
     parts = {getattr(record.picture, "path", None) for record in found}
     if (
@@ -68,8 +71,7 @@ def select(
         raise DataError(f"{out} is a part of the source: give --out another name")
     if out is not None:
         found = write_shard(found, out, opened.left_out)
-    for note in opened.left_out.notes("source"):
-        Console().say(f"note: {note}")
+    _tell(opened)
     captions = Counter(record.caption for record in found)
     count = len(found)
     if as_json:
@@ -83,3 +85,9 @@ def select(
     click.echo(f"{count} pair(s), {len(captions)} different caption(s){rest}")
     if out is not None:
         click.echo(f"pairs      {out}")
+
+
+def _tell(source: Source) -> None:
+    """Say what of a source was left out."""
+    for note in source.left_out.notes("source"):
+        Console().say(f"note: {note}")
