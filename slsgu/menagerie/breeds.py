@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from slsgu.menagerie.canvas import Canvas, Colour, Dice, Frame, Point, rgb, scale, union
+
 
 @dataclass(frozen=True)
 class Breed:
@@ -135,3 +137,26 @@ BREEDS: dict[str, Breed] = {
         ("f8f6f2",), ears="drop", ear="2a2a2c", tail="whip", marks="spots", leg=1.08
     ),
 }
+
+
+class PaintedDog:
+    """One dog being painted: where, of which breed, in which colours. The origin of ``f`` is on the
+    ground below its middle, y down."""
+
+    def __init__(self, c: Canvas, dice: Dice, f: Frame, breed: Breed, coat: Colour) -> None:
+        self.c, self.dice, self.f, self.b, self.coat = c, dice, f, breed, coat
+        self.trim = rgb(breed.trim) if breed.trim else coat
+        self.ear = rgb(breed.ear) if breed.ear else scale(coat, 0.72)
+        self.mark = rgb(breed.mark)
+
+    def puff(self, p: Point, r: float, colour: Colour) -> None:
+        """A ball of curls."""
+        curls = [
+            self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.62 * r)
+            for dx, dy in ((-0.55, 0.1), (0.55, 0.1), (0, -0.5), (-0.3, 0.5), (0.35, 0.45))
+        ]
+        self.c.paint(union(*curls, smooth=0.01), colour, shade=0.22)
+        for dx, dy in ((-0.35, -0.1), (0.3, -0.25), (0.1, 0.3)):
+            self.c.paint(
+                self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.2 * r), scale(colour, 0.88)
+            )

@@ -1,14 +1,10 @@
 """The heads of the dogs: skull, muzzle, markings, beard, eyes and ears of each breed."""
 
-from typing import TYPE_CHECKING
-
+from slsgu.menagerie.breeds import PaintedDog
 from slsgu.menagerie.canvas import INK, WHITE, Frame, Point, rgb, scale, union
 
-if TYPE_CHECKING:
-    from slsgu.menagerie.dogs import Dog
 
-
-def paint_head(dog: "Dog", p: Point) -> None:
+def paint_head(dog: PaintedDog, p: Point) -> None:
     """Skull, muzzle, face and ears; ``p`` is the middle of the head in the body's frame."""
     b, c, dice = dog.b, dog.c, dog.dice
     h = dog.f.at(p, 1.0, dice.uniform(-14, 12))
@@ -57,7 +53,7 @@ def paint_head(dog: "Dog", p: Point) -> None:
     paint_ears(dog, h, tall)
 
 
-def paint_ears(dog: "Dog", h: Frame, tall: float) -> None:
+def paint_ears(dog: PaintedDog, h: Frame, tall: float) -> None:
     """The near ear (or both halves of it); ``h`` is the head's frame."""
     b, c = dog.b, dog.c
     flop = dog.dice.uniform(-0.02, 0.03)

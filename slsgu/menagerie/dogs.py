@@ -5,7 +5,7 @@ size, place, backdrop, light, toys, collar) comes from the same dice for all of 
 """
 
 from slsgu.menagerie import scenes
-from slsgu.menagerie.breeds import BREEDS, Breed
+from slsgu.menagerie.breeds import BREEDS, PaintedDog
 from slsgu.menagerie.canvas import (
     WHITE,
     Canvas,
@@ -49,14 +49,8 @@ def toy(c: Canvas, dice: Dice, f: Frame) -> None:
     c.paint(f.ellipse(at, 0.09, 0.02, 30), WHITE, clip=ball)
 
 
-class Dog:
-    """One dog being painted; the origin of ``f`` is on the ground below its middle, y down."""
-
-    def __init__(self, c: Canvas, dice: Dice, f: Frame, breed: Breed, coat: Colour) -> None:
-        self.c, self.dice, self.f, self.b, self.coat = c, dice, f, breed, coat
-        self.trim = rgb(breed.trim) if breed.trim else coat
-        self.ear = rgb(breed.ear) if breed.ear else scale(coat, 0.72)
-        self.mark = rgb(breed.mark)
+class Dog(PaintedDog):
+    """One dog, painted from tail to head."""
 
     def paint(self, sitting: bool) -> None:
         b, dice = self.b, self.dice
@@ -110,18 +104,6 @@ class Dog:
         )
         if self.b.marks == "pompoms":
             self.puff((foot, -0.11), 0.085, colour)
-
-    def puff(self, p: Point, r: float, colour: Colour) -> None:
-        """A ball of curls."""
-        curls = [
-            self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.62 * r)
-            for dx, dy in ((-0.55, 0.1), (0.55, 0.1), (0, -0.5), (-0.3, 0.5), (0.35, 0.45))
-        ]
-        self.c.paint(union(*curls, smooth=0.01), colour, shade=0.22)
-        for dx, dy in ((-0.35, -0.1), (0.3, -0.25), (0.1, 0.3)):
-            self.c.paint(
-                self.f.ellipse((p[0] + dx * r, p[1] + dy * r), 0.2 * r), scale(colour, 0.88)
-            )
 
     def tufts(
         self, line: list[Point], length: float, count: int, colour: Colour, lean: float
