@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 import slsgu
-from slsgu.checkpoint import save_local_dir
+from slsgu.local_dir import save_local_dir
 from slsgu.menagerie import draw
 
 work = Path(tempfile.mkdtemp(prefix="slsgu-"))

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from slsgu.checkpoint import CONFIG_NAME, shapes
-from slsgu.errors import ModelError
-from slsgu.spec import LOCAL, SlsguWarning, Source
+from slsgu.errors import ModelError, SlsguWarning
+from slsgu.spec import LOCAL, Source
 
 _LISTED = 8  # keys named in a message about a checkpoint that does not fit
 

@@ -6,13 +6,12 @@ that a checkpoint can not run code. Errors name the file and say what to do.
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,10 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slsgu.errors import ModelError
-from slsgu.files import replacing, replacing_folder
-
-if TYPE_CHECKING:
-    from slsgu.clip import Clip
+from slsgu.files import replacing
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 CONFIG_NAME = "open_clip_config.json"
@@ -124,7 +120,7 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
             with safe_open(like, framework="pt") as file:
                 metadata = file.metadata() or metadata
         with replacing(path) as part:
-            save_file(_unshared(tensors), part, metadata=metadata)
+            save_file(unshared(tensors), part, metadata=metadata)
         return
     content: Any = dict(tensors)
     if same and like is not None:
@@ -133,35 +129,6 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
         # Into a handle, because with a path torch puts the file's name inside the archive, and
         # the same weights would not give the same bytes.
         torch.save(content, file)
-
-
-def save_local_dir(clip: Clip, folder: Path) -> None:
-    """Write a model as an OpenCLIP `local-dir`, each tensor in the dtype it was stored in.
-
-    Args:
-        clip: the model, with the configuration it was built from.
-        folder: must not exist yet.
-
-    Raises:
-        ModelError: a weight does not fit its stored dtype (it overflows).
-        SlsguError: the folder exists or can not be written.
-    """
-    tensors = {}
-    for name, tensor in clip.model.state_dict().items():
-        stored = tensor.detach().cpu().to(clip.stored_dtypes.get(name, tensor.dtype))
-        if not bool(torch.isfinite(stored).all()):
-            raise ModelError(
-                f"can not save {folder}: {name} does not fit the precision it was stored in "
-                f"({str(stored.dtype).removeprefix('torch.')}); use a smaller step"
-            )
-        tensors[name] = stored
-    config = {"model_cfg": clip.model_cfg, "preprocess_cfg": clip.preprocess_cfg}
-    with replacing_folder(folder) as part:
-        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-        (part / CONFIG_NAME).write_text(text, encoding="utf-8")
-        save_file(_unshared(tensors), part / WEIGHTS_NAME, metadata={"format": "pt"})
-        if hasattr(clip.tokenizer, "save_pretrained"):
-            clip.tokenizer.save_pretrained(str(part))  # a local-dir brings its own tokenizer
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -250,7 +217,7 @@ def _rewrap(tensors: dict[str, Tensor], original: Any) -> Any:
     return {**original, "state_dict": tensors} if wrapped else tensors
 
 
-def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous tensors of their own, as safetensors wants them."""
     seen: set[int] = set()
     result = {}

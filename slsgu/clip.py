@@ -14,7 +14,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -24,11 +24,10 @@ from torch.nn import functional
 from slsgu.build import build
 from slsgu.checkpoint import stored_dtypes
 from slsgu.errors import ModelError
-from slsgu.settings import Precision
-from slsgu.spec import LOCAL, SlsguWarning, resolve
+from slsgu.spec import LOCAL, resolve
 from slsgu.text_length import shortened
 
-__all__ = ["Clip", "Precision", "SlsguWarning", "load", "weights_sha256"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SearchMode = Literal["default", "paper"]
 TowerChoice = Literal["vision", "language"]
-Precision = Literal["fp32", "bf16", "fp16"]
+GradientPrecision = Literal["fp32", "bf16"]
 MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
 
 
@@ -79,7 +79,7 @@ class Settings:
     norms: bool = False
     templates: str | None = None
     limits: Limits = field(default_factory=Limits)
-    gradient_precision: Precision = "fp32"
+    gradient_precision: GradientPrecision = "fp32"
     checkpoint_activations: bool = False
     batch_size: int = 64
     contrastive_batch: int = 64
@@ -99,7 +99,7 @@ class Settings:
         _one_of("direction", self.direction_used, DIRECTIONS)
         if self.tower is not None:
             _one_of("tower", self.tower, get_args(TowerChoice))
-        _one_of("gradient precision", self.gradient_precision, ("fp32", "bf16"))
+        _one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
         _between("target", self.target, 0, 1)
         unknown = sorted(set(self.floors) - set(KEPT))
         if unknown:

@@ -18,14 +18,10 @@ from typing import Any
 import open_clip
 
 from slsgu.checkpoint import CONFIG_NAME, SUFFIXES, weights_file
-from slsgu.errors import ModelError
+from slsgu.errors import ModelError, SlsguWarning
 from slsgu.model_config import PREPROCESS_KEYS, read_config
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
-
-
-class SlsguWarning(UserWarning):
-    """Something works, but perhaps not as the user thinks."""
 
 
 @dataclass(frozen=True)
