@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +12,10 @@ import click
 from slsgu.wording import share
 
 from .console import Console, command_line, echo_json, echo_table, interval, percent
-from .options import (
-    FLOORS,
-    also_option,
-    cache_option,
-    concept_option,
-    data_options,
-    floor_option,
-    gradient_options,
-    model_options,
-    norms_option,
-    pair_options,
-    positive,
-    run_option,
-    search_mode_option,
-)
+from .groups import option
+from .options import json_option, request_options, run_option
 from .request_file import RequestCommand, request_option, write_request
+from .search_options import FLOORS
 from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
@@ -39,60 +26,17 @@ if TYPE_CHECKING:
 
 @click.command(cls=RequestCommand)
 @request_option
-@concept_option(required=False)
-@pair_options
-@model_options
-@data_options
-@gradient_options
-@search_mode_option
-@click.option(
-    "--direction",
-    metavar="NAME",
-    help="Update direction: keep-aware or gradient (the paper's).  [default: keep-aware]",
-)
-@click.option(
-    "--target",
-    type=click.FloatRange(0, 1),
-    metavar="X",
-    help="Highest accuracy left at any forgotten level.  [default: 0.05]",
-)
-@floor_option(
-    "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
-    "retain_fine=X, retain_coarse=X, or the name of --also."
-)
-@also_option
-@click.option(
-    "--trials", type=click.IntRange(1, 60), metavar="K", help="Steps a layer.  [default: 10]"
-)
-@click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
-@click.option("--layer", metavar="NAME", help="Only this layer.")
-@click.option(
-    "--step", type=float, metavar="X", callback=positive, help="This step size, with --layer."
-)
-@click.option(
-    "--thorough/--no-thorough",
-    help="Search every candidate layer, even once one leaves next to nothing to be gained.",
-)
-@click.option(
-    "--activation-memory",
-    type=click.FloatRange(0, math.inf, max_open=True),
-    metavar="GIB",
-    help="Memory for what the search keeps: images, activations.  [default: half of what is free]",
-)
-@norms_option
-@cache_option
+@request_options
 @run_option
-@click.option(
+@option(
+    "Output",
     "--save-model",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Also write the patched model as an OpenCLIP local-dir.",
 )
-@click.option("--asked-by", metavar="TEXT", help="Who asked for it: recorded in the patch.")
-@click.option("--reason", metavar="TEXT", help="Why: recorded in the patch.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, in time and memory.")
-@click.option("--force/--no-force", help="Go on, and write the patch, where slsgu would refuse.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+@option("Output", "--dry-run", is_flag=True, help="Estimate time and memory, and write nothing.")
+@json_option
 def apply(
     run: Path | None,
     save_model: Path | None,
@@ -107,10 +51,10 @@ def apply(
     result.json and report.html in the run folder. Exit status 1 if the goal is not met: then no
     patch is written unless --force.
     """
-    from slsgu.checkpoint import save_local_dir
     from slsgu.distributed import world_size
     from slsgu.errors import SlsguError
     from slsgu.files import write_json
+    from slsgu.local_dir import save_local_dir
     from slsgu.pipeline import run_plan
     from slsgu.report import to_json, write
     from slsgu.runs import run_folder

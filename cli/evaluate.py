@@ -9,12 +9,23 @@ import click
 
 from .apply import level_name, print_also, print_levels
 from .console import Console, echo_json, echo_table, interval, percent
-from .options import also_option, concept_option, data_options, floor_option, model_options
+from .data_options import (
+    also_option,
+    data_options,
+    gradient_image_option,
+    model_options,
+    search_image_option,
+    test_image_option,
+)
+from .groups import GroupedCommand, option
+from .options import concept_option, json_option
+from .search_options import floor_option, machine_options
 from .values import also_from, load_clip, settings_from
 
 
-@click.command()
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
+    "Request",
     "--patch",
     "patches",
     multiple=True,
@@ -22,22 +33,28 @@ from .values import also_from, load_clip, settings_from
     metavar="FILE",
     help="Compare with and without this patch. Given several times, they are added.",
 )
-@concept_option(required=False)
+@concept_option("What counts as forgotten.  [default: what the patch was made for]")
 @model_options
 @data_options
 @also_option
+@gradient_image_option
+@search_image_option
+@test_image_option("50")
 @floor_option(
     "Least share of the accuracy on --also that must remain with --patch: one number for all, or "
     "NAME=X."
 )
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-@click.option(
+@machine_options
+@json_option
+@option(
+    "Output",
     "--format",
     "form",
     type=click.Choice(["table", "json", "clip-benchmark"]),
     default="table",
     show_default=True,
-    help="What to print; clip-benchmark is a result a line, each as in a file of CLIP_benchmark.",
+    help="What to print; clip-benchmark prints one result per line, each as in a file of "
+    "CLIP_benchmark.",
 )
 def evaluate(
     patches: tuple[Path, ...],

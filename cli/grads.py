@@ -8,31 +8,16 @@ from typing import Any
 import click
 
 from .console import Console, echo_json
-from .options import (
-    cache_option,
-    concept_option,
-    data_options,
-    gradient_options,
-    model_options,
-    pair_options,
-    run_option,
-    search_mode_option,
-)
+from .options import gradient_request_options, json_option, run_option
 from .request_file import RequestCommand, request_option, write_request
 from .values import cache_from, plan_from, settings_from
 
 
 @click.command(cls=RequestCommand)
 @request_option
-@concept_option(required=False)
-@pair_options
-@model_options
-@data_options
-@gradient_options
-@search_mode_option
-@cache_option
+@gradient_request_options
 @run_option
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+@json_option
 def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     """Compute the gradients of the forget and the retain loss for every layer.
 

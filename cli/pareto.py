@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import Console, echo_json, echo_table
-from .options import norms_option
+from .groups import GroupedCommand, option
+from .options import json_option
+from .request_file import options_of
+from .search_options import norms_option
 from .values import plan_from, settings_from
 
 if TYPE_CHECKING:
@@ -17,25 +20,30 @@ if TYPE_CHECKING:
     from slsgu.runs import RunFolder
 
 
-@click.command()
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
+    "Request",
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="A run folder.  [default: the newest]",
 )
-@click.option("--plot", is_flag=True, help="Draw pareto.png in the run folder.")
-@click.option(
+@norms_option
+@option(
+    "Method",
+    "--fast",
+    is_flag=True,
+    help="Leave out efficiency, which needs the model and the search images.",
+)
+@option("Output", "--plot", is_flag=True, help="Draw pareto.png in the run folder.")
+@option(
+    "Output",
     "--all",
     "show_all",
     is_flag=True,
     help="Print every layer, not only those that apply would search.",
 )
-@norms_option
-@click.option(
-    "--fast", is_flag=True, help="Leave out efficiency, which needs the model and search images."
-)
-@click.option("--json", "as_json", is_flag=True, help="The scores as JSON on stdout.")
+@json_option
 def pareto(
     run: Path | None, plot: bool, show_all: bool, norms: bool, fast: bool, as_json: bool
 ) -> None:
@@ -94,14 +102,12 @@ def _with_efficiency(
     from slsgu.errors import SlsguError
     from slsgu.runs import key_differences
 
-    from .apply import apply
-
     console = Console()
     if not folder.request.is_file():
         console.say(f"note: efficiency is left out: {folder.request} is not there")
         return scores
     try:
-        asked = apply.make_context("apply", ["--request", str(folder.request)]).params
+        asked = options_of(folder.request)
         plan = plan_from(asked, settings_from(asked))
         if differences := key_differences(gradients.key, plan.key):
             console.say(f"note: efficiency is left out: {'; '.join(differences)}")

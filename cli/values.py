@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FLOORS
+from .search_options import FLOORS
 
 if TYPE_CHECKING:
     from slsgu.also import Also
