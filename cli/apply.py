@@ -21,7 +21,7 @@ from .values import also_from, cache_from, plan_from, settings_from
 if TYPE_CHECKING:
     from slsgu.also import AlsoKept
     from slsgu.measures import Measures
-    from slsgu.pipeline import Result
+    from slsgu.outcome import Outcome
 
 
 @click.command(cls=RequestCommand)
@@ -71,7 +71,7 @@ def apply(
     if save_model is not None and save_model.exists():
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
     plan = plan_from(options, settings)
-    for note in plan.splits.notes:
+    for note in plan.task.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
     if dry_run:
@@ -104,8 +104,8 @@ def apply(
     write(result, folder.report, command=command_line(), patch=patch_path)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
-        with result.patch.applied(plan.clip.model):
-            save_local_dir(plan.clip, save_model)
+        with result.patch.applied(plan.task.clip.model):
+            save_local_dir(plan.task.clip, save_model)
     if as_json:
         echo_json(summary)
     else:
@@ -115,7 +115,7 @@ def apply(
         if save_model is not None and patch_path is not None:
             click.echo(f"model      {save_model}")
         click.echo(f"report     {folder.report}")
-    misses = result.goal.misses(result.proof.measures, plan.request.title)
+    misses = result.goal.misses(result.proof.measures, plan.task.request.title)
     if result.success and misses:
         console.say(
             f"Warning: the goal was met on the search images, but on the test images "
@@ -134,11 +134,12 @@ def apply(
         sys.exit(1)
 
 
-def print_result(result: Result) -> None:
+def print_result(result: Outcome) -> None:
     """The compact before/after table."""
-    chosen = result.chosen
+    assert result.trace is not None
+    chosen = result.trace.chosen
     click.echo(
-        f"{result.plan.request.title}: {chosen.layer} ({result.tower} tower), "
+        f"{result.task.request.title}: {chosen.layer} ({result.trace.tower} tower), "
         f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)\n"
     )
     print_levels(result.proof.measures)

@@ -70,7 +70,8 @@ def evaluate(
     """
     from slsgu.also import AlsoImages
     from slsgu.clip_benchmark import clip_benchmark
-    from slsgu.data.batches import Ledger
+    from slsgu.data.batches import Reading
+    from slsgu.data.ledger import Ledger
     from slsgu.distributed import together
     from slsgu.evaluate import evaluated_levels
     from slsgu.patch import Patch
@@ -112,12 +113,14 @@ def evaluate(
                 f"{settings.seed}: images that it was made from may be among the test images"
             )
         ledger = Ledger()
+        reading = Reading(settings.batch_size, settings.workers, settings.strict)
         proof = prove(
             clip,
             splits.test,
             taxonomy,
             load_templates(options["templates"], taxonomy),
-            settings=settings,
+            reading=reading,
+            seed=settings.seed,
             request=request,
             patch=patch,
             ledger=ledger,
@@ -127,7 +130,9 @@ def evaluate(
         if not ranks.first:
             return
     also = [
-        each.measure(clip, settings=settings, patch=patch, ledger=ledger, progress=console)
+        each.measure(
+            clip, settings=settings, reading=reading, patch=patch, ledger=ledger, progress=console
+        )
         for each in also_images
     ]
     console.say_left_out(ledger)

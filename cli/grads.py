@@ -30,12 +30,12 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     from slsgu.runs import obtain_gradients, run_folder
 
     plan = plan_from(options, settings_from(options))
-    with together(plan.clip.device) as ranks:
+    with together(plan.task.clip.device) as ranks:
         console = Console(quiet=not ranks.first)
-        for note in plan.splits.notes:
+        for note in plan.task.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)
-        ledger = plan.ledger()
+        ledger = plan.task.ledger()
         gradients, reused = obtain_gradients(
             plan, folder, ledger, console, ranks=ranks, cache=cache_from(options)
         )
@@ -57,7 +57,7 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         )
         return
     click.echo(
-        f"{plan.request.title}: {gradients.counts['forget']} forget images "
+        f"{plan.task.request.title}: {gradients.counts['forget']} forget images "
         f"(loss {gradients.losses['forget']:.4f}), {gradients.counts['retain']} retain images "
         f"(loss {gradients.losses['retain']:.4f}), {len(gradients.forget)} layers"
     )

@@ -56,7 +56,7 @@ def pareto(
     """
     from slsgu.cache import Gradients
     from slsgu.files import write_json
-    from slsgu.pipeline import rank_layers
+    from slsgu.pareto import rank_layers
     from slsgu.runs import RunFolder, newest_run
 
     folder = newest_run() if run is None else RunFolder(run)

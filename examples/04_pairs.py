@@ -42,7 +42,7 @@ pairs = slsgu.Pairs(
     classes=folder / "names.txt",  # 46 names to choose among
 )
 result = slsgu.unlearn(slsgu.load(), pairs=pairs)
-for note in result.plan.splits.notes:
+for note in result.task.splits.notes:
     print(f"note: {note}")
 for row in result.proof.measures.levels:
     level = f"name, among {len(names)}" if row.level else "caption, among those tested"

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slsgu.clip import Clip
 from slsgu.data.asked import images_of
+from slsgu.data.batches import Reading
 from slsgu.data.images import UnreadableImageError, pixel_hash
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
@@ -24,13 +25,11 @@ from slsgu.patch import Patch
 from slsgu.progress import SILENT, Progress
 from slsgu.proof import Proof, prove
 from slsgu.request import Request
-from slsgu.settings import Settings
+from slsgu.settings import DataSettings
 from slsgu.sources import find_taxonomy
+from slsgu.task import Task
 from slsgu.taxonomy import Concept, Taxonomy
 from slsgu.templates import load_templates
-
-if TYPE_CHECKING:
-    from slsgu.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class AlsoImages:
         cls,
         also: Also,
         *,
-        settings: Settings,
+        settings: DataSettings,
         request: Request | None = None,
         spent: Mapping[str, str] = MappingProxyType({}),
     ) -> AlsoImages:
@@ -200,7 +199,8 @@ class AlsoImages:
         self,
         clip: Clip,
         *,
-        settings: Settings,
+        settings: DataSettings,
+        reading: Reading | None = None,
         patch: Patch | None = None,
         ledger: Ledger | None = None,
         progress: Progress = SILENT,
@@ -224,7 +224,8 @@ class AlsoImages:
                 self.samples,
                 self.taxonomy,
                 load_templates(settings.templates, self.taxonomy),
-                settings=settings,
+                reading=reading,
+                seed=settings.seed,
                 patch=patch,
                 ledger=own,
                 progress=progress,
@@ -235,8 +236,8 @@ class AlsoImages:
         return AlsoKept(self.also, proof, self.left_out, self.entries)
 
 
-def find_others(plan: Plan, also: Sequence[Also]) -> list[AlsoImages]:
-    """The images of the other data sets of a plan, without those that the plan uses itself.
+def find_others(task: Task, also: Sequence[Also]) -> list[AlsoImages]:
+    """The images of the other data sets of a task, without those that the task uses itself.
 
     Raises:
         SlsguError: two have one name.
@@ -245,9 +246,9 @@ def find_others(plan: Plan, also: Sequence[Also]) -> list[AlsoImages]:
     names = Counter(each.name for each in also)
     if twice := [name for name, count in names.items() if count > 1]:
         raise SlsguError(f"two data sets are called {twice[0]!r}")
-    spent = plan.spent
+    excluded = task.excluded
     return [
-        AlsoImages.of(each, settings=plan.settings, request=plan.request, spent=spent)
+        AlsoImages.of(each, settings=task.data, request=task.request, spent=excluded)
         for each in also
     ]
 

@@ -28,7 +28,7 @@ from slsgu.plan import Plan
 from slsgu.progress import Advance
 from slsgu.scene import Scene
 from slsgu.search import Goal, Trial, explore_step, known_curve, search_step, steadied
-from slsgu.settings import Settings
+from slsgu.settings import MethodSettings
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
 SATISFIED = 0.995  # Q-U around a step, on the search split, that leaves little to be gained
@@ -65,7 +65,7 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
     Raises:
         SlsguError: the named layer does not exist, or can not be edited.
     """
-    layers = {layer.name: layer for layer in inventory(plan.clip.model, norms=True)}
+    layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}
     by_name = {score.layer: score for score in scores}
     settings = plan.settings
     paper = settings.search == "paper"
@@ -97,7 +97,7 @@ def check_choice(plan: Plan) -> Layer | None:
     settings = plan.settings
     if settings.layer is None:
         return None
-    layers = {layer.name: layer for layer in inventory(plan.clip.model, norms=True)}
+    layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}
     chosen = find_layer(settings.layer, layers)
     if settings.tower not in (None, chosen.tower):
         raise SlsguError(
@@ -116,7 +116,7 @@ def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
         return layers[name]
     close = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu pareto --all` lists all of them)")
+    raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu layers` lists all of them)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ class Climb:
     def of(
         cls, plan: Plan, layer: Layer, gradients: Gradients, metric: Metric | None = None
     ) -> Climb:
-        weight = dict(plan.clip.model.named_parameters())[layer.name].detach().clone()
+        weight = dict(plan.task.clip.model.named_parameters())[layer.name].detach().clone()
         context = DirectionContext(
             layer=layer,
             weight=weight,
@@ -216,7 +216,7 @@ def search_candidates(
         scene.replay.prepare(layers[0])
         metrics: dict[str, Metric] = {}
         if settings.direction_used in NEEDS_METRIC:
-            metrics = keep_metrics(scene, layers, seed=settings.seed)
+            metrics = keep_metrics(scene, layers, seed=plan.task.seed)
         for layer, score in members:
             climb = Climb.of(plan, layer, gradients, metrics.get(layer.name))
             climbs[layer.name] = climb
@@ -279,7 +279,7 @@ def search_candidate(
 
 
 def _trials_on_line(
-    settings: Settings, scene: Scene, climb: Climb, line: Line, goal: Goal
+    settings: MethodSettings, scene: Scene, climb: Climb, line: Line, goal: Goal
 ) -> tuple[Trial, ...]:
     """The best step of the exact curve, and some to draw it by."""
     limit = math.ldexp(climb.first, settings.trials - 1)  # as doubling would have come

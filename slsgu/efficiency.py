@@ -13,9 +13,9 @@ from slsgu.candidates import pick_candidates, with_efficiency
 from slsgu.keep import keep_metrics
 from slsgu.metric import Metric
 from slsgu.pareto import LayerScore
-from slsgu.pipeline import search_scene
 from slsgu.plan import Plan
 from slsgu.progress import SILENT, Progress
+from slsgu.scene import Scene
 
 
 def measure_efficiency(
@@ -29,14 +29,14 @@ def measure_efficiency(
     Raises:
         DataError: the search images can not be used.
     """
-    ledger = plan.ledger()
+    ledger = plan.task.ledger()
     ledger.restore("gradient", gradients.info["pixel_hashes"])
-    scene = search_scene(plan, ledger, progress)
+    scene = Scene.read(plan, ledger, progress)
     picked = [layer for layer, _ in pick_candidates(plan, scores)]
     found: dict[str, Metric] = {}
     for tower in ("vision", "language"):
         layers = sorted((x for x in picked if x.tower == tower), key=lambda x: x.block or 0)
         if layers:
             scene.replay.prepare(layers[0])
-            found |= keep_metrics(scene, layers, seed=plan.settings.seed)
+            found |= keep_metrics(scene, layers, seed=plan.task.seed)
     return [with_efficiency(score, gradients, found.get(score.layer)) for score in scores]

@@ -16,9 +16,10 @@ from slsgu.candidates import check_choice, pick_candidates
 from slsgu.clip import Clip
 from slsgu.data.images import UnreadableImageError
 from slsgu.errors import ArtifactError, DataError
-from slsgu.pipeline import rank_layers
+from slsgu.pareto import rank_layers
 from slsgu.plan import Plan
 from slsgu.runs import RunFolder, key_differences
+from slsgu.task import Task
 
 SAMPLE = 4  # images that are timed
 ASSUMED_FRONT = 6  # layers on the front of a tower, where the gradients are not there to say
@@ -82,12 +83,13 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     Raises:
         SlsguError: the plan can not be carried out, or one of the other data sets not be used.
     """
-    clip, settings, splits = plan.clip, plan.settings, plan.splits
+    task, settings = plan.task, plan.settings
+    clip, splits = task.clip, task.splits
     check_choice(plan)
-    others = find_others(plan, also)
+    others = find_others(task, also)
     other_count = sum(len(each.samples) for each in others)
     start = time.perf_counter()
-    pixels = _first_pixels(plan)
+    pixels = _first_pixels(task)
     read = (time.perf_counter() - start) / len(pixels)
     forward = _seconds_per_image(clip, pixels)
     cached = _matching_cache(plan, folder)
@@ -101,7 +103,8 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     vision = vision if candidates else 0 if settings.tower == "language" else ASSUMED_FRONT
     trials = 1 if settings.step is not None else settings.trials
     # Forward, then about twice as much backwards; once more forward in chunks under one batch.
-    passes = 3 if settings.micro_batch == settings.contrastive_batch else 4
+    micro_batch = task.machine.micro_batch(settings.contrastive_batch)
+    passes = 3 if micro_batch == settings.contrastive_batch else 4
     gradient_count = 0 if cached is not None else len(splits.gradient)
     seconds = {
         "read": read * (gradient_count + len(splits.search) + len(splits.test) + other_count),
@@ -113,13 +116,13 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     sizes = {
         "weights": weights,
         "gradients": 3 * weights,
-        "activations": _activation_bytes(clip, pixels) * settings.micro_batch // len(pixels),
+        "activations": _activation_bytes(clip, pixels) * micro_batch // len(pixels),
         "search_images": pixels[0].numel() * 4 * len(splits.search),
     }
-    forget = set(plan.request.forget_leaves)
+    forget = set(task.request.forget_leaves)
     return Estimate(
         run=str(folder.path),
-        forget_leaves=[leaf.key for leaf in plan.request.forget_leaves],
+        forget_leaves=[leaf.key for leaf in task.request.forget_leaves],
         images={
             "forget": sum(s.leaf in forget for s in splits.gradient),
             "retain": sum(s.leaf not in forget for s in splits.gradient),
@@ -135,14 +138,14 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     )
 
 
-def _first_pixels(plan: Plan) -> Tensor:
+def _first_pixels(task: Task) -> Tensor:
     """A few readable gradient images [n, 3, H, W], n at most `SAMPLE`."""
     pixels: list[Tensor] = []
-    for sample in plan.splits.gradient:
+    for sample in task.splits.gradient:
         try:
-            pixels.append(plan.clip.preprocess(sample.read()))
+            pixels.append(task.clip.preprocess(sample.read()))
         except UnreadableImageError:
-            if plan.settings.strict:
+            if task.data.strict:
                 raise
         if len(pixels) == SAMPLE:
             break

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from slsgu.cache import Gradients
 from slsgu.layers import Layer
 
 
@@ -72,6 +73,17 @@ def score_layers(
     }
     marked = [replace(score, on_front=score.layer in members) for score in scores]
     return sorted(marked, key=lambda score: (-score.importance, score.layer))
+
+
+def rank_layers(gradients: Gradients, *, norms: bool, also: str | None = None) -> list[LayerScore]:
+    """Importance, alignment and the front of each tower; needs no model.
+
+    Args:
+        norms: whether gains of LayerNorm and BatchNorm compete too.
+        also: one gain that is ranked all the same, since an expert chose it.
+    """
+    layers = [x for x in gradients.layers if norms or x.kind != "norm" or x.name == also]
+    return score_layers(layers, gradients.forget, gradients.retain, gradients.weight_norms)
 
 
 def cosine_similarity(a: Tensor, b: Tensor) -> float:

@@ -8,37 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError
+from slsgu.passes import LossGradient
 
 SCHEMA = 1
 KIND = "slsgu-partial-gradients"
 EVERY = 60.0  # seconds between two writes
-
-
-@dataclass
-class Sums:
-    """What a pass has summed up so far. Tensors are added to in place.
-
-    Attributes:
-        gradients: sum over images of the gradient of each layer, fp32; what lies before the
-            captions' embeddings is still missing from the text tower's.
-        texts: the same for the captions' embeddings [M, d].
-        loss: sum over images of the loss.
-        count: images that were used.
-        position: samples that are done with, used or not.
-        finished: whether the pass is over; gradients and loss are then means, and complete.
-    """
-
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-    texts: Tensor | None = None
-    loss: float = 0.0
-    count: int = 0
-    position: int = 0
-    finished: bool = False
 
 
 @dataclass
@@ -56,7 +33,7 @@ class Partial:
     key: Mapping[str, Any]
     ledger: Ledger
     every: float = field(default_factory=lambda: EVERY)
-    passes: dict[str, Sums] = field(default_factory=dict)
+    passes: dict[str, LossGradient] = field(default_factory=dict)
     written: float = field(default_factory=time.monotonic)
 
     def load(self) -> str | None:
@@ -74,7 +51,7 @@ class Partial:
             if header["key"] != dict(self.key):
                 return f"not going on with {self.path}: it is of another request, model or data"
             passes = {
-                name: Sums(
+                name: LossGradient(
                     loss=p["loss"],
                     count=p["count"],
                     position=p["position"],
@@ -101,9 +78,9 @@ class Partial:
         done = sum(sums.position for sums in passes.values())
         return f"gradients: going on after {done} images ({self.path})"
 
-    def of(self, name: str) -> Sums:
+    def of(self, name: str) -> LossGradient:
         """The sums of one pass, to be added to."""
-        return self.passes.setdefault(name, Sums())
+        return self.passes.setdefault(name, LossGradient())
 
     def tick(self) -> None:
         """Write if it is time."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,23 +26,48 @@ from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import ModelError, SlsguError
 from slsgu.layers import Layer
 from slsgu.losses import ForgetLoss, RetainLoss
-from slsgu.partial import Sums
 
 TEXT_CHUNK = 256  # captions that go backwards through the text tower together
 BatchLoss = Callable[[Tensor, Tensor, Sequence[Batch]], Tensor]
 
 
-@dataclass(frozen=True)
-class Pass:
-    """The result of one pass over one set: mean gradients, mean loss, number of images."""
+@dataclass
+class LossGradient:
+    """The gradient of one loss for every layer: a sum over images while a pass goes on, to which
+    tensors are added in place; the mean when it is finished.
 
-    gradients: dict[str, Tensor]
-    loss: float
-    count: int
+    Attributes:
+        gradients: by layer, fp32; while the pass goes on, what lies before the captions'
+            embeddings is still missing from the text tower's.
+        texts: the same for the captions' embeddings [M, d]; None when finished.
+        loss: of the images.
+        count: images that were used.
+        position: samples that are done with, used or not.
+        finished: whether gradients and loss are means, and complete.
+    """
+
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    texts: Tensor | None = None
+    loss: float = 0.0
+    count: int = 0
+    position: int = 0
+    finished: bool = False
+
+    def finish(self, gradients: dict[str, Tensor], loss: float, count: int) -> None:
+        """Turn sums into means.
+
+        Args:
+            gradients, loss: summed over all images, in every process.
+            count: images in all processes.
+        """
+        for gradient in gradients.values():
+            gradient /= max(count, 1)
+        self.gradients, self.texts = gradients, None
+        self.loss, self.count, self.finished = loss / max(count, 1), count, True
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
+class PassOptions:
     """How a pass runs, which changes its speed and memory.
 
     Attributes:
@@ -96,10 +121,10 @@ def run_pass(
     batch_loss: BatchLoss,
     *,
     logical_batch: int,
-    how: How | None = None,
-    sums: Sums | None = None,
+    options: PassOptions | None = None,
+    sums: LossGradient | None = None,
     after_batch: Callable[[], None] = lambda: None,
-) -> Pass:
+) -> LossGradient:
     """Mean gradients of a loss over a stream of images.
 
     Args:
@@ -108,19 +133,20 @@ def run_pass(
         captions: M distinct captions.
         logical_batch: samples whose loss is taken together; the gradient of a contrastive loss
             depends on it.
-        sums: what was summed up before; it is added to, and belongs to the pass afterwards.
+        sums: what was summed up before; it is added to, and returned, finished.
         after_batch: called after each logical batch, when `sums` are up to date.
     """
-    how = how or How()
-    clip = replace(clip, precision=how.precision)
-    sums = sums or Sums()
+    options = options or PassOptions()
+    ranks = options.ranks
+    clip = replace(clip, precision=options.precision)
+    sums = sums or LossGradient()
     parameters = dict(clip.model.named_parameters())
     wanted = {layer.name: parameters[layer.name] for layer in layers}
     assert not clip.model.training, "gradients are taken in eval mode"
     with torch.no_grad():
         texts = clip.encode_text(captions)  # [M, d]
     sums.texts = torch.zeros_like(texts) if sums.texts is None else sums.texts.to(texts)
-    with _gathering(wanted, sums), _checkpointing(clip, how.checkpointing):
+    with _gathering(wanted, sums), _checkpointing(clip, options.checkpointing):
         error = None
         try:
             start = sums.position
@@ -132,22 +158,20 @@ def run_pass(
                 after_batch()
         except SlsguError as found:
             error = found
-        how.ranks.agree(error)
-        how.ranks.add_up(sums.texts)
+        ranks.agree(error)
+        ranks.add_up(sums.texts)
         chunks = range(0, len(captions), TEXT_CHUNK)
-        for first in itertools.islice(chunks, how.ranks.rank, None, how.ranks.world):
+        for first in itertools.islice(chunks, ranks.rank, None, ranks.world):
             part = slice(first, first + TEXT_CHUNK)
             torch.autograd.backward(clip.encode_text(captions[part]), sums.texts[part])
-        totals = how.ranks.add_up(torch.tensor([sums.loss, sums.count], dtype=torch.float64))
-        loss, count = float(totals[0]), max(int(totals[1]), 1)
-        gradients = {name: _taken(parameter, how.ranks) for name, parameter in wanted.items()}
-    for gradient in gradients.values():
-        gradient /= count
-    return Pass(gradients, loss / count, int(totals[1]))
+        totals = ranks.add_up(torch.tensor([sums.loss, sums.count], dtype=torch.float64))
+        gradients = {name: _taken(parameter, ranks) for name, parameter in wanted.items()}
+    sums.finish(gradients, float(totals[0]), int(totals[1]))
+    return sums
 
 
 def _add_batch(
-    clip: Clip, texts: Tensor, group: list[Batch], batch_loss: BatchLoss, sums: Sums
+    clip: Clip, texts: Tensor, group: list[Batch], batch_loss: BatchLoss, sums: LossGradient
 ) -> None:
     """Add one logical batch to the sums."""
     leaf = texts.clone().requires_grad_(True)
@@ -170,7 +194,7 @@ def _add_batch(
 
 
 @contextlib.contextmanager
-def _gathering(wanted: dict[str, torch.nn.Parameter], sums: Sums) -> Iterator[None]:
+def _gathering(wanted: dict[str, torch.nn.Parameter], sums: LossGradient) -> Iterator[None]:
     """Within, autograd adds to the sums; outside, no parameter has or needs a gradient."""
     try:
         for name, parameter in wanted.items():

@@ -3,34 +3,28 @@
     request -> data -> gradients -> pareto -> direction -> search -> patch -> evaluate -> report
 
 Three disjoint sets of images: gradients are taken on one, layer and step are chosen on another,
-and what is reported is measured on a third.
+and what is reported is measured on a third. Every method ends in the same place: its edit is held
+to the goal on the search split, measured on the test split and on what else must be kept.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from slsgu import __version__
-from slsgu.also import Also, AlsoKept, find_others
-from slsgu.cache import Gradients
-from slsgu.candidates import (
-    Candidate,
-    check_choice,
-    pick_candidates,
-    search_candidates,
-)
+from slsgu.also import Also, AlsoImages, AlsoKept, find_others
+from slsgu.candidates import check_choice
 from slsgu.clip import Clip
-from slsgu.data.batches import Ledger, collect
-from slsgu.errors import ConceptError, NotReachedError, SlsguError
-from slsgu.files import json_sha256
+from slsgu.data.ledger import Ledger
+from slsgu.errors import NotReachedError
+from slsgu.measures import Measures
+from slsgu.method import Edit, Method
+from slsgu.outcome import Outcome
 from slsgu.pairs import Pairs
-from slsgu.pareto import LayerScore, score_layers
 from slsgu.patch import Patch
 from slsgu.plan import Plan, make_plan
 from slsgu.progress import SILENT, Progress
@@ -38,48 +32,11 @@ from slsgu.proof import Proof, prove
 from slsgu.retain_cache import RetainCache
 from slsgu.runs import RunFolder, obtain_gradients
 from slsgu.scene import Scene
-from slsgu.search import Goal, Trial, choose, choose_paper
-from slsgu.settings import Settings
+from slsgu.search import Goal
+from slsgu.settings import Floors, Settings
+from slsgu.single_gradient import search_edit
+from slsgu.task import Task
 from slsgu.taxonomy import Taxonomy
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """Everything a run found. `patch` is None where the goal was not met and nobody insisted.
-
-    Attributes:
-        scores: importance and alignment of every layer considered.
-        candidates: the layers searched, with every trial.
-        chosen: the trial that was taken, measured on the search split.
-        success: the forget target is reached and the floors hold, on the search split.
-        proof: what the test split says about the chosen trial.
-        seconds: wall time of `gradients`, `search` and `total`.
-        about: what a person wrote about the request: `asked_by`, `reason`.
-        also: what the step does to other data sets; one whose floor breaks is no success.
-    """
-
-    plan: Plan
-    gradients: Gradients
-    scores: tuple[LayerScore, ...]
-    candidates: tuple[Candidate, ...]
-    chosen: Trial
-    success: bool
-    shortfall: str
-    proof: Proof
-    patch: Patch | None
-    ledger: Ledger
-    seconds: dict[str, float]
-    about: Mapping[str, str] = field(default_factory=dict)
-    also: tuple[AlsoKept, ...] = ()
-
-    @property
-    def goal(self) -> Goal:
-        """What counted as success."""
-        return Goal(self.plan.settings.target, self.plan.settings.floors)
-
-    @property
-    def tower(self) -> str:
-        return next(s.tower for s in self.scores if s.layer == self.chosen.layer)
 
 
 def unlearn(
@@ -90,7 +47,7 @@ def unlearn(
     pairs: Pairs | None = None,
     settings: Settings | None = None,
     progress: Progress = SILENT,
-) -> Result:
+) -> Outcome:
     """Forget concepts: the whole pipeline, in memory.
 
     Args:
@@ -103,14 +60,14 @@ def unlearn(
 
     Raises:
         ConceptError: a concept is unknown, ambiguous, or not known to the model.
-        DataError: images or taxonomy can not be used.
+        DataError: images or taxonomy cannot be used.
         NotReachedError: the goal was not met; its `result` holds the best of the steps tried.
     """
     plan = make_plan(clip, concepts, data=data, taxonomy=taxonomy, pairs=pairs, settings=settings)
-    result = run_plan(plan, progress=progress)
-    if result.patch is None:
-        raise NotReachedError(result.shortfall, result)
-    return result
+    outcome = run_plan(plan, progress=progress)
+    if outcome.patch is None:
+        raise NotReachedError(outcome.shortfall, outcome)
+    return outcome
 
 
 def run_plan(
@@ -122,8 +79,8 @@ def run_plan(
     about: Mapping[str, str] | None = None,
     also: Sequence[Also] = (),
     cache: RetainCache | None = None,
-) -> Result:
-    """Carry out a plan.
+) -> Outcome:
+    """Carry out a plan by the single-gradient method.
 
     Args:
         folder: where gradients are reused from and saved to; None keeps them in memory.
@@ -131,166 +88,201 @@ def run_plan(
         about: free text that is recorded with it: `asked_by`, `reason`.
         also: other data sets that must stay as they are.
         cache: of retain gradients; None keeps none.
+
+    Raises:
+        ConceptError: the model does not know the concept, or no layer can be stepped along.
+        DataError: images cannot be used.
     """
-    about = about or {}
+    settings = plan.settings
     start = time.perf_counter()
     check_choice(plan)
-    # Now, so that a data set that is not there costs no search.
-    also_images = find_others(plan, also)
-    looked_up = time.perf_counter()
-    ledger = plan.ledger()
-    gradients, _ = obtain_gradients(plan, folder, ledger, progress, cache=cache)
-    computed = time.perf_counter()
-    scores = rank_layers(gradients, norms=plan.settings.considers_norms, also=plan.settings.layer)
-    scene = search_scene(plan, ledger, progress)
-    used = ledger.for_others(plan.forget_test_samples if also else ())
-    for each in also_images:
-        each.check(used)  # now, too: the search would be for nothing
-    goal = Goal(plan.settings.target, plan.settings.floors)
-    picked = pick_candidates(plan, scores)
-    with progress.bar("step search", len(picked)) as advance:
-        candidates, climbs = search_candidates(plan, scene, gradients, picked, goal, advance)
-    trials = [trial for candidate in candidates for trial in candidate.trials]
-    if not trials:
-        reasons = "; ".join(f"{c.score.layer}: {c.passed_over}" for c in candidates)
-        raise ConceptError(f"no layer can be stepped along ({reasons or 'no candidate'})")
-    chosen = (choose_paper if plan.settings.search == "paper" else choose)(trials, goal)
-    success = goal.met(chosen.measures)
-    climb = climbs[chosen.layer]
-    edit = climb.patch(chosen.step, plan.clip)
-    if not all(bool(delta.isfinite().all()) for delta in edit.delta.values()):
-        raise SlsguError(
-            f"step {chosen.step:g} takes {chosen.layer} out of the range of numbers; give a "
-            "smaller --step"
-        )
-    searched = time.perf_counter()
-    proof = prove(
-        plan.clip,
-        plan.splits.test,
-        plan.taxonomy,
-        plan.templates,
-        settings=plan.settings,
-        request=plan.request,
-        patch=edit,
-        ledger=ledger,
-        progress=progress,
-    )
-    ledger.check()
-    others = tuple(
-        each.measure(plan.clip, settings=plan.settings, patch=edit, ledger=used, progress=progress)
-        for each in also_images
-    )
-    ledger.add(used)
-    shortfall = "" if success else describe_shortfall(plan, goal, chosen)
-    if misses := [miss for each in others if (miss := each.miss())]:
-        success = False
-        shortfall = "; ".join(filter(None, [shortfall, f"what else is kept: {', '.join(misses)}"]))
-    patch = None
-    if success or plan.settings.force:
-        metadata = _describe_patch(plan, gradients, chosen, proof, command)
-        patch = replace(edit, metadata={**metadata, **about, "success": success})
-    end = time.perf_counter()
-    return Result(
-        plan=plan,
-        gradients=gradients,
-        scores=tuple(scores),
-        candidates=tuple(candidates),
-        chosen=chosen,
-        success=success,
-        shortfall=shortfall,
-        proof=proof,
-        patch=patch,
-        ledger=ledger,
-        seconds={
-            "gradients": computed - looked_up,
-            "search": searched - computed,
-            "total": end - start,
-        },
+    run = _Run.begin(
+        plan.task,
+        Goal(settings.target, settings.floors),
+        force=settings.force,
+        also=also,
         about=about,
-        also=others,
+        command=command,
+        progress=progress,
+        start=start,
     )
+    looked_up = time.perf_counter()
+    gradients, _ = obtain_gradients(plan, folder, run.ledger, progress, cache=cache)
+    computed = time.perf_counter()
+    scene = Scene.read(plan, run.ledger, progress)
+    others = run.ledger_for_others()  # now: a search would be for nothing if none can be asked
+    edit = search_edit(plan, gradients, scene, progress)
+    seconds = {"gradients": computed - looked_up, "search": time.perf_counter() - computed}
+    return run.conclude(replace(edit, seconds=seconds), others)
 
 
-def rank_layers(gradients: Gradients, *, norms: bool, also: str | None = None) -> list[LayerScore]:
-    """Importance, alignment and the front of each tower; needs no model.
+def run_method(
+    task: Task,
+    method: Method,
+    *,
+    target: float = 0.05,
+    floors: Mapping[str, float] | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+    command: str | None = None,
+    about: Mapping[str, str] | None = None,
+    also: Sequence[Also] = (),
+) -> Outcome:
+    """Carry out a task by any method, and hold its edit to the same goal and proof.
 
     Args:
-        norms: whether gains of LayerNorm and BatchNorm compete too.
-        also: one gain that is ranked all the same, since an expert chose it.
+        method: from a task to an edit.
+        target: highest accuracy left at any level that is to be forgotten, on the search split.
+        floors: least share of each accuracy that must remain; those not named keep their default.
+        force: return a patch though the goal was not met.
+        command, about, also: as for `run_plan`.
+
+    Raises:
+        DataError: images cannot be used.
+        LayerMismatchError: the method's patch is not one of the task's model.
     """
-    layers = [x for x in gradients.layers if norms or x.kind != "norm" or x.name == also]
-    return score_layers(layers, gradients.forget, gradients.retain, gradients.weight_norms)
-
-
-def describe_shortfall(plan: Plan, goal: Goal, trial: Trial) -> str:
-    """Why the best trade-off is not a success, in one sentence."""
-    parts = goal.misses(trial.measures, plan.request.title)
-    return (
-        f"the goal was not met: on the search split, {' and '.join(parts)}; best of the steps "
-        f"tried: {trial.layer} at step {trial.step:.6g}, Q-U {(trial.measures.q_u or 0):.1%}"
+    run = _Run.begin(
+        task,
+        Goal(target, Floors.of(floors or {})),
+        force=force,
+        also=also,
+        about=about,
+        command=command,
+        progress=progress,
+        start=time.perf_counter(),
     )
+    edit = method(task, run.ledger, progress)
+    return run.conclude(edit, run.ledger_for_others())
 
 
-def search_scene(plan: Plan, ledger: Ledger, progress: Progress) -> Scene:
-    """Read and embed the search split, and refuse a concept the model does not know."""
-    settings = plan.settings
-    with progress.bar("search images", len(plan.splits.search)) as advance:
-        samples, pixels = collect(
-            plan.splits.search,
-            plan.clip.preprocess,
-            split="search",
-            ledger=ledger,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            strict=settings.strict,
-            progress=advance,
-            required=plan.request.forget_leaves,
-            budget=settings.activation_bytes(torch.device("cpu")),
+class _Run:
+    """One run from its start to the outcome, whichever method makes the edit."""
+
+    def __init__(
+        self,
+        task: Task,
+        goal: Goal,
+        *,
+        force: bool,
+        others: Sequence[AlsoImages],
+        about: Mapping[str, str] | None,
+        command: str | None,
+        progress: Progress,
+        start: float,
+    ) -> None:
+        self.task, self.goal, self.force = task, goal, force
+        self.others, self.about, self.command = others, dict(about or {}), command
+        self.progress, self.start = progress, start
+        self.ledger = task.ledger()
+
+    @classmethod
+    def begin(cls, task: Task, goal: Goal, *, also: Sequence[Also], **options: Any) -> _Run:
+        """Look up the other data sets, so that one that is not there costs no search."""
+        return cls(task, goal, others=find_others(task, also), **options)
+
+    def ledger_for_others(self) -> Ledger:
+        """The ledger of the other data sets, once the gradient and the search split are read.
+
+        Raises:
+            DataError: one of these data sets has no picture that the edit is not made from.
+        """
+        forgotten = self.task.forget_test_samples if self.others else ()
+        used = self.ledger.for_others(forgotten)
+        for each in self.others:
+            each.check(used)
+        return used
+
+    def conclude(self, edit: Edit, used: Ledger) -> Outcome:
+        """Measure an edit, judge it, and make the patch."""
+        task = self.task
+        measures = edit.measures
+        if measures is None:
+            measures = self._prove(edit.patch, "search").measures
+        success = self.goal.met(measures)
+        shortfall = "" if success else self._shortfall(edit, measures)
+        proof = self._prove(edit.patch, "test")
+        self.ledger.check()
+        others = self._measure_others(edit.patch, used)
+        if misses := [miss for each in others if (miss := each.miss())]:
+            success = False
+            lost = f"what else is kept: {', '.join(misses)}"
+            shortfall = "; ".join(filter(None, [shortfall, lost]))
+        patch = None
+        if success or self.force:
+            record = {**_record(task, proof), "command": self.command, **self.about}
+            metadata = {**edit.patch.metadata, **record, "success": success}
+            patch = replace(edit.patch, metadata=metadata)
+        return Outcome(
+            task=task,
+            goal=self.goal,
+            edit=edit,
+            measures=measures,
+            success=success,
+            shortfall=shortfall,
+            proof=proof,
+            patch=patch,
+            ledger=self.ledger,
+            seconds={**edit.seconds, "total": time.perf_counter() - self.start},
+            about=self.about,
+            also=others,
+            command=self.command,
         )
-    scene = Scene.of(plan, samples, pixels)
-    unchanged = scene.unchanged
-    rows = [row for row in unchanged.levels if row.forgotten and row.fine]
-    if rows and not rows[0].measurable and not settings.force:
-        row = rows[0]
-        raise ConceptError(
-            f"the model does not know {plan.request.title!r} in the first place: it names "
-            f"{row.before:.1%} of {row.count} images right, and chance is {row.chance:.1%} "
-            f"(95 % interval {row.before_interval[0]:.1%} to {row.before_interval[1]:.1%}). "
-            "Use --force to go on all the same"
+
+    def _prove(self, patch: Patch, split: str) -> Proof:
+        task = self.task
+        return prove(
+            task.clip,
+            task.splits.of(split),
+            task.taxonomy,
+            task.templates,
+            reading=task.reading,
+            seed=task.seed,
+            request=task.request,
+            patch=patch,
+            split=split,
+            ledger=self.ledger,
+            progress=self.progress,
         )
-    if unchanged.utility is None and not settings.force:
-        raise ConceptError(
-            "nothing that must be kept can be measured: "
-            + "; ".join(
-                f"level {row.level} is right on {row.before:.1%} of {row.count} {row.images} images"
-                f", and chance is {row.chance:.1%}"
-                for row in unchanged.levels
-                if not row.forgotten
+
+    def _measure_others(self, patch: Patch, used: Ledger) -> tuple[AlsoKept, ...]:
+        measured = tuple(
+            each.measure(
+                self.task.clip,
+                settings=self.task.data,
+                reading=self.task.reading,
+                patch=patch,
+                ledger=used,
+                progress=self.progress,
             )
-            + ". Give a retain set, other classes or another parent, or --force to go on blindly"
+            for each in self.others
         )
-    return scene
+        self.ledger.add(used)
+        return measured
+
+    def _shortfall(self, edit: Edit, measures: Measures) -> str:
+        """Why the edit is not a success, in one sentence."""
+        parts = " and ".join(self.goal.misses(measures, self.task.request.title))
+        text = f"the goal was not met: on the search split, {parts}"
+        if edit.trace is None:
+            return text
+        chosen = edit.trace.chosen
+        return (
+            f"{text}; best of the steps tried: {chosen.layer} at step {chosen.step:.6g}, "
+            f"Q-U {(measures.q_u or 0):.1%}"
+        )
 
 
-def _describe_patch(
-    plan: Plan, gradients: Gradients, chosen: Trial, proof: Proof, command: str | None
-) -> dict[str, Any]:
-    """A patch's metadata. Nothing in it depends on the time it was made, or, but for paths that
-    were typed, on the place."""
-    settings, measures = plan.settings, proof.measures
+def _record(task: Task, proof: Proof) -> dict[str, Any]:
+    """What every patch says of itself, whichever method made it. Nothing in it depends on the time
+    it was made, or, but for paths that were typed, on the place."""
+    measures = proof.measures
     return {
         "version": __version__,
-        "model": plan.clip.describe(),
-        "request": plan.request.describe(),
-        "forget_loss": settings.forget_loss_used,
-        "direction": settings.direction_used,
-        "search": settings.search,
-        "step_size": chosen.step,
-        "relative_step": chosen.relative_step,
-        "seed": settings.seed,
-        "data": plan.splits.sha256,
-        "gradients": json_sha256(dict(gradients.key)),
-        "templates": list(plan.templates),
+        "model": task.clip.describe(),
+        "request": task.request.describe(),
+        "seed": task.seed,
+        "data": task.splits.sha256,
+        "templates": list(task.templates),
         "test": {
             "before": measures.before,
             "after": measures.after,
@@ -299,5 +291,4 @@ def _describe_patch(
             "utility": measures.utility,
             "q_u": measures.q_u,
         },
-        "command": command,
     }

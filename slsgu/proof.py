@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from slsgu.clip import Clip
-from slsgu.data.batches import Ledger, stream
+from slsgu.data.batches import Reading, stream
+from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import DataError, SlsguError
@@ -23,9 +24,8 @@ from slsgu.measures import Measures
 from slsgu.patch import Patch
 from slsgu.progress import SILENT, Progress
 from slsgu.prompts import PromptBook
-from slsgu.replay import edited, image_tower
+from slsgu.replay import StreamedTower, edited
 from slsgu.request import Request
-from slsgu.settings import Settings
 from slsgu.taxonomy import Taxonomy
 
 Matrix = npt.NDArray[np.float64]
@@ -55,9 +55,11 @@ def prove(
     taxonomy: Taxonomy,
     templates: Sequence[str],
     *,
-    settings: Settings,
+    reading: Reading | None = None,
+    seed: int = 0,
     request: Request | None = None,
     patch: Patch | None = None,
+    split: str = "test",
     ledger: Ledger | None = None,
     progress: Progress = SILENT,
     ranks: Ranks = ALONE,
@@ -67,9 +69,12 @@ def prove(
 
     Args:
         clip: the unpatched model; it is unchanged afterwards, to the bit.
-        samples: the images, all from the test split.
+        samples: the images, all from one split.
+        reading: how they are read.
+        seed: of the bootstrap.
         request: what the patch is to make forgotten; None if nothing is.
         patch: None measures the model as it is (after equals before).
+        split: that the images are of, for the ledger.
         ledger: pictures used by another split are left out.
         ranks: the processes that share the images; all return the same.
 
@@ -78,72 +83,149 @@ def prove(
         SlsguError: the patched model has no answers any more.
         DataError: no usable image is left.
     """
-    parameters = dict(clip.model.named_parameters())
-    moved: dict[str, Tensor] = {}
-    if patch is not None:
-        patch.check(parameters)
-        moved = {name: patch.patched(name).to(parameters[name]) for name in patch.layers}
+    reading = reading or Reading()
     ledger = Ledger() if ledger is None else ledger
-    towers = {"vision" if name.startswith("visual.") else "language" for name in moved}
-    places = {layer.name: layer.block for layer in inventory(clip.model, norms=True)}
-    cut = min((places.get(name) or 0 for name in moved if name.startswith("visual.")), default=0)
-    mine = ranks.share(samples, settings.batch_size)
-    place = {id(sample): index for index, sample in enumerate(samples)}
-    seen: list[int] = []
-    embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
-    with torch.no_grad(), progress.bar("test images", len(mine)) as advance:
-        for batch in stream(
-            mine,
-            clip.preprocess,
-            split="test",
-            ledger=ledger,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            strict=settings.strict,
-            progress=advance,
-        ):
-            seen += [place[id(sample)] for sample in batch.samples]
-            tower = image_tower(clip, batch.pixels, cut=cut)
-            embedded["before"].append(normalize(tower.base, dim=-1))
-            if "vision" in towers:
-                with _all_edited(parameters, moved):
-                    embedded["after"].append(normalize(tower.run(), dim=-1))
-    found, vision_before, vision_after = _together(samples, seen, embedded, clip, ledger, ranks)
-    if not found:
-        raise DataError(f"no usable image is left in the test split{ledger.why('test')}")
-    exam = exam_of(found, taxonomy, request)
+    edit = _Edit(clip, patch)
+    images = _embed_images(edit, samples, reading, split, ledger, progress, ranks)
+    if not images.samples:
+        raise DataError(f"no usable image is left in the {split} split{ledger.why(split)}")
+    exam = exam_of(images.samples, taxonomy, request)
+    if request is not None:
+        only_forget = all(s.leaf in request.forget_leaves for s in samples)
+        _refuse_half(exam, request, split, ledger, only_forget=only_forget)
     book = PromptBook.of(exam.concepts, templates)
-    with torch.no_grad():
-        before = after = clip.encode_text(book.texts)
-        if "language" in towers:
-            with _all_edited(parameters, moved):
-                after = clip.encode_text(book.texts)
+    prompts = edit.embed_texts(book.texts)
     if patch is not None:
-        _refuse_broken(vision_after, after)
-    traced = request is not None and all(s.leaf in request.forget_leaves for s in samples)
-    if request is not None and (not exam.forget.any() or (exam.forget.all() and not traced)):
-        which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
-        raise DataError(
-            f"the test split has no usable {which}: nothing can be proved{ledger.why('test')}"
-        )
+        _refuse_broken(images.after, prompts[1])
     answers = tuple(
-        replace(exam.answer(images, classes), top5=exam.top5(images, classes[-1]))
-        for images, classes in (
-            (vision_before, exam.class_embeddings(before, book)),
-            (vision_after, exam.class_embeddings(after, book)),
+        replace(exam.answer(embedded, classes), top5=exam.top5(embedded, classes[-1]))
+        for embedded, classes in (
+            (images.before, exam.class_embeddings(prompts[0], book)),
+            (images.after, exam.class_embeddings(prompts[1], book)),
         )
     )
     return Proof(
         exam=exam,
-        samples=tuple(found),
+        samples=tuple(images.samples),
         before=answers[0],
         after=answers[1],
-        measures=exam.measure_with_intervals(answers[0], answers[1], seed=settings.seed),
+        measures=exam.measure_with_intervals(answers[0], answers[1], seed=seed),
         similarity=(
-            class_similarity(exam, vision_before, before, book),
-            class_similarity(exam, vision_after, after, book),
+            class_similarity(exam, images.before, prompts[0], book),
+            class_similarity(exam, images.after, prompts[1], book),
         ),
     )
+
+
+class _Edit:
+    """A model and the layers that a patch moves, which can be put in and taken out again."""
+
+    def __init__(self, clip: Clip, patch: Patch | None) -> None:
+        self.clip = clip
+        self._parameters = dict(clip.model.named_parameters())
+        self._moved: dict[str, Tensor] = {}
+        if patch is not None:
+            patch.check(self._parameters)
+            self._moved = {
+                name: patch.patched(name).to(self._parameters[name]) for name in patch.layers
+            }
+        self.vision = [name for name in self._moved if name.startswith("visual.")]
+        self._language = [name for name in self._moved if not name.startswith("visual.")]
+        places = {layer.name: layer.block for layer in inventory(clip.model, norms=True)}
+        self.cut = min((places.get(name) or 0 for name in self.vision), default=0)
+
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Within, the layers are as the patch has them; afterwards, as they were, to the bit."""
+        with contextlib.ExitStack() as stack:
+            for name, weight in self._moved.items():
+                stack.enter_context(edited(self._parameters[name], weight))
+            yield
+
+    def embed_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Embeddings of texts before and after [P, d]."""
+        with torch.no_grad():
+            before = after = self.clip.encode_text(texts)
+            if self._language:
+                with self.made():
+                    after = self.clip.encode_text(texts)
+        return before, after
+
+
+@dataclass(frozen=True, eq=False)
+class _Embedded:
+    """Images and their embeddings before and after [N, d]."""
+
+    samples: list[Sample]
+    before: Tensor
+    after: Tensor
+
+
+def _embed_images(
+    edit: _Edit,
+    samples: Sequence[Sample],
+    reading: Reading,
+    split: str,
+    ledger: Ledger,
+    progress: Progress,
+    ranks: Ranks,
+) -> _Embedded:
+    """Stream the images of this process through the model, before and after the edit; all processes
+    return the images of all, in the order of the samples."""
+    clip = edit.clip
+    mine = ranks.share(samples, reading.batch_size)
+    place = {id(sample): index for index, sample in enumerate(samples)}
+    seen: list[int] = []
+    embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
+    tower = StreamedTower(clip, cut=edit.cut)
+    with torch.no_grad(), progress.bar(f"{split} images", len(mine)) as advance:
+        for batch in stream(
+            mine,
+            clip.preprocess,
+            split=split,
+            ledger=ledger,
+            reading=reading,
+            progress=advance,
+        ):
+            seen += [place[id(sample)] for sample in batch.samples]
+            embedded["before"].append(normalize(tower.load(batch.pixels), dim=-1))
+            if edit.vision:
+                with edit.made():
+                    embedded["after"].append(normalize(tower.run(), dim=-1))
+    nothing = torch.empty(0, int(clip.model_cfg["embed_dim"]))
+    parts = {when: torch.cat(x or [nothing.to(clip.device)]) for when, x in embedded.items()}
+    if not embedded["after"]:
+        parts["after"] = parts["before"]
+    if ranks.world == 1:
+        return _Embedded([samples[i] for i in seen], parts["before"], parts["after"])
+    gathered = ranks.gather((
+        seen, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
+    ))  # fmt: skip
+    for *_, skipped, overlaps in gathered:
+        for skip in skipped:
+            ledger.skip(*skip)
+        for overlap in overlaps:
+            ledger.overlap(*overlap)
+    indices = [index for part in gathered for index in part[0]]
+    order = sorted(range(len(indices)), key=indices.__getitem__)
+    before = torch.cat([part[1] for part in gathered])[order].to(clip.device)
+    after = torch.cat([part[2] for part in gathered])[order].to(clip.device)
+    return _Embedded([samples[indices[i]] for i in order], before, after)
+
+
+def _refuse_half(
+    exam: Exam, request: Request, split: str, ledger: Ledger, *, only_forget: bool
+) -> None:
+    """A split that has lost all images of one kind proves nothing.
+
+    Args:
+        only_forget: whether there were no images of anything else from the start.
+    """
+    if not exam.forget.any() or (exam.forget.all() and not only_forget):
+        which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
+        raise DataError(
+            f"the {split} split has no usable {which}: nothing can be proved{ledger.why(split)}"
+        )
 
 
 def _refuse_broken(*embeddings: Tensor) -> None:
@@ -157,37 +239,6 @@ def _refuse_broken(*embeddings: Tensor) -> None:
             )
 
 
-def _together(
-    samples: Sequence[Sample],
-    seen: Sequence[int],
-    images: dict[str, list[Tensor]],
-    clip: Clip,
-    ledger: Ledger,
-    ranks: Ranks,
-) -> tuple[list[Sample], Tensor, Tensor]:
-    """What all processes have seen, in the order of the samples, with embeddings before and after
-    [N, d]; a ledger learns what the others could not read."""
-    nothing = torch.empty(0, int(clip.model_cfg["embed_dim"]))
-    parts = {when: torch.cat(found or [nothing.to(clip.device)]) for when, found in images.items()}
-    if not images["after"]:
-        parts["after"] = parts["before"]
-    if ranks.world == 1:
-        return [samples[index] for index in seen], parts["before"], parts["after"]
-    gathered = ranks.gather((
-        list(seen), parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
-    ))  # fmt: skip
-    for *_, skipped, overlaps in gathered:
-        for skip in skipped:
-            ledger.skip(*skip)
-        for overlap in overlaps:
-            ledger.overlap(*overlap)
-    indices = [index for part in gathered for index in part[0]]
-    order = sorted(range(len(indices)), key=indices.__getitem__)
-    before = torch.cat([part[1] for part in gathered])[order].to(clip.device)
-    after = torch.cat([part[2] for part in gathered])[order].to(clip.device)
-    return [samples[indices[i]] for i in order], before, after
-
-
 def class_similarity(exam: Exam, images: Tensor, prompts: Tensor, book: PromptBook) -> Matrix:
     """Figure 3: mean cosine between the images of class i and the text of class j [C, C], at the
     finest level. A class without images has a row of NaN."""
@@ -199,11 +250,3 @@ def class_similarity(exam: Exam, images: Tensor, prompts: Tensor, book: PromptBo
     counts = torch.bincount(labels, minlength=len(classes)).to(images)
     means = sums / counts[:, None]  # 0 / 0 gives the NaN of a class without images
     return np.asarray((means @ texts.T).double().cpu().numpy())
-
-
-@contextlib.contextmanager
-def _all_edited(parameters: dict[str, nn.Parameter], moved: dict[str, Tensor]) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for name, weight in moved.items():
-            stack.enter_context(edited(parameters[name], weight))
-        yield

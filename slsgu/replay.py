@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +66,25 @@ class Tower:
     ) -> None:
         self._network = network
         self._encode = encode
-        self._spans = [_Span(i, min(i + batch_size, count)) for i in range(0, count, batch_size)]
+        self._batch_size = batch_size
         self._stages = list(stage_list)
         self._stem: dict[nn.Module, Tensor] | None = None  # output of one input, zeros
         self._budget = budget
-        with torch.no_grad():  # features of the unedited model [count, d]
-            self.base = torch.cat([self._first_run(span, cut) for span in self._spans])
+        self._first_cut = cut
+        self.restart(count)
         if cut and self._stages and self._spans:
             self._check()
+
+    def restart(self, count: int) -> None:
+        """Begin anew with other inputs of the same kind, which `encode` then returns features of.
+
+        A cut that was found not to agree with the full forward stays out of use. Must be called
+        while the model is unedited.
+        """
+        size = self._batch_size
+        self._spans = [_Span(i, min(i + size, count)) for i in range(0, count, size)]
+        with torch.no_grad():  # features of the unedited model [count, d]
+            self.base = torch.cat([self._first_run(s, self._first_cut) for s in self._spans])
 
     def cut_before(self, block: int | None) -> None:
         """Keep what stage `block - 1` puts out. `None` or 0: run in full from now on.
@@ -213,24 +225,40 @@ class Tower:
         return found
 
 
-def image_tower(
-    clip: Clip,
-    pixels: Tensor,
-    *,
-    batch_size: int | None = None,
-    budget: float = float("inf"),
-    cut: int = 0,
-) -> Tower:
-    """The image side on preprocessed images [N, 3, H, W]; by default all in one pass."""
-    return Tower(
-        clip.model,
-        lambda start, stop: clip.image_features(pixels[start:stop]),
-        len(pixels),
-        stages(clip.model, "vision"),
-        batch_size or len(pixels),
-        budget,
-        cut,
-    )
+class StreamedTower:
+    """The image side on one batch of images after another: in full, and again from a cut once the
+    model is edited. The cut is checked against the full forward on the first batch.
+
+    Args:
+        clip: the model.
+        cut: stage before which edits change nothing; 0 runs in full each time.
+    """
+
+    def __init__(self, clip: Clip, *, cut: int = 0) -> None:
+        self._clip, self._cut = clip, cut
+        self._pixels = torch.empty(0)
+        self._tower: Tower | None = None
+
+    def load(self, pixels: Tensor) -> Tensor:
+        """Features [B, d] of a batch [B, 3, H, W], not normalised. The model must be unedited."""
+        self._pixels = pixels
+        if self._tower is None:
+            self._tower = Tower(
+                self._clip.model,
+                lambda start, stop: self._clip.image_features(self._pixels[start:stop]),
+                len(pixels),
+                stages(self._clip.model, "vision"),
+                batch_size=sys.maxsize,
+                cut=self._cut,
+            )
+        else:
+            self._tower.restart(len(pixels))
+        return self._tower.base
+
+    def run(self) -> Tensor:
+        """Features [B, d] of the batch with the weights as they are now."""
+        assert self._tower is not None, "load a batch first"
+        return self._tower.run()
 
 
 class _Stop(Exception):
@@ -268,7 +296,14 @@ class Replay:
         self.parameters = dict(clip.model.named_parameters())
         prompts = list(prompts)
         self._towers = {
-            "vision": image_tower(clip, pixels, batch_size=batch_size, budget=budget),
+            "vision": Tower(
+                clip.model,
+                lambda a, b: clip.image_features(pixels[a:b]),
+                len(pixels),
+                stages(clip.model, "vision"),
+                batch_size,
+                budget,
+            ),
             "language": Tower(
                 clip.model,
                 lambda a, b: clip.text_features(prompts[a:b], batch_size=b - a),
@@ -317,12 +352,15 @@ class Replay:
 
 @contextlib.contextmanager
 def edited(parameter: nn.Parameter, weight: Tensor) -> Iterator[None]:
-    """Replace a parameter's values in place, and restore them bit for bit, whatever happens."""
-    kept = parameter.detach().clone()
+    """Put another tensor in a parameter's place, and the parameter's own back, whatever happens.
+
+    Nothing is copied: the parameter's own memory is not touched, so it comes back bit for bit, and
+    an edit of many layers costs no more than one of a few.
+    """
+    own = parameter.data
+    assert weight.shape == own.shape, (weight.shape, own.shape)
     try:
-        with torch.no_grad():
-            parameter.copy_(weight)
+        parameter.data = weight.detach().to(own).contiguous()
         yield
     finally:
-        with torch.no_grad():
-            parameter.copy_(kept)
+        parameter.data = own

@@ -23,6 +23,7 @@ from slsgu.report_data import (
     plain,
     result_json,
     skipped,
+    tower_of,
     verdict,
 )
 from slsgu.report_pictures import (
@@ -35,13 +36,15 @@ from slsgu.report_pictures import (
 from slsgu.wording import share
 
 if TYPE_CHECKING:
-    from slsgu.pipeline import Result
+    from slsgu.candidates import Candidate
+    from slsgu.method import SearchTrace
+    from slsgu.outcome import Outcome
 
 SHOWN_CLASSES = 10  # rows of the table of classes that are not folded away
 
 
 def to_json(
-    result: Result, *, patch: Path | None, report: Path | None, command: str | None = None
+    result: Outcome, *, patch: Path | None, report: Path | None, command: str | None = None
 ) -> dict[str, Any]:
     """The result as plain JSON values, fractions as fractions (design, section 5).
 
@@ -53,7 +56,7 @@ def to_json(
     return {**value, "version": metadata_version()}
 
 
-def write(result: Result, path: Path, *, command: str, patch: Path | None) -> None:
+def write(result: Outcome, path: Path, *, command: str, patch: Path | None) -> None:
     """Write the report: one file that needs no other and runs no script.
 
     Args:
@@ -67,7 +70,7 @@ def write(result: Result, path: Path, *, command: str, patch: Path | None) -> No
     write_text(path, html(result, command=command, patch=patch))
 
 
-def html(result: Result, *, command: str, patch: Path | None) -> str:
+def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     """The report as text. The same result gives the same text."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -125,9 +128,9 @@ def metadata_version() -> str:
     return __version__
 
 
-def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
+def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
     """Everything the template names. Text is cleaned here, escaped there."""
-    plan, proof = result.plan, result.proof
+    task, proof, trace = result.task, result.proof, result.trace
     classes = per_class(proof.exam, proof)
     classes.sort(key=lambda row: (-abs(row["after"] - row["before"]), not row["forgotten"]))
     rows = proof.measures.levels
@@ -136,7 +139,7 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
         for row in rows
     ]
     words = {
-        "title": plan.request.title,
+        "title": task.request.title,
         "verdict": verdict(result),
         "four": four_rows(result),
         "scores": _scores(result),
@@ -145,9 +148,9 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
         "skipped": skipped(result),
         "overlaps": overlaps(result),
         "facts": _facts(result, patch),
-        "settings": plan.settings_used,
-        "notes": plan.splits.notes,
-        "candidates": [_candidate(result, index) for index in range(len(result.candidates))],
+        "settings": result.edit.settings,
+        "notes": task.splits.notes,
+        "candidates": [] if trace is None else [_candidate(trace, c) for c in trace.candidates],
         "command": command,
         "versions": _versions(),
         "examples": examples(result),
@@ -159,8 +162,8 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
         "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
         "shown_classes": SHOWN_CLASSES,
         "series": SERIES,
-        "pareto": pareto_pictures(result),
-        "curves": curve_pictures(result),
+        "pareto": [] if trace is None else pareto_pictures(trace),
+        "curves": [] if trace is None else curve_pictures(trace),
         "similarity": similarity_pictures(result),
         "levels_picture": levels_picture(result),
         "success": result.success,
@@ -168,7 +171,7 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
     }
 
 
-def _scores(result: Result) -> list[dict[str, Any]]:
+def _scores(result: Outcome) -> list[dict[str, Any]]:
     measures = result.proof.measures
     return [
         {"name": name, "value": getattr(measures, key), "interval": measures.intervals.get(key)}
@@ -176,25 +179,21 @@ def _scores(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def _candidate(result: Result, index: int) -> dict[str, Any]:
-    from slsgu.report_data import best_trial
-
-    candidate = result.candidates[index]
-    best = best_trial(result, candidate)
+def _candidate(trace: SearchTrace, candidate: Candidate) -> dict[str, Any]:
+    layer = candidate.score.layer
     return {
-        **candidate.to_json(best),
-        "short": short_layer(candidate.score.layer),
-        "chosen": candidate.score.layer == result.chosen.layer,
+        **candidate.to_json(trace.best(candidate)),
+        "short": short_layer(layer),
+        "chosen": layer == trace.chosen.layer,
     }
 
 
-def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
+def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
     """The request and what it was carried out on, as name and value."""
-    plan, request, chosen = result.plan, result.plan.request, result.chosen
+    task, request = result.task, result.task.request
     under = [leaf.name for leaf in request.forget_leaves]
-    model = plan.clip.describe()
-    data = plan.splits.description
-    counts, seconds = result.gradients.counts, result.seconds
+    model = task.clip.describe()
+    data = task.splits.description
     pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
     words = {"asked_by": "Asked by", "reason": "Reason"}
     return [
@@ -204,33 +203,49 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
         ("Taxonomy", f"{request.taxonomy.name}, {len(request.taxonomy.leaves)} classes"),
         ("Model", f"{model['name']}{pretrained}"),
         ("Model SHA-256", str(model["sha256"])),
-        ("Layer", f"{chosen.layer} ({result.tower} tower)"),
-        (
-            "Step size",
-            f"{chosen.step:.6g} ({share(chosen.relative_step, digits=2)} the norm of the layer's "
-            "weights)",
-        ),
-        (
-            "Forget loss, direction",
-            f"{plan.settings.forget_loss_used}, {plan.settings.direction_used}",
-        ),
+        *_edit_facts(result),
         ("Images", f"{data.get('root', '')} ({data.get('kind', '')})"),
-        (
-            "Images used",
-            f"gradient {counts['forget']} to forget + {counts['retain']} to keep; "
-            f"search {len(plan.splits.search)}; test {len(result.proof.samples)}",
-        ),
+        ("Images used", _images_used(result)),
         ("Floors not measured", ", ".join(result.goal.unmeasured(result.proof.measures)) or "none"),
-        ("Templates", f"{len(plan.templates)}, such as “{plan.templates[0]}”"),
-        ("Seed", str(plan.settings.seed)),
-        (
-            "Time",
-            f"{seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
-            f"search {seconds['search']:.1f} s)",
-        ),
+        ("Templates", f"{len(task.templates)}, such as “{task.templates[0]}”"),
+        ("Seed", str(task.seed)),
+        ("Time", _time(result)),
         ("Patch", "not written" if patch is None else str(patch)),
         ("Patch SHA-256", patch_sha256(result, patch) or "-"),
     ]
+
+
+def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
+    """Which layers moved, and how."""
+    made, layers = result.edit.patch.metadata, result.edit.patch.layers
+    tower = tower_of(layers)
+    where = f" ({tower} tower)" if tower else ""
+    facts = [
+        ("Method", str(made.get("method", "unknown"))),
+        ("Layer" if len(layers) == 1 else "Layers", ", ".join(layers) + where),
+    ]
+    if result.trace is not None:
+        chosen, settings = result.trace.chosen, result.trace.settings
+        step = f"{chosen.step:.6g} ({share(chosen.relative_step, digits=2)} the norm of the layer's"
+        facts += [
+            ("Step size", f"{step} weights)"),
+            ("Forget loss, direction", f"{settings.forget_loss_used}, {settings.direction_used}"),
+        ]
+    return facts
+
+
+def _images_used(result: Outcome) -> str:
+    rest = f"search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
+    if result.trace is None:
+        return rest
+    counts = result.trace.gradients.counts
+    return f"gradient {counts['forget']} to forget + {counts['retain']} to keep; {rest}"
+
+
+def _time(result: Outcome) -> str:
+    seconds = result.seconds
+    steps = ", ".join(f"{name} {s:.1f} s" for name, s in seconds.items() if name != "total")
+    return f"{seconds['total']:.1f} s" + (f" ({steps})" if steps else "")
 
 
 def _versions() -> dict[str, str]:

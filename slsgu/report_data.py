@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,11 @@ import numpy as np
 
 from slsgu.evaluate import CAPTIONS
 from slsgu.measures import KEPT, KEYS, wilson
-from slsgu.search import Trial, choose, choose_paper
 
 if TYPE_CHECKING:
-    from slsgu.candidates import Candidate
     from slsgu.evaluate import Exam
     from slsgu.measures import LevelAccuracy, Measures
-    from slsgu.pipeline import Result
+    from slsgu.outcome import Outcome
     from slsgu.proof import Proof
 
 WORDS = {
@@ -42,14 +40,6 @@ def plain(value: Any) -> Any:
         # A name of a file that is not UTF-8 carries lone surrogates, which no file can hold.
         return str(value).encode("utf-8", "replace").decode("utf-8")
     return value if value is None or isinstance(value, bool | int) else str(value)
-
-
-def best_trial(result: Result, candidate: Candidate) -> Trial | None:
-    """A candidate's best trial, by the rule that chose among all."""
-    if not candidate.trials:
-        return None
-    pick = choose_paper if result.plan.settings.search == "paper" else choose
-    return pick(candidate.trials, result.goal)
 
 
 def four_intervals(measures: Measures, moment: str) -> dict[str, tuple[float, float] | None]:
@@ -88,14 +78,15 @@ def per_class(exam: Exam, proof: Proof) -> list[dict[str, Any]]:
     return rows
 
 
-def skipped(result: Result) -> list[dict[str, str]]:
+def skipped(result: Outcome) -> list[dict[str, str]]:
     """Pictures that could not be read, also those that an earlier run met for its gradients."""
-    earlier = [(name, reason) for name, reason in result.gradients.info.get("skipped", [])]
+    trace = result.trace
+    earlier = [] if trace is None else [(n, why) for n, why in trace.gradients.info["skipped"]]
     now = [(item.name, item.reason) for item in result.ledger.skipped]
     return [{"name": name, "reason": reason} for name, reason in dict.fromkeys(earlier + now)]
 
 
-def overlaps(result: Result) -> list[dict[str, str]]:
+def overlaps(result: Outcome) -> list[dict[str, str]]:
     """Pictures left out because another split, or the forget set, holds the same pixels."""
     return [item._asdict() for item in result.ledger.overlaps]
 
@@ -118,11 +109,11 @@ def level_names(exam: Exam, row: LevelAccuracy) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
 
 
-def verdict(result: Result) -> dict[str, Any]:
+def verdict(result: Outcome) -> dict[str, Any]:
     """The headline: a tone, a sentence, and the few changes that carry it."""
-    title = result.plan.request.title
+    title = result.task.request.title
     goal, measures = result.goal, result.proof.measures
-    searched, tested = goal.met(result.chosen.measures), goal.met(measures)
+    searched, tested = goal.met(result.measures), goal.met(measures)
     detail = result.shortfall
     if searched and tested and result.success:
         tone, text = "good", "forgotten"
@@ -131,7 +122,7 @@ def verdict(result: Result) -> dict[str, Any]:
     elif searched:
         tone, text = "fair", "the goal was met on the search images, not on the test images"
         detail = f"On the test images, {' and '.join(goal.misses(measures, title))}."
-    elif goal.reached(result.chosen.measures):
+    elif goal.reached(result.measures):
         tone, text = "bad", "forgotten, but more was lost than the floors allow"
     else:
         tone, text = "bad", "not forgotten within the floors"
@@ -143,10 +134,10 @@ def verdict(result: Result) -> dict[str, Any]:
     }
 
 
-def _changes(result: Result) -> list[dict[str, Any]]:
+def _changes(result: Outcome) -> list[dict[str, Any]]:
     """The requested level, the level above it, and everything else."""
     exam, rows = result.proof.exam, result.proof.measures.levels
-    request = result.plan.request
+    request = result.task.request
     gone = [row for row in rows if row.forgotten]
     # The word itself; of several, at different depths, the only level that all of them reach.
     gone = gone[:1] if len(request.concepts) == 1 else gone[-1:]
@@ -163,7 +154,7 @@ def _changes(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def four_rows(result: Result) -> list[dict[str, Any]]:
+def four_rows(result: Outcome) -> list[dict[str, Any]]:
     """The four numbers of the paper's tables, with everything known about each."""
     measures, goal = result.proof.measures, result.goal
     before, after = (four_intervals(measures, moment) for moment in ("before", "after"))
@@ -191,27 +182,21 @@ def four_rows(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
-def patch_sha256(result: Result, patch: Path | None) -> str | None:
+def patch_sha256(result: Outcome, patch: Path | None) -> str | None:
     """Hash of the patch file of a result. It is of what the result holds, not of what lies at
     `patch`: a second run in the same folder may have put another one there."""
     return None if patch is None or result.patch is None else result.patch.file_sha256
 
 
 def result_json(
-    result: Result, *, patch: Path | None, report: Path | None, command: str | None
+    result: Outcome, *, patch: Path | None, report: Path | None, command: str | None
 ) -> dict[str, Any]:
     """The result as JSON values: design, section 5, and what else is known."""
-    plan, measures, chosen = result.plan, result.proof.measures, result.chosen
-    if command is None and result.patch is not None:
-        command = result.patch.metadata.get("command")
+    task, measures, trace = result.task, result.proof.measures, result.trace
     value = {
-        "request": plan.request.describe(),
-        "model": plan.clip.describe(),
-        "layer": chosen.layer,
-        "tower": result.tower,
-        "step_size": chosen.step,
-        "direction": plan.settings.direction_used,
-        "forget_loss": plan.settings.forget_loss_used,
+        "request": task.request.describe(),
+        "model": task.clip.describe(),
+        **_edit_json(result),
         "success": result.success,
         "before": measures.before,
         "after": measures.after,
@@ -220,13 +205,12 @@ def result_json(
         "quality": measures.quality,
         "utility": measures.utility,
         "q_u": measures.q_u,
-        "candidates": [c.to_json(best_trial(result, c)) for c in result.candidates],
+        "candidates": [] if trace is None else [c.to_json(trace.best(c)) for c in trace.candidates],
         "seconds": result.seconds,
         "patch": patch,
         "patch_sha256": patch_sha256(result, patch),
         "report": report,
         # More than the design promises.
-        "relative_step": chosen.relative_step,
         "shortfall": result.shortfall or None,
         "intervals": {
             **measures.intervals,
@@ -236,20 +220,54 @@ def result_json(
         "kept_ratios": measures.kept_ratios,
         "not_measurable": [row.to_json() for row in measures.unmeasurable],
         "floors_not_measured": result.goal.unmeasured(measures),
-        "search_split": chosen.to_json(),
         "per_class": per_class(result.proof.exam, result.proof),
-        "losses": result.gradients.losses,
-        "gradient_images": result.gradients.counts,
-        "data": plan.splits.description,
-        "notes": plan.splits.notes,
-        "left_out": [*plan.splits.left_out, *(x for each in result.also for x in each.entries)],
+        "losses": {} if trace is None else trace.gradients.losses,
+        "gradient_images": {} if trace is None else trace.gradients.counts,
+        "data": task.splits.description,
+        "notes": task.splits.notes,
+        "left_out": [*task.splits.left_out, *(x for each in result.also for x in each.entries)],
         "skipped": skipped(result),
         "overlaps": overlaps(result),
-        "templates": plan.templates,
-        "settings": plan.settings_used,
-        "command": command,
+        "templates": task.templates,
+        "settings": result.edit.settings,
+        "command": result.command if command is None else command,
         **result.about,
         "also": [each.to_json() for each in result.also],
     }
     plain_value: dict[str, Any] = plain(value)
     return plain_value
+
+
+def _edit_json(result: Outcome) -> dict[str, Any]:
+    """The edit: which method, which layer, how far; what does not apply to the method is null."""
+    made, trace = result.edit.patch.metadata, result.trace
+    layers = result.edit.patch.layers
+    searched = searched_json(result.measures) if trace is None else trace.chosen.to_json()
+    return {
+        "method": made.get("method"),
+        "layers": layers,
+        "layer": layers[0] if len(layers) == 1 else None,
+        "tower": tower_of(layers),
+        "step_size": made.get("step_size"),
+        "relative_step": made.get("relative_step"),
+        "direction": made.get("direction"),
+        "forget_loss": made.get("forget_loss"),
+        "search_split": searched,
+    }
+
+
+def searched_json(measures: Measures) -> dict[str, Any]:
+    """What an edit does on the search split, as JSON values."""
+    return {
+        "forget_accuracy": measures.forget_accuracy,
+        "retained_accuracy": measures.after["retain_fine"],
+        "quality": measures.quality,
+        "utility": measures.utility,
+        "q_u": measures.q_u,
+    }
+
+
+def tower_of(layers: Sequence[str]) -> str | None:
+    """The tower that all of some layers are in; None where they are in both."""
+    towers = {"vision" if name.startswith("visual.") else "language" for name in layers}
+    return towers.pop() if len(towers) == 1 else None

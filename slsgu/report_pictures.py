@@ -15,11 +15,12 @@ from slsgu.errors import DataError
 from slsgu.plot import curve, levels, pareto, similar_classes, similarity
 from slsgu.plot_results import LEVEL_LABEL, SIMILARITY_LABEL
 from slsgu.plot_style import drawing, short_layer
-from slsgu.report_data import best_trial, level_names, level_title
+from slsgu.report_data import level_names, level_title
 
 if TYPE_CHECKING:
     from slsgu.measures import LevelAccuracy
-    from slsgu.pipeline import Result
+    from slsgu.method import SearchTrace
+    from slsgu.outcome import Outcome
     from slsgu.proof import Proof
     from slsgu.taxonomy import Concept
 
@@ -44,40 +45,40 @@ def svg(figure: Figure) -> str:
 # -- figures --------------------------------------------------------------------------------------
 
 
-def pareto_pictures(result: Result) -> list[dict[str, str]]:
+def pareto_pictures(trace: SearchTrace) -> list[dict[str, str]]:
     """One for each tower that has layers."""
     pictures = []
     for tower in ("vision", "language"):
-        mine = [score for score in result.scores if score.tower == tower]
+        mine = [score for score in trace.scores if score.tower == tower]
         if not mine:
             continue
         height = max(3.9, 0.9 + 0.19 * sum(score.on_front for score in mine))
         with drawing():
             figure = Figure(figsize=(5.4, height))
             ax = figure.add_axes((0.14, 0.54 / height, 0.84, 1 - 1.04 / height))
-            pareto(mine, tower, ax, chosen=result.chosen.layer)
+            pareto(mine, tower, ax, chosen=trace.chosen.layer)
             front = ", ".join(short_layer(score.layer) for score in mine if score.on_front)
             alt = f"Importance against alignment, {tower} tower; on the front: {front or 'none'}"
             pictures.append({"src": svg(figure), "alt": alt})
     return pictures
 
 
-def curve_pictures(result: Result) -> list[dict[str, Any]]:
+def curve_pictures(trace: SearchTrace) -> list[dict[str, Any]]:
     """Accuracy against step size: the chosen layer first, large; then the other candidates."""
-    goal = result.goal
-    searched = [candidate for candidate in result.candidates if candidate.trials]
-    searched.sort(key=lambda candidate: candidate.score.layer != result.chosen.layer)
+    goal = trace.goal
+    searched = [candidate for candidate in trace.candidates if candidate.trials]
+    searched.sort(key=lambda candidate: candidate.score.layer != trace.chosen.layer)
     pictures = []
     for candidate in searched:
         layer = candidate.score.layer
-        chosen = layer == result.chosen.layer
-        best = best_trial(result, candidate)
+        chosen = layer == trace.chosen.layer
+        best = trace.best(candidate)
         assert best is not None, "a candidate with trials has a best one"
         with drawing():
             figure = Figure(figsize=(6.2, 2.9) if chosen else (3.6, 2.2))
             margins = (0.095, 0.165, 0.885, 0.795) if chosen else (0.165, 0.215, 0.8, 0.735)
             ax = figure.add_axes(margins)
-            curve(candidate, goal, ax, chosen=result.chosen.step if chosen else None)
+            curve(candidate, goal, ax, chosen=trace.chosen.step if chosen else None)
             pictures.append({
                 "src": svg(figure),
                 "alt": f"Accuracy on the search images against step size, {layer}",
@@ -90,7 +91,7 @@ def curve_pictures(result: Result) -> list[dict[str, Any]]:
     return pictures
 
 
-def similarity_pictures(result: Result) -> list[dict[str, str]]:
+def similarity_pictures(result: Outcome) -> list[dict[str, str]]:
     """Figure 3, before and after; empty where too few classes have images."""
     exam = result.proof.exam
     before, after = result.proof.similarity
@@ -115,7 +116,7 @@ def similarity_pictures(result: Result) -> list[dict[str, str]]:
         ]
 
 
-def levels_picture(result: Result) -> dict[str, str]:
+def levels_picture(result: Outcome) -> dict[str, str]:
     """Before and after at every level."""
     measures, exam = result.proof.measures, result.proof.exam
 
@@ -149,7 +150,7 @@ def class_names(classes: Sequence[Concept]) -> list[str]:
 # -- examples -------------------------------------------------------------------------------------
 
 
-def examples(result: Result) -> dict[str, Any]:
+def examples(result: Outcome) -> dict[str, Any]:
     """Forget images, picked evenly whatever their outcome, and other images, the changed first."""
     proof = result.proof
     forget = np.flatnonzero(proof.exam.forget)

@@ -17,7 +17,7 @@ from typing import Any
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.files import json_sha256, remove_stale
-from slsgu.passes import Pass
+from slsgu.passes import LossGradient
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"
@@ -43,18 +43,6 @@ def cache_folder() -> Path:
         ) from None
 
 
-@dataclass(frozen=True, eq=False)
-class RetainGradient:
-    """A finished pass over a retain set.
-
-    Attributes:
-        hashes: the pixel hashes of the pictures, of which none was left out.
-    """
-
-    result: Pass
-    hashes: Sequence[str]
-
-
 @dataclass(frozen=True)
 class RetainCache:
     """A folder of retain gradients."""
@@ -65,35 +53,39 @@ class RetainCache:
         """Where the gradient of a key lies, if it is there."""
         return self.folder / f"retain-{json_sha256(dict(key))[:32]}.safetensors"
 
-    def load(self, key: Mapping[str, Any]) -> RetainGradient | None:
-        """What was computed from the same; None if nothing was, or it is damaged."""
+    def load(self, key: Mapping[str, Any]) -> tuple[LossGradient, list[str]] | None:
+        """The gradient that was computed from the same, and the pixel hashes of the pictures, of
+        which none was left out; None if nothing was, or it is damaged."""
         path = self.path(key)
         try:
             header, tensors = read_artifact(path, kind=KIND, schema=SCHEMA, what="retain gradient")
             if header["key"] != dict(key):
                 return None
-            result = Pass(tensors, float(header["loss"]), int(header["count"]))
-            return RetainGradient(result, list(header["hashes"]))
+            loss, count = float(header["loss"]), int(header["count"])
+            return LossGradient(tensors, None, loss, count, finished=True), list(header["hashes"])
         except (ArtifactError, KeyError, TypeError, ValueError):
             return None
 
-    def save(self, key: Mapping[str, Any], found: RetainGradient, *, title: str) -> None:
-        """Keep a gradient. A disk that refuses is no reason to stop.
+    def save(
+        self, key: Mapping[str, Any], result: LossGradient, hashes: Sequence[str], *, title: str
+    ) -> None:
+        """Keep a finished gradient. A disk that refuses is no reason to stop.
 
         Args:
+            hashes: the pixel hashes of the pictures.
             title: what people are shown: the retain set and the model.
         """
         header = {
             "key": dict(key),
             "title": title,
-            "loss": found.result.loss,
-            "count": found.result.count,
-            "hashes": list(found.hashes),
+            "loss": result.loss,
+            "count": result.count,
+            "hashes": list(hashes),
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_artifact(
-                self.path(key), found.result.gradients, kind=KIND, schema=SCHEMA, header=header
+                self.path(key), result.gradients, kind=KIND, schema=SCHEMA, header=header
             )
         except (OSError, SlsguError):
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 from slsgu.artifact import refuse_name
 from slsgu.cache import Gradients
-from slsgu.data.batches import Ledger
+from slsgu.data.ledger import Ledger
 from slsgu.distributed import ALONE, Ranks
 from slsgu.errors import ArtifactError, DataError
 from slsgu.gradients import compute_gradients
@@ -137,7 +137,7 @@ def obtain_gradients(
             progress.say(f"gradients: reusing {folder.gradients}")
             ledger.restore("gradient", cached.info["pixel_hashes"])
             for name, reason in cached.info["skipped"]:
-                if plan.settings.strict:
+                if plan.task.data.strict:
                     raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
                 ledger.skip(name, reason)
             for overlap in cached.info["overlaps"]:

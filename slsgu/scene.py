@@ -10,15 +10,23 @@ import torch
 from torch import Tensor
 
 from slsgu.captions import ForgetCaptions
+from slsgu.data.batches import collect
+from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
+from slsgu.errors import ConceptError
 from slsgu.evaluate import Answers, Exam, exam_of
 from slsgu.layers import Layer
 from slsgu.line import Line
 from slsgu.losses import FORGET_LOSSES
 from slsgu.measures import Measures
 from slsgu.plan import Plan
+from slsgu.progress import SILENT, Progress
 from slsgu.prompts import PromptBook
 from slsgu.replay import Replay
+from slsgu.request import Request
+from slsgu.task import Task
+
+CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +39,8 @@ class Scene:
         book: the prompts of every class.
         classes: class embeddings of the unedited model at every level, each [C, d].
         before: answers of the unedited model.
-        caption_weights: how much of each prompt of the book the forget caption of each image is
-            [N, P]; rows of retained images are zero.
+        captions: of the images that are to be forgotten.
+        forget_samples: these images, in order.
         scale: 1 / temperature.
     """
 
@@ -41,28 +49,31 @@ class Scene:
     book: PromptBook
     classes: list[Tensor]
     before: Answers
-    caption_weights: Tensor
-    forget_loss: str
+    captions: ForgetCaptions
+    forget_samples: tuple[Sample, ...]
     scale: float
 
     @classmethod
-    def of(cls, plan: Plan, samples: Sequence[Sample], pixels: Tensor) -> Scene:
+    def of(
+        cls, task: Task, samples: Sequence[Sample], pixels: Tensor, *, forget_loss: str
+    ) -> Scene:
         """Embed the search split.
 
         Args:
             samples: the images.
             pixels: what was read of them [N, 3, H, W].
+            forget_loss: its name; it decides what forget images are captioned with.
         """
-        settings = plan.settings
-        exam = exam_of(samples, plan.taxonomy, plan.request)
-        captions = ForgetCaptions.of(plan.request, settings.forget_loss_used, samples)
-        book = PromptBook.of((*exam.concepts, *captions.concepts), plan.templates)
+        exam = exam_of(samples, task.taxonomy, task.request)
+        forget = tuple(x for x, wanted in zip(samples, exam.forget, strict=True) if wanted)
+        captions = ForgetCaptions.of(task.request, forget_loss, samples)
+        book = PromptBook.of((*exam.concepts, *captions.concepts), task.templates)
         replay = Replay(
-            plan.clip,
+            task.clip,
             pixels,
             book.texts,
-            batch_size=settings.batch_size,
-            budget=settings.activation_bytes(plan.clip.device),
+            batch_size=task.machine.batch_size,
+            budget=task.machine.activation_bytes(task.clip.device),
         )
         images, prompts = replay.base
         classes = exam.class_embeddings(prompts, book)
@@ -72,10 +83,39 @@ class Scene:
             book=book,
             classes=classes,
             before=exam.answer(images, classes),
-            caption_weights=torch.stack([captions.weights(sample, book) for sample in samples]),
-            forget_loss=settings.forget_loss_used,
+            captions=captions,
+            forget_samples=forget,
             scale=float(replay.parameters["logit_scale"].exp()),
         )
+
+    @classmethod
+    def read(cls, plan: Plan, ledger: Ledger, progress: Progress = SILENT) -> Scene:
+        """Read and embed the search split of a plan.
+
+        Args:
+            ledger: what the gradient split has used; it learns what this split uses.
+
+        Raises:
+            ConceptError: the model does not know the concept, or nothing that must be kept can
+                be measured; not with `force`.
+            DataError: no usable image is left.
+        """
+        task = plan.task
+        with progress.bar("search images", len(task.splits.search)) as advance:
+            samples, pixels = collect(
+                task.splits.search,
+                task.clip.preprocess,
+                split="search",
+                ledger=ledger,
+                reading=task.reading,
+                progress=advance,
+                required=task.request.forget_leaves,
+                budget=task.machine.activation_bytes(torch.device("cpu")),
+            )
+        scene = cls.of(task, samples, pixels, forget_loss=plan.settings.forget_loss_used)
+        if not plan.settings.force:
+            refuse_unmeasurable(task.request, scene.unchanged)
+        return scene
 
     @cached_property
     def unchanged(self) -> Measures:
@@ -94,9 +134,49 @@ class Scene:
         return self.exam.measure(self.before, self.exam.answer(line.at(step), self.classes))
 
     def loss(self, images: Tensor, prompts: Tensor) -> float:
-        """The forget loss on the forget images, from embeddings."""
-        rows = torch.from_numpy(self.exam.forget)
-        values = FORGET_LOSSES[self.forget_loss].of_images(
-            images[rows.to(images.device)], prompts, self.caption_weights[rows].to(images)
+        """The forget loss on the forget images, from embeddings.
+
+        What each image is captioned with is a row over all prompts, so it is made for a few images
+        at a time: images times prompts would not fit in memory.
+        """
+        rows = torch.from_numpy(self.exam.forget).to(images.device)
+        losses = []
+        parts = torch.split(images[rows], CAPTIONED)
+        for start, part in zip(range(0, len(self.forget_samples), CAPTIONED), parts, strict=True):
+            samples = self.forget_samples[start : start + CAPTIONED]
+            weights = torch.stack([self.captions.weights(sample, self.book) for sample in samples])
+            loss = FORGET_LOSSES[self.captions.loss].of_images
+            losses.append(loss(part, prompts, weights.to(images)))
+        return float(torch.cat(losses).double().mean())
+
+
+def refuse_unmeasurable(request: Request, unchanged: Measures) -> None:
+    """Refuse a request of which nothing could be said.
+
+    Args:
+        unchanged: the measures of the unedited model.
+
+    Raises:
+        ConceptError: the model does not know the concept, or nothing that must be kept can be
+            told from chance.
+    """
+    rows = [row for row in unchanged.levels if row.forgotten and row.fine]
+    if rows and not rows[0].measurable:
+        row = rows[0]
+        raise ConceptError(
+            f"the model does not know {request.title!r} in the first place: it names "
+            f"{row.before:.1%} of {row.count} images right, and chance is {row.chance:.1%} "
+            f"(95 % interval {row.before_interval[0]:.1%} to {row.before_interval[1]:.1%}). "
+            "Use --force to go on all the same"
         )
-        return float(values.double().mean())
+    if unchanged.utility is None:
+        raise ConceptError(
+            "nothing that must be kept can be measured: "
+            + "; ".join(
+                f"level {row.level} is right on {row.before:.1%} of {row.count} {row.images} images"
+                f", and chance is {row.chance:.1%}"
+                for row in unchanged.levels
+                if not row.forgotten
+            )
+            + ". Give a retain set, other classes or another parent, or --force to go on blindly"
+        )

@@ -5,7 +5,7 @@ trials out; nothing here knows what a model is, or has one to ask.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -199,7 +199,7 @@ class Goal:
     """
 
     target: float
-    floors: dict[str, float]
+    floors: Mapping[str, float]
 
     def reached(self, measures: Measures) -> bool:
         return measures.forget_accuracy <= self.target

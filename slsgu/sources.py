@@ -17,7 +17,7 @@ from slsgu.taxonomy import Concept, Taxonomy
 if TYPE_CHECKING:
     from slsgu.clip import Clip
     from slsgu.data.drawings import DrawingSource
-    from slsgu.settings import Settings
+    from slsgu.settings import DataSettings
 
 MENAGERIE = "menagerie"  # names the embedded drawings and their taxonomy
 
@@ -45,7 +45,7 @@ def find_splits(
     clip: Clip,
     data: str | Path | None,
     taxonomy: Taxonomy,
-    settings: Settings,
+    settings: DataSettings,
     request: Request | None = None,
 ) -> Splits:
     """Gradient, search and test images: drawings, or photographs from class folders.

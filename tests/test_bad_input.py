@@ -468,7 +468,7 @@ def made(
     settings = slsgu.Settings(tower="language", trials=4, force=True)
     where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
     result = slsgu.unlearn(clip, "beagle", **where, settings=settings)
-    result.gradients.save(folder / "gradients.safetensors")
+    result.trace.gradients.save(folder / "gradients.safetensors")
     assert result.patch is not None
     result.patch.save(folder / "patch.safetensors")
     return folder / "gradients.safetensors", folder / "patch.safetensors"

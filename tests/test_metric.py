@@ -13,6 +13,7 @@ from test_replay import PROMPTS, images, tokenize
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from slsgu.captions import ForgetCaptions
 from slsgu.clip import Clip
 from slsgu.evaluate import Exam
 from slsgu.keep import keep_metrics
@@ -81,8 +82,8 @@ def scene_of(clip: Clip, count: int = 12) -> Scene:
         book=book,
         classes=classes,
         before=exam.answer(embedded, classes),
-        caption_weights=torch.zeros(count, len(book.texts)),
-        forget_loss="cosine",
+        captions=ForgetCaptions(exam.request, "cosine"),
+        forget_samples=(),
         scale=20.0,
     )
 

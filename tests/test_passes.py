@@ -17,8 +17,8 @@ from test_gradients import close, plan_for
 from slsgu import partial as partial_module
 from slsgu.cache import Gradients
 from slsgu.clip import Clip
-from slsgu.data.batches import Ledger
 from slsgu.data.folders import FileSample
+from slsgu.data.ledger import Ledger
 from slsgu.errors import SlsguError
 from slsgu.gradients import compute_gradients
 from slsgu.partial import Partial
@@ -40,7 +40,12 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
 ) -> None:
     """Within the forget pass, between the two, and within the retain pass."""
     plan = plan_for(tiny, photos, batch_size=2, contrastive_batch=4, workers=0)
-    assert len(plan.forget_samples) < 17 < 38 < len(plan.forget_samples + plan.retain_samples)
+    assert (
+        len(plan.task.forget_samples)
+        < 17
+        < 38
+        < len(plan.task.forget_samples + plan.task.retain_samples)
+    )
     ledger = Ledger()
     expected = compute_gradients(plan, ledger)
     kept = tmp_path / "partial.safetensors"
@@ -66,7 +71,7 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
     assert same(found.forget, expected.forget) and same(found.retain, expected.retain)
     assert found.losses == expected.losses and found.counts == expected.counts
     assert again.hashes("gradient") == ledger.hashes("gradient")
-    total = len(plan.forget_samples) + len(plan.retain_samples)
+    total = len(plan.task.forget_samples) + len(plan.task.retain_samples)
     if reads > 4:  # control: it did go on, and did not start anew
         assert count <= total - reads + 8
 

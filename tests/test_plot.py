@@ -193,9 +193,9 @@ def test_fitted_text_fits() -> None:
 
 def test_the_curve_draws_the_trials() -> None:
     result = fake_result()
-    candidate = result.candidates[0]
+    candidate = result.trace.candidates[0]
     ax = Figure().add_subplot()
-    assert curve(candidate, result.goal, ax, chosen=result.chosen.step) is ax
+    assert curve(candidate, result.goal, ax, chosen=result.trace.chosen.step) is ax
     drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in ax.lines]
     steps = tuple(trial.step for trial in candidate.trials)
     for values in (
@@ -212,7 +212,7 @@ def test_the_curve_draws_the_trials() -> None:
 
 def test_a_curve_of_one_trial_and_of_a_flat_taxonomy() -> None:
     result = fake_result("one", tree=["one", "two", "three"])
-    ax = curve(result.candidates[0].trials[:1], result.goal, Figure().add_subplot())
+    ax = curve(result.trace.candidates[0].trials[:1], result.goal, Figure().add_subplot())
     boxes(list(ax.get_xticklabels()), ax.figure)  # type: ignore[arg-type]
 
 

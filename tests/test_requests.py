@@ -20,7 +20,7 @@ from slsgu.data.select import write_shard
 from slsgu.errors import DataError
 from slsgu.pairs import Pairs
 from slsgu.patch import Patch
-from slsgu.plan import SPENT
+from slsgu.task import MADE_FROM
 from slsgu.taxonomy import Taxonomy, normalise
 
 Cli = Callable[..., Ran]
@@ -281,7 +281,7 @@ def test_also_has_a_floor_of_its_own(
         assert row["holds"] is True and row["floor"] == 0
     for name in ("rows", "all"):
         spent = [x["reason"] for x in value["left_out"] if x["set"] == name]
-        assert spent == [SPENT] * 42
+        assert spent == [MADE_FROM] * 42
         assert f"{name}: 42 left out, the edit is made from it: " in ran.err
     # The floor of one breaks: no patch, and it says which. A model that loses all but one class.
     shutil.rmtree(tmp_path / "runs")

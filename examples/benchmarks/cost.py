@@ -23,7 +23,7 @@ CONCEPTS = ("golden retriever", "tabby cat", "sunflower", "sailboat")
 def case(images: int, concepts: int) -> tuple[float, float]:
     """Seconds, and MiB above the process after the model was loaded."""
     import slsgu
-    from slsgu.data.batches import Ledger
+    from slsgu.data.ledger import Ledger
     from slsgu.gradients import compute_gradients
     from slsgu.plan import make_plan
 

@@ -27,7 +27,8 @@ import numpy as np
 from common import machine, print_table, random_clip, timed
 from PIL import Image
 
-from slsgu.data.batches import Ledger, Transform, stream
+from slsgu.data.batches import Reading, Transform, stream
+from slsgu.data.ledger import Ledger
 from slsgu.data.opening import open_source
 from slsgu.data.records import PairSample
 
@@ -70,7 +71,7 @@ def read_all(source: Path, count: int, transform: Transform) -> None:
         for r in open_source(source).records()
     ]
     read = stream(
-        samples, transform, split="gradient", ledger=Ledger(), batch_size=64, workers=0, strict=True
+        samples, transform, split="gradient", ledger=Ledger(), reading=Reading(64, 0, strict=True)
     )
     assert sum(len(batch.samples) for batch in read) == count
 

@@ -92,10 +92,12 @@ def run(
     clip: slsgu.Clip, concept: Concept, shelf: dict[str, Image.Image], **where: Any
 ) -> dict[str, Any]:
     plan = slsgu.make_plan(clip, [concept.key], **where)
-    result = slsgu.run_plan(replace(plan, splits=hold(plan.splits, shelf)))
+    result = slsgu.run_plan(
+        replace(plan, task=replace(plan.task, splits=hold(plan.task.splits, shelf)))
+    )
     measures = result.proof.measures
     return {
-        "layer": result.chosen.layer,
+        "layer": result.trace.chosen.layer,
         "success": result.success,
         "before": measures.before,
         "after": measures.after,
