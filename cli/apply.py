@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsgu.wording import share
+from slsgu.utils.wording import share
 
 from .console import Console, command_line, echo_json, echo_table, interval, percent
 from .groups import option
@@ -19,9 +19,9 @@ from .search_options import FLOORS
 from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.also import AlsoKept
-    from slsgu.measures import Measures
-    from slsgu.outcome import Outcome
+    from slsgu.evaluation.metrics import Measures
+    from slsgu.evaluation.other_sets import AlsoKept
+    from slsgu.pipeline.result import Outcome
 
 
 @click.command(cls=RequestCommand)
@@ -51,13 +51,13 @@ def apply(
     result.json and report.html in the run folder. Exit status 1 if the goal is not met: then no
     patch is written unless --force.
     """
-    from slsgu.distributed import world_size
     from slsgu.errors import SlsguError
-    from slsgu.files import write_json
-    from slsgu.local_dir import save_local_dir
-    from slsgu.pipeline import run_plan
-    from slsgu.report import to_json, write
-    from slsgu.runs import run_folder
+    from slsgu.models.local_dir import save_local_dir
+    from slsgu.pipeline.run import run_plan
+    from slsgu.pipeline.run_folder import run_folder
+    from slsgu.report.html import to_json, write
+    from slsgu.utils.distributed import world_size
+    from slsgu.utils.files import write_json
 
     if world_size() > 1:
         raise SlsguError(
@@ -75,7 +75,7 @@ def apply(
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
     if dry_run:
-        from slsgu.estimate import estimate
+        from slsgu.pipeline.estimate import estimate
 
         found = estimate(plan, folder, also)
         if as_json:
@@ -187,7 +187,7 @@ def print_also(also: Sequence[AlsoKept]) -> None:
 
 def level_name(level: int, *, fine: bool) -> str:
     """A level in a table."""
-    from slsgu.evaluate import CAPTIONS
+    from slsgu.evaluation.exam import CAPTIONS
 
     return f"{'caption' if level == CAPTIONS else level}{' (fine)' if fine else ''}"
 

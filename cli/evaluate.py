@@ -68,17 +68,17 @@ def evaluate(
     With a patch, what counts as forgotten is what the patch was made for, or --concept. Under
     torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
-    from slsgu.also import AlsoImages
-    from slsgu.clip_benchmark import clip_benchmark
+    from slsgu.concepts.request import Request
+    from slsgu.concepts.templates import load_templates
     from slsgu.data.batches import Reading
     from slsgu.data.ledger import Ledger
-    from slsgu.distributed import together
-    from slsgu.evaluate import evaluated_levels
-    from slsgu.patch import Patch
-    from slsgu.proof import prove
-    from slsgu.request import Request
-    from slsgu.sources import find_splits, find_taxonomy
-    from slsgu.templates import load_templates
+    from slsgu.evaluation.exam import evaluated_levels
+    from slsgu.evaluation.other_sets import AlsoImages
+    from slsgu.evaluation.proof import prove
+    from slsgu.patch.patch import Patch
+    from slsgu.report.clip_benchmark import clip_benchmark
+    from slsgu.task.find import find_splits, find_taxonomy
+    from slsgu.utils.distributed import together
 
     settings = settings_from(options)
     others = also_from(options)

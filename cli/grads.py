@@ -26,8 +26,8 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     (`torchrun --nproc-per-node N -m slsgu grads ...`) several processes share the images. Note
     that the cache can bring forgotten knowledge back: keep it as you keep the original model.
     """
-    from slsgu.distributed import together
-    from slsgu.runs import obtain_gradients, run_folder
+    from slsgu.pipeline.run_folder import obtain_gradients, run_folder
+    from slsgu.utils.distributed import together
 
     plan = plan_from(options, settings_from(options))
     with together(plan.task.clip.device) as ranks:

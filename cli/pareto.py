@@ -15,9 +15,9 @@ from .search_options import norms_option
 from .values import plan_from, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.cache import Gradients
-    from slsgu.pareto import LayerScore
-    from slsgu.runs import RunFolder
+    from slsgu.gradients.gradients import Gradients
+    from slsgu.pipeline.run_folder import RunFolder
+    from slsgu.search.pareto import LayerScore
 
 
 @click.command(cls=GroupedCommand)
@@ -54,10 +54,10 @@ def pareto(
     forget loss gains for each unit of harm to what must be kept, of the layers that `apply` would
     search. Writes layers.json.
     """
-    from slsgu.cache import Gradients
-    from slsgu.files import write_json
-    from slsgu.pareto import rank_layers
-    from slsgu.runs import RunFolder, newest_run
+    from slsgu.gradients.gradients import Gradients
+    from slsgu.pipeline.run_folder import RunFolder, newest_run
+    from slsgu.search.pareto import rank_layers
+    from slsgu.utils.files import write_json
 
     folder = newest_run() if run is None else RunFolder(run)
     gradients = Gradients.load(folder.gradients)
@@ -67,7 +67,7 @@ def pareto(
     rows = [score.to_json() for score in scores]
     write_json(folder.layers, {"concepts": gradients.key["request"]["concepts"], "layers": rows})
     if plot:
-        from slsgu.plot import save_pareto
+        from slsgu.report.plots import save_pareto
 
         save_pareto(scores, folder.pareto, title=f"Which layers hold {gradients.info['title']}?")
     if as_json:
@@ -98,9 +98,9 @@ def _with_efficiency(
     folder: RunFolder, gradients: Gradients, scores: list[LayerScore]
 ) -> list[LayerScore]:
     """The scores with efficiency, where the run's request can be made out again."""
-    from slsgu.efficiency import measure_efficiency
     from slsgu.errors import SlsguError
-    from slsgu.runs import key_differences
+    from slsgu.pipeline.run_folder import key_differences
+    from slsgu.search.efficiency import measure_efficiency
 
     console = Console()
     if not folder.request.is_file():

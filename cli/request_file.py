@@ -29,7 +29,7 @@ REPLACES = {
     "classes": ("taxonomy",),
     "taxonomy": ("classes",),
 }
-_ORIGINS = "slsgu.request"  # where a context keeps `Origin`s
+_ORIGINS = "slsgu.concepts.request"  # where a context keeps `Origin`s
 
 
 class Origin(NamedTuple):
@@ -139,7 +139,7 @@ def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[
         SlsguError: the file is no request; the message has the line and what is allowed.
     """
     from slsgu.errors import DataError
-    from slsgu.yaml_file import read_with_lines
+    from slsgu.utils.yaml_file import read_with_lines
 
     known = known_keys()  # of all commands; each passes over what is not its own
     found: dict[str, Origin] = {}
@@ -231,7 +231,7 @@ def write_request(path: Path) -> None:
     import yaml
 
     import slsgu
-    from slsgu.files import write_text
+    from slsgu.utils.files import write_text
 
     ctx = click.get_current_context()
     origins: Mapping[str, Origin] = ctx.meta[_ORIGINS]

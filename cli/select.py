@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slsgu.wording import printable
+from slsgu.utils.wording import printable
 
 from .console import Console, echo_json
 
 if TYPE_CHECKING:
-    from slsgu.data.records import Source
+    from slsgu.data.sources.records import Source
 
 
 @click.command()
@@ -49,8 +49,8 @@ def select(
 
     Prints how many there are and some of their captions; look at them before you forget by them.
     """
-    from slsgu.data.opening import open_source
     from slsgu.data.select import matching, write_shard
+    from slsgu.data.sources.open import open_source
     from slsgu.errors import DataError
 
     if not all(phrase.strip() for phrase in phrases):

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 import slsgu
-from slsgu.data.opening import open_source
 from slsgu.data.select import matching, write_shard
+from slsgu.data.sources.open import open_source
 from slsgu.menagerie import TAXONOMY_FILE, draw
 
 SENTENCES = ["a drawing of a {}", "a {}", "the {} we saw", "picture of a {}", "a {} in a field"]

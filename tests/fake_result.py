@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slsgu.candidates import Candidate
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.ledger import Ledger
 from slsgu.errors import DataError
-from slsgu.evaluate import Answers, Exam
-from slsgu.method import Edit, SearchTrace
-from slsgu.outcome import Outcome
-from slsgu.pareto import LayerScore
-from slsgu.patch import Patch
-from slsgu.proof import Proof
-from slsgu.request import Request
-from slsgu.search import Goal, Trial, choose
-from slsgu.settings import Settings
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.evaluation.exam import Answers, Exam
+from slsgu.evaluation.proof import Proof
+from slsgu.patch.patch import Patch
+from slsgu.pipeline.result import Outcome
+from slsgu.search.candidates import Candidate
+from slsgu.search.method import Edit, SearchTrace
+from slsgu.search.pareto import LayerScore
+from slsgu.search.step import Goal, Trial, choose
+from slsgu.task.settings import Settings
 
 PETS = {
     "$name": "pets",

@@ -15,19 +15,19 @@ from conftest import Ran
 from made_sources import png
 from PIL import Image
 
-from slsgu.also import Also, AlsoImages, find_others
-from slsgu.clip import Clip
-from slsgu.data import choice
-from slsgu.data.partition import SMALL_CLASS
-from slsgu.data.splits import Limits
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits import folder_splits as choice
+from slsgu.data.splits.partition import SMALL_CLASS
+from slsgu.data.splits.splits import Limits
 from slsgu.errors import DataError, SlsguError
-from slsgu.files import file_sha256
-from slsgu.pairs import Pairs
-from slsgu.patch import Patch
-from slsgu.plan import make_plan
-from slsgu.request import Request
-from slsgu.settings import Settings
-from slsgu.taxonomy import Taxonomy
+from slsgu.evaluation.other_sets import Also, AlsoImages, find_others
+from slsgu.models.clip import Clip
+from slsgu.patch.patch import Patch
+from slsgu.task.pairs import Pairs
+from slsgu.task.plan import make_plan
+from slsgu.task.settings import Settings
+from slsgu.utils.files import file_sha256
 
 Cli = Callable[..., Ran]
 SETTINGS = Settings(limits=Limits(gradient=2, search=2, test=4))

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import Ran
 
-from slsgu.files import file_sha256
-from slsgu.patch import Patch
+from slsgu.patch.patch import Patch
+from slsgu.utils.files import file_sha256
 
 Cli = Callable[..., Ran]
 COMMANDS = [
@@ -254,7 +254,7 @@ def test_an_explicit_run_is_read_once(
     cli: Cli, world: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading means hashing all of it."""
-    from slsgu.cache import Gradients
+    from slsgu.gradients.gradients import Gradients
 
     words = ["grads", "--concept", "beagle", "--run", "mine", *world]
     assert cli(*words).code == 0

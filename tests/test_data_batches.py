@@ -20,14 +20,14 @@ import pytest
 import torch
 from PIL import Image
 
+from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.batches import Batch, Reading, collect, default_workers, stream
-from slsgu.data.folders import FileSample, FolderSource
 from slsgu.data.images import pixel_hash
 from slsgu.data.ledger import Ledger
-from slsgu.data.partition import SPLITS
-from slsgu.data.splits import Limits, make_splits
+from slsgu.data.sources.folders import FileSample, FolderSource
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits, make_splits
 from slsgu.errors import DataError
-from slsgu.taxonomy import Concept, Taxonomy
 
 ROOT = Path(__file__).parent.parent
 
@@ -363,7 +363,7 @@ def test_openclip_preprocessing_in_workers(samples: list[FileSample]) -> None:
 
 @pytest.mark.photographs
 def test_imagenet_sample_loads(shared_data: Path) -> None:
-    from slsgu.data.folders import taxonomy_of_folders
+    from slsgu.data.sources.folders import taxonomy_of_folders
 
     root = shared_data / "imagenet-sample"
     taxonomy = taxonomy_of_folders(root)

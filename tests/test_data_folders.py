@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slsgu.data.folders import FolderSource, taxonomy_of_folders
-from slsgu.data.scan import scan
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.sources.scan import scan
 from slsgu.errors import DataError
-from slsgu.taxonomy import Taxonomy
 
 TREE = {
     "dog": {"golden retriever": {"$id": "n02099601"}, "beagle": None},

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import slsgu
 from slsgu import cli
-from slsgu.direction import DIRECTIONS
-from slsgu.losses import FORGET_LOSSES
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.direction.direction import DIRECTIONS
+from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.menagerie import MODEL_DIR
-from slsgu.taxonomy import Taxonomy
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

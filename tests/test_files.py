@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slsgu import files
-from slsgu.files import replacing, replacing_folder, write_text
+from slsgu.utils import files
+from slsgu.utils.files import replacing, replacing_folder, write_text
 
 DAY = 24 * 3600
 

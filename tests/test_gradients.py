@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from slsgu.cache import Gradients
-from slsgu.clip import Clip
+from slsgu.concepts.prompts import prompts_for
 from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError
-from slsgu.gradients import compute_gradients
-from slsgu.layers import inventory
-from slsgu.losses import contrastive, multi_positive
-from slsgu.plan import Plan, make_plan
-from slsgu.prompts import prompts_for
-from slsgu.runs import key_differences, obtain_gradients, run_folder
-from slsgu.settings import Settings
+from slsgu.gradients.compute import compute_gradients
+from slsgu.gradients.gradients import Gradients
+from slsgu.losses.forget import contrastive, multi_positive
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.pipeline.run_folder import key_differences, obtain_gradients, run_folder
+from slsgu.task.plan import Plan, make_plan
+from slsgu.task.settings import Settings
 
 
 def plan_for(clip: Clip, photos: Path, concept: str = "beagle", **choices: object) -> Plan:

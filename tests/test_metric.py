@@ -13,18 +13,18 @@ from test_replay import PROMPTS, images, tokenize
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.captions import ForgetCaptions
-from slsgu.clip import Clip
-from slsgu.evaluate import Exam
-from slsgu.keep import keep_metrics
-from slsgu.layers import Layer, inventory
-from slsgu.metric import INPUT_DAMPING, OUTPUT_DAMPING, Metric, damped
-from slsgu.prompts import PromptBook
-from slsgu.replay import Replay
-from slsgu.request import Request
-from slsgu.scene import Scene
-from slsgu.taps import Taps
-from slsgu.taxonomy import Taxonomy
+from slsgu.concepts.prompts import PromptBook
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.direction.kfac import INPUT_DAMPING, OUTPUT_DAMPING, Metric, damped
+from slsgu.evaluation.exam import Exam
+from slsgu.evaluation.replay import Replay
+from slsgu.evaluation.search_set import Scene
+from slsgu.losses.captions import ForgetCaptions
+from slsgu.models.clip import Clip
+from slsgu.models.layers import Layer, inventory
+from slsgu.search.curvature import keep_metrics
+from slsgu.search.taps import Taps
 
 
 @pytest.mark.parametrize("tower", ["vision", "language"])
@@ -226,7 +226,7 @@ def test_efficiency_is_the_most_forgetting_per_unit_of_harm(
     metric = Metric(inputs, outputs, transposed)
     gradient = torch.randn((4, 3) if transposed else (3, 4), dtype=torch.float64)
     for name in ("INPUT_DAMPING", "OUTPUT_DAMPING"):
-        monkeypatch.setattr(f"slsgu.metric.{name}", 0.0)
+        monkeypatch.setattr(f"slsgu.direction.kfac.{name}", 0.0)
     flat = (gradient.T if transposed else gradient).flatten()  # [o * i]
     fisher = torch.kron(outputs, inputs)
     best = float(flat @ torch.linalg.solve(fisher, flat)) ** 0.5

@@ -19,23 +19,23 @@ from made_sources import png
 from PIL import Image
 from test_gradients import close
 
-from slsgu.clip import Clip
+from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.ledger import Ledger
-from slsgu.data.partition import SPLITS
-from slsgu.data.splits import Limits
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits
 from slsgu.errors import DataError
-from slsgu.evaluate import CAPTIONS
-from slsgu.gradients import compute_gradients
-from slsgu.layers import inventory
-from slsgu.outcome import Outcome
-from slsgu.pairs import Pairs
-from slsgu.pipeline import run_plan, unlearn
-from slsgu.plan import Plan, make_plan
-from slsgu.report import html, to_json
-from slsgu.retain_cache import RetainCache
-from slsgu.runs import RunFolder
-from slsgu.settings import Settings
-from slsgu.taxonomy import Taxonomy
+from slsgu.evaluation.exam import CAPTIONS
+from slsgu.gradients.bank import RetainCache
+from slsgu.gradients.compute import compute_gradients
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.pipeline.result import Outcome
+from slsgu.pipeline.run import run_plan, unlearn
+from slsgu.pipeline.run_folder import RunFolder
+from slsgu.report.html import html, to_json
+from slsgu.task.pairs import Pairs
+from slsgu.task.plan import Plan, make_plan
+from slsgu.task.settings import Settings
 
 # -- the whole way ------------------------------------------------------------------------------
 

@@ -19,21 +19,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import slsgu
-from slsgu.clip import Clip, weights_sha256
+from slsgu.concepts.prompts import PromptBook
 from slsgu.data.ledger import Ledger
-from slsgu.direction import DIRECTIONS, DirectionContext
+from slsgu.direction.direction import DIRECTIONS, DirectionContext
 from slsgu.errors import ConceptError, NotReachedError
-from slsgu.evaluate import evaluated_levels
-from slsgu.method import Edit
-from slsgu.outcome import Outcome
-from slsgu.patch import Patch
-from slsgu.plan import make_plan
-from slsgu.progress import Progress
-from slsgu.prompts import PromptBook
-from slsgu.report import html, to_json
-from slsgu.runs import key_differences
-from slsgu.settings import Settings
-from slsgu.task import Task
+from slsgu.evaluation.exam import evaluated_levels
+from slsgu.models.clip import Clip, weights_sha256
+from slsgu.patch.patch import Patch
+from slsgu.pipeline.result import Outcome
+from slsgu.pipeline.run_folder import key_differences
+from slsgu.report.html import html, to_json
+from slsgu.search.method import Edit
+from slsgu.task.plan import make_plan
+from slsgu.task.settings import Settings
+from slsgu.task.task import Task
+from slsgu.utils.progress import Progress
 
 Cli = Callable[..., Ran]
 Unlearn = Callable[..., Outcome]
@@ -146,7 +146,7 @@ def test_a_search_that_fails_leaves_the_model_as_it_was(
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("slsgu.evaluate.Exam.measure", stop)
+    monkeypatch.setattr("slsgu.evaluation.exam.Exam.measure", stop)
     with pytest.raises(KeyboardInterrupt):
         unlearn("beagle")
     assert weights_sha256(taught.model) == taught.sha256
@@ -205,7 +205,7 @@ def test_a_picture_in_two_splits_is_used_in_one(
 def test_gradients_from_a_cache_keep_their_pictures_claimed(
     taught: Clip, photos: Path, tmp_path: Path
 ) -> None:
-    from slsgu.runs import obtain_gradients, run_folder
+    from slsgu.pipeline.run_folder import obtain_gradients, run_folder
 
     where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
     plan = make_plan(taught, ["beagle"], **where, settings=FEW)
@@ -338,7 +338,7 @@ def test_a_fixed_layer_and_step(unlearn: Unlearn, layer: str) -> None:
 def test_a_layer_that_does_not_exist_costs_no_pass(
     unlearn: Unlearn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slsgu.pipeline.obtain_gradients", pytest.fail)
+    monkeypatch.setattr("slsgu.pipeline.run.obtain_gradients", pytest.fail)
     with pytest.raises(slsgu.SlsguError, match=r"did you mean visual\.proj"):
         unlearn("beagle", layer="visual.porj")
 

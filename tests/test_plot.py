@@ -18,10 +18,17 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from slsgu.pareto import LayerScore
-from slsgu.plot import curve, levels, pareto_figure, save_pareto, similar_classes, similarity
-from slsgu.plot_pareto import LABEL
-from slsgu.plot_style import drawing, fit, short_layers, spread, text_width
+from slsgu.report.plots import (
+    curve,
+    levels,
+    pareto_figure,
+    save_pareto,
+    similar_classes,
+    similarity,
+)
+from slsgu.report.plots.pareto import LABEL
+from slsgu.report.plots.style import drawing, fit, short_layers, spread, text_width
+from slsgu.search.pareto import LayerScore
 
 
 def boxes(texts: list[Text], figure: Figure) -> list[Bbox]:

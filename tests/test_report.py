@@ -16,10 +16,10 @@ import pytest
 from fake_result import fake_result
 from PIL import Image
 
-from slsgu import report
-from slsgu.outcome import Outcome
-from slsgu.report_data import plain, verdict
-from slsgu.search import choose_paper
+from slsgu.pipeline.result import Outcome
+from slsgu.report import html as report
+from slsgu.report.values import plain, verdict
+from slsgu.search.step import choose_paper
 
 # Design, section 5.
 PROMISED = {

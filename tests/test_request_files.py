@@ -22,7 +22,7 @@ from slsgu.cli.apply import apply
 from slsgu.cli.request_file import known_keys
 from slsgu.cli.request_schema import schema
 
-from slsgu.patch import Patch
+from slsgu.patch.patch import Patch
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]

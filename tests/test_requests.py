@@ -14,14 +14,14 @@ import pytest
 from conftest import Ran
 from PIL import Image
 
-from slsgu.data.labels import Labels
-from slsgu.data.records import FilePicture, Record
+from slsgu.concepts.taxonomy import Taxonomy, normalise
 from slsgu.data.select import write_shard
+from slsgu.data.sources.records import FilePicture, Record
+from slsgu.data.splits.labels import Labels
 from slsgu.errors import DataError
-from slsgu.pairs import Pairs
-from slsgu.patch import Patch
-from slsgu.task import MADE_FROM
-from slsgu.taxonomy import Taxonomy, normalise
+from slsgu.patch.patch import Patch
+from slsgu.task.pairs import Pairs
+from slsgu.task.task import MADE_FROM
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]

@@ -11,8 +11,8 @@ import torch
 from conftest import Ran
 
 from slsgu.errors import SlsguError
-from slsgu.passes import LossGradient
-from slsgu.retain_cache import RetainCache, cache_folder
+from slsgu.gradients.accumulate import LossGradient
+from slsgu.gradients.bank import RetainCache, cache_folder
 
 Cli = Callable[..., Ran]
 FOUND = LossGradient({"a": torch.ones(2)}, None, 0.5, 3, finished=True)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsgu.measures import Measures
-from slsgu.pareto import LayerScore, pareto_front
-from slsgu.search import (
+from slsgu.evaluation.metrics import Measures
+from slsgu.search.pareto import LayerScore, pareto_front
+from slsgu.search.step import (
     WINDOW,
     Goal,
     Trial,

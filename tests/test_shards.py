@@ -21,11 +21,11 @@ import pytest
 from made_sources import captions, pairs, png, read, write_tar
 from PIL import Image
 
-from slsgu.data import shards as shards_module
 from slsgu.data.images import UnreadableImageError, pixel_hash
-from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample
-from slsgu.data.shards import expand
+from slsgu.data.sources import shards as shards_module
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.records import PairSample
+from slsgu.data.sources.shards import expand
 from slsgu.errors import DataError
 
 # -- shards: what is read -----------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_a_pipe_that_fails_is_refused(tmp_path: Path, spooled: Path, command: st
 def test_what_came_from_a_pipe_is_removed_at_exit(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", pairs(0))
     code = (
-        "import sys; from slsgu.data.opening import open_source\n"
+        "import sys; from slsgu.data.sources.open import open_source\n"
         "record = next(open_source(sys.argv[1]).records())\n"
         "print(record.picture.path, record.picture.path.is_file(), end='')\n"
     )

@@ -29,8 +29,8 @@ from PIL import Image
 
 from slsgu.data.batches import Reading, Transform, stream
 from slsgu.data.ledger import Ledger
-from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.records import PairSample
 
 SHARD = 1000
 

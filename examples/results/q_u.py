@@ -25,11 +25,11 @@ import click
 from PIL import Image
 
 import slsgu
+from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
-from slsgu.data.splits import Splits
-from slsgu.files import json_sha256, write_json
-from slsgu.sources import find_splits, find_taxonomy
-from slsgu.taxonomy import Concept
+from slsgu.data.splits.splits import Splits
+from slsgu.task.find import find_splits, find_taxonomy
+from slsgu.utils.files import json_sha256, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))  # for who imports this file from elsewhere
 from tried import TRIED

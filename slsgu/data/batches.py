@@ -25,12 +25,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from slsgu.concepts.taxonomy import Concept
 from slsgu.data.images import UnreadableImageError, pixel_hash
 from slsgu.data.ledger import Ledger as Ledger
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError
-from slsgu.progress import Advance
-from slsgu.taxonomy import Concept
+from slsgu.utils.progress import Advance
 
 Transform = Callable[[Image.Image], Tensor]
 

@@ -8,11 +8,11 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from slsgu.concepts.taxonomy import normalise
 from slsgu.data.images import ending
-from slsgu.data.records import LeftOut, Record, Source
+from slsgu.data.sources.records import LeftOut, Record, Source
 from slsgu.errors import DataError
-from slsgu.files import replacing
-from slsgu.taxonomy import normalise
+from slsgu.utils.files import replacing
 
 
 def matching(source: Source, phrases: Iterable[str]) -> Iterator[Record]:
