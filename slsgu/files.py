@@ -31,6 +31,11 @@ from typing import Any, BinaryIO
 from slsgu.errors import ArtifactError, SlsguError
 
 MOST_TEXT = 64 << 20  # bytes of a file that is read whole as text
+_REFUSALS = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than this process or this disk allows (ulimit -f)",
+}
 ABANDONED = 24 * 3600  # seconds after which another machine's temporary is taken for a stray
 
 
@@ -56,7 +61,9 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
         _sync_folder(path.parent)
     except Exception as error:
-        raise _in_words(error, path, part) from error
+        if (refusal := _in_words(error, path, part)) is None:
+            raise
+        raise refusal from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -86,7 +93,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         part.rename(path)
         _sync_folder(path.parent)
     except Exception as error:
-        raise _in_words(error, path, part) from error
+        if (refusal := _in_words(error, path, part)) is None:
+            raise
+        raise refusal from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -301,26 +310,32 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _in_words(error: Exception, path: Path, part: Path | None) -> Exception:
-    """What the disk refused, as a `SlsguError`; any other error as it is."""
+def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:
+    """What the disk refused, in words; None for any other error, which is raised as it is."""
     if isinstance(error, SlsguError):
-        if part is not None:  # from a file inside a folder, which is to be called by its final name
-            error.args = (str(error).replace(str(part), str(path)), *error.args[1:])
-        return error
+        # From a file inside a folder, which is to be called by its final name.
+        error.args = (str(error).replace(str(part), str(path)), *error.args[1:])
+        return None
     cause: BaseException | None = error  # torch raises its own error over the disk's
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return SlsguError(f"cannot write {path}: {_reason(cause)}")
-        if "No space left" in str(cause):  # safetensors puts the disk's error in words
-            return SlsguError(f"cannot write {path}: no space left on the device")
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:  # an error may be its own cause
+        seen.add(id(cause))
+        if (reason := _refused(cause)) is not None:
+            return SlsguError(f"cannot write {path}: {reason}")
         cause = cause.__cause__ or cause.__context__
-    return error
+    return None
 
 
-def _reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left on the device"
-    return error.strerror or str(error)
+def _refused(error: BaseException) -> str | None:
+    """What a disk refused, in words; None if the error is another one."""
+    number = error.errno if isinstance(error, OSError) else None
+    if found := re.search(r"\(os error (\d+)\)", str(error)):  # how safetensors puts it in words
+        number = int(found[1])
+    if number in _REFUSALS:
+        return _REFUSALS[number]
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return None if number is None else os.strerror(number)
 
 
 def _sync_folder(folder: Path) -> None:

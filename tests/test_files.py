@@ -3,6 +3,7 @@ writes stays."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from slsgu import files
-from slsgu.errors import ArtifactError, DataError
+from slsgu.errors import ArtifactError, DataError, SlsguError
 from slsgu.files import (
     read_bytes,
     read_json,
@@ -190,3 +191,91 @@ def test_text_is_utf_8(tmp_path: Path) -> None:
             read_json(path, "result")
     path.write_text('{"a": "ü"}')
     assert read_json(path, "result") == {"a": "ü"}  # control
+
+
+# -- disks that refuse --------------------------------------------------------------------------
+
+
+def refuses(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EDQUOT, errno.EIO, errno.ENOSPC])
+def test_a_disk_that_refuses_ends_in_a_message(tmp_path: Path, number: int) -> None:
+    """Also inside a folder, where a file has put it in words already; and in safetensors' words."""
+    reason = {
+        errno.EFBIG: "ulimit -f",
+        errno.EDQUOT: "quota",
+        errno.EIO: "Input/output error",
+        errno.ENOSPC: "no space left",
+    }[number]
+    with pytest.raises(SlsguError) as caught, replacing_folder(tmp_path / "run") as part:
+        with replacing(part / "a.json"):
+            refuses(number)
+    assert str(caught.value).startswith(f"cannot write {tmp_path}/run/a.json: ")
+    assert reason in str(caught.value)
+    for writer in (replacing, replacing_folder):
+        with pytest.raises(SlsguError, match=reason), writer(tmp_path / "run"):
+            raise RuntimeError(f"I/O error: what it is called (os error {number})")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_that_is_its_own_cause_is_raised_as_it_is(tmp_path: Path) -> None:
+    error = RuntimeError("a bug")
+    for writer in (replacing, replacing_folder):
+        with pytest.raises(RuntimeError, match="a bug") as caught, writer(tmp_path / "out"):
+            raise error from error
+        assert caught.value is error
+    with pytest.raises(SlsguError, match="in a taxonomy") as said, replacing(tmp_path / "out"):
+        raise DataError("in a taxonomy")
+    assert isinstance(said.value, DataError) and said.value.__cause__ is None
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from slsgu.errors import SlsguError
+from slsgu.files import replacing, replacing_folder, write_json
+
+folder, limit = Path(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+weights = {"w": torch.zeros(100_000)}
+
+def in_folder():
+    with replacing_folder(folder / "run") as part:
+        write_json(part / "result.json", list(range(100_000)))
+
+def tensors():
+    with replacing(folder / "a.safetensors") as part:
+        save_file(weights, part)
+
+def pickled():
+    with replacing(folder / "a.pt") as part, part.open("wb") as file:
+        torch.save(weights, file)
+
+for write in (in_folder, tensors, pickled):
+    try:
+        write()
+        print("whole")
+    except SlsguError as error:
+        print(error)
+"""
+
+
+def test_a_limit_for_files_ends_in_a_message(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+
+    def run(limit: int) -> list[str]:
+        words = [sys.executable, "-c", LIMITED, str(tmp_path), str(limit)]
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+        return ran.stdout.splitlines()
+
+    said = run(100_000)
+    assert [line.split(": ")[0] for line in said] == [
+        f"cannot write {tmp_path / name}" for name in ("run/result.json", "a.safetensors", "a.pt")
+    ]
+    assert all("ulimit -f" in line for line in said)
+    assert not list(tmp_path.iterdir())
+    assert run(10_000_000) == ["whole"] * 3  # control
