@@ -52,12 +52,13 @@ def replacing(path: Path) -> Iterator[Path]:
     part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(path.name))
-        part.touch(mode=0o600, exist_ok=False)
+        remove_stale(path.parent, glob_escape(_short(path.name)))
+        part.touch(exist_ok=False)
+        mode = _make_ours(part)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        _as_usual(part)
+        part.chmod(mode)  # safetensors has put a private file in its place
         part.replace(path)
         _sync_folder(path.parent)
     except Exception as error:
@@ -76,21 +77,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         SlsguError: `path` exists, or the disk refuses.
     """
-    if path.exists():
-        raise SlsguError(f"{path} exists already; give a new folder or remove it first")
     part = _beside(path)
     try:
+        if path.exists():
+            raise SlsguError(f"{path} exists already; give a new folder or remove it first")
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(path.name))
+        remove_stale(path.parent, glob_escape(_short(path.name)))
         part.mkdir()
-        part.chmod(0o755)
+        mode = _make_ours(part)
         yield part
         for inside in part.rglob("*"):
             if inside.is_file():
                 with inside.open("rb+") as file:
                     os.fsync(file.fileno())
-                _as_usual(inside)
+                inside.chmod(mode & 0o666)
         part.rename(path)
+        path.chmod(mode)
         _sync_folder(path.parent)
     except Exception as error:
         if (refusal := _in_words(error, path, part)) is None:
@@ -98,6 +100,34 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise refusal from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def refuse_target(path: Path, *, force: bool) -> None:
+    """Refuse a name to write to where something is that should stay: before the work begins.
+
+    Args:
+        path: what is to be written, by `replacing`.
+        force: a regular file may be replaced.
+
+    Raises:
+        SlsguError: there is a folder, a device or another thing that is no regular file; or there
+            is a file, and `force` is not set.
+    """
+    try:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            status = path.lstat()  # a link to nothing
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise SlsguError(f"cannot write {path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link to nothing"}
+        what = kind.get(stat.S_IFMT(status.st_mode), "a pipe or a device")
+        raise SlsguError(f"{path} is {what}, not a regular file: give another name")
+    if not force:
+        raise SlsguError(f"{path} exists already: give another name, or --force to replace it")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -250,16 +280,33 @@ def _check_regular(status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file")
 
 
-def _as_usual(path: Path) -> None:
-    """Give a file the mode the user's files have: temporary ones, and safetensors, are private."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+def _make_ours(path: Path) -> int:
+    """Let this user write to a new file or folder, whatever the umask.
+
+    Returns:
+        The mode that the kernel gave it, which is the one that the user's files have. To ask for
+        the umask means to change it, for every thread of the process.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(mode | (0o700 if path.is_dir() else 0o600))
+    return mode
 
 
 def _beside(path: Path) -> Path:
     """A name for a temporary of `path` that no other process or thread takes."""
-    return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    return path.parent / temporary_name(path.name)
+
+
+def temporary_name(name: str) -> str:
+    """What a temporary of `name` is called, so that `remove_stale` knows whose it is."""
+    return f".{_short(name)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what stands around it in the name of a temporary: file systems
+    take 255 bytes."""
+    data = os.fsencode(name)
+    return name if len(data) <= 160 else f"{name[:32]}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def remove_stale(folder: Path, names: str) -> None:
@@ -279,15 +326,16 @@ def remove_stale(folder: Path, names: str) -> None:
                 continue
         elif _age(stale) < ABANDONED:
             continue  # of another machine or container that shares the disk
-        if stale.is_dir() and not stale.is_symlink():
-            shutil.rmtree(stale, ignore_errors=True)
-        else:
-            stale.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is another user's, or the disk is read-only
+            if stale.is_dir() and not stale.is_symlink():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def _host() -> str:
     """This machine (or container), as a word."""
-    return re.sub(r"\W", "_", platform.node()) or "unknown"
+    return re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:64] or "unknown"
 
 
 def _age(path: Path) -> float:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from slsgu.files import (
     read_bytes,
     read_json,
     read_text,
+    refuse_target,
     replacing,
     replacing_folder,
     write_text,
@@ -279,3 +282,146 @@ def test_a_limit_for_files_ends_in_a_message(tmp_path: Path) -> None:
     assert all("ulimit -f" in line for line in said)
     assert not list(tmp_path.iterdir())
     assert run(10_000_000) == ["whole"] * 3  # control
+
+
+def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path: Path, here: str, dead: int) -> None:
+    for name in ("x" * 255, "ü" * 127):
+        left = temporary(tmp_path, files._short(name), here, dead)
+        write_text(tmp_path / name, "whole")
+        assert (tmp_path / name).read_text() == "whole" and not left.exists()
+        with replacing_folder(tmp_path / f"{name[:-1]}y") as part:
+            (part / "a").write_text("whole")
+        assert {path.name for path in tmp_path.iterdir()} == {name, f"{name[:-1]}y"}
+        for path in tmp_path.iterdir():
+            (shutil.rmtree if path.is_dir() else os.remove)(path)
+    for writer in (replacing, replacing_folder):
+        with pytest.raises(SlsguError, match=r"cannot write .*name too long"):
+            with writer(tmp_path / ("x" * 256)):
+                pass
+        with pytest.raises(SlsguError, match=r"cannot write .*name too long"):
+            with writer(tmp_path / ("x" * 256) / "a"):
+                pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_that_can_not_be_removed_stops_nobody(
+    tmp_path: Path, here: str, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = temporary(tmp_path, "a", here, dead)
+    real = Path.unlink
+
+    def refuse(path: Path, **more: bool) -> None:
+        if path == left:
+            refuses(errno.EPERM)
+        real(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        write_text(tmp_path / "a", "whole")
+    assert left.exists() and (tmp_path / "a").read_text() == "whole"
+    write_text(tmp_path / "a", "whole")
+    assert not left.exists()  # control
+
+
+# -- modes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o227, 0o777])
+def test_files_and_folders_have_the_mode_of_the_users_files(
+    tmp_path: Path, umask: Callable[[int], int], mask: int
+) -> None:
+    """Also where a library has put a private file in the place of ours."""
+    umask(mask)
+    write_text(tmp_path / "a", "whole")
+    with replacing(tmp_path / "private") as part:
+        part.unlink()
+        os.close(os.open(part, os.O_CREAT | os.O_WRONLY, 0o600))
+        part.chmod(0o600)
+    with replacing_folder(tmp_path / "run") as part:
+        (part / "b").write_text("whole")
+        (part / "b").chmod(0o600)
+    assert mode(tmp_path / "a") == mode(tmp_path / "private") == 0o666 & ~mask
+    assert mode(tmp_path / "run") == 0o777 & ~mask
+    (tmp_path / "run").chmod(0o700)
+    assert mode(tmp_path / "run" / "b") == 0o666 & ~mask
+
+
+def test_writing_does_not_change_the_umask_of_other_threads(
+    tmp_path: Path, umask: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    umask(0o077)
+    stop = threading.Event()
+
+    def slow(mask: int) -> int:  # whoever switches it leaves time to be seen
+        before = umask(mask)
+        time.sleep(0.002)
+        return before
+
+    def write() -> None:
+        while not stop.is_set():
+            write_text(tmp_path / "a", "whole")
+            with replacing_folder(tmp_path / "run") as part:
+                (part / "b").write_text("whole")
+            shutil.rmtree(tmp_path / "run")
+
+    def modes_beside(work: Callable[[], None]) -> set[int]:
+        stop.clear()
+        thread = threading.Thread(target=work)
+        thread.start()
+        found = set()
+        for number in range(200):
+            path = tmp_path / f"other-{number}"
+            path.touch(0o666)
+            found.add(mode(path))
+            path.unlink()
+            time.sleep(0.0005)
+        stop.set()
+        thread.join()
+        return found
+
+    def switch() -> None:
+        while not stop.is_set():
+            os.umask(os.umask(0))
+
+    monkeypatch.setattr(os, "umask", slow)
+    assert modes_beside(write) == {0o600}
+    assert modes_beside(switch) > {0o600}  # control: it would be seen
+
+
+# -- what may be replaced -----------------------------------------------------------------------
+
+
+def test_what_is_there_is_replaced_only_if_it_is_a_file_and_by_force(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "to-file").symlink_to("file")
+    (tmp_path / "to-nothing").symlink_to("nothing")
+    (tmp_path / "to-device").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "to-file"):
+        with pytest.raises(SlsguError, match=rf"{name} exists already: .* --force"):
+            refuse_target(tmp_path / name, force=False)
+        refuse_target(tmp_path / name, force=True)
+    for name, what in (
+        (".", "a folder"),
+        ("to-nothing", "a link to nothing"),
+        ("to-device", "a pipe or a device"),
+        ("pipe", "a pipe or a device"),
+        ("/dev/full", "a pipe or a device"),
+        ("x" * 300, "name too long"),
+    ):
+        for force in (True, False):
+            with pytest.raises(SlsguError, match=what):
+                refuse_target(tmp_path / name, force=force)
+    for name in ("new", "new/er", "file/x"):  # control; the last is refused when it is written
+        refuse_target(tmp_path / name, force=False)
