@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 @click.option(
     "--show", type=click.IntRange(0), default=10, show_default=True, help="Captions to print."
 )
+@click.option("--force", is_flag=True, help="Replace the file that --out names, if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Counts and captions as JSON on stdout.")
 def select(
-    source: str, phrases: tuple[str, ...], out: Path | None, show: int, as_json: bool
+    source: str, phrases: tuple[str, ...], out: Path | None, show: int, force: bool, as_json: bool
 ) -> None:
     """Choose image-text pairs by caption: a forget set out of a large source.
 
@@ -52,11 +53,14 @@ def select(
     from slsgu.data.select import matching, write_shard
     from slsgu.data.sources.open import open_source
     from slsgu.errors import DataError
+    from slsgu.utils.files import refuse_target
 
     if not all(phrase.strip() for phrase in phrases):
         raise click.UsageError("--match is empty: every caption would match")
     if out is not None and out.suffix != ".tar":
         raise click.UsageError(f"--out {out}: the pairs are written as a shard, give a .tar file")
+    if out is not None:
+        refuse_target(out, force=force)
     opened = open_source(source)
     found = list(matching(opened, phrases))  # places and captions, no pictures
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from typing import Any
 import pytest
 from conftest import Ran
 from PIL import Image
+from slsgu.data.splits.splits.labels import Labels
 
 from slsgu.concepts.taxonomy import Taxonomy, normalise
 from slsgu.data.select import write_shard
 from slsgu.data.sources.records import FilePicture, Record
-from slsgu.data.splits.labels import Labels
 from slsgu.errors import DataError
 from slsgu.patch.patch import Patch
 from slsgu.task.pairs import Pairs
@@ -72,7 +73,8 @@ def test_select_that_finds_nothing_leaves_what_is_there(
     cli: Cli, pairs: Path, beagles: Ran
 ) -> None:
     before = Path("beagle.tar").read_bytes()
-    ran = cli("select", "--source", pairs, "--match", "beagl", "--out", "beagle.tar")  # half a word
+    half = ["--match", "beagl", "--out", "beagle.tar", "--force"]  # half a word
+    ran = cli("select", "--source", pairs, *half)
     assert ran.code == 1 and "no caption in" in ran.err and "'beagl'" in ran.err
     assert Path("beagle.tar").read_bytes() == before
     assert cli("select", "--source", pairs, "--match", " ").code == 2
@@ -404,9 +406,27 @@ def test_a_retain_set_with_a_gap_is_not_cached(cli: Cli, asked: list[str], beagl
 
 def test_select_does_not_overwrite_its_source(cli: Cli, beagles: Ran) -> None:
     before = Path("beagle.tar").read_bytes()
-    ran = cli("select", "--source", "beagle.tar", "--match", "number 01", "--out", "beagle.tar")
+    words = ["select", "--source", "beagle.tar", "--match", "number 01", "--out", "beagle.tar"]
+    ran = cli(*words, "--force")
     assert ran.code == 1 and "is a part of the source" in ran.err
     assert Path("beagle.tar").read_bytes() == before
+
+
+def test_select_replaces_a_file_only_by_force_and_nothing_else_ever(
+    cli: Cli, pairs: Path, tmp_path: Path
+) -> None:
+    words = ["select", "--source", pairs, "--match", "beagle", "--out"]
+    Path("mine.tar").write_text("mine")
+    Path("device.tar").symlink_to("/dev/full")
+    os.mkfifo("pipe.tar")
+    ran = cli(*words, "mine.tar")
+    assert ran.code == 1 and "mine.tar exists already: give another name, or --force" in ran.err
+    for name in ("device.tar", "pipe.tar"):
+        ran = cli(*words, name, "--force")
+        assert ran.code == 1 and f"{name} is a pipe or a device" in ran.err
+    assert Path("mine.tar").read_text() == "mine" and Path("device.tar").is_symlink()
+    ran = cli(*words, "mine.tar", "--force")  # control
+    assert ran.code == 0 and tarfile.is_tarfile("mine.tar")
 
 
 def test_a_named_floor_wins_in_any_order_and_bare_folders_take_a_taxonomy(

@@ -3,10 +3,14 @@
 Every artifact goes through `replacing` or `replacing_folder`, so a crash, a full disk or `kill -9`
 can leave a stray temporary (named `.NAME.HOST.PID-*.part`, removed by the next writer of NAME),
 never half a result.
+
+What others have written is read through `open_regular`, `read_bytes` and `read_text`: a pipe, a
+device or a file of terabytes under the name of a small file ends in a message, not in a hang.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -16,15 +20,22 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import time
 import unicodedata
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from slsgu.errors import ArtifactError, SlsguError
 
+MOST_TEXT = 64 << 20  # bytes of a file that is read whole as text
+_REFUSALS = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than this process or this disk allows (ulimit -f)",
+}
 ABANDONED = 24 * 3600  # seconds after which another machine's temporary is taken for a stray
 
 
@@ -41,16 +52,19 @@ def replacing(path: Path) -> Iterator[Path]:
     part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(path.name))
-        part.touch(mode=0o600, exist_ok=False)
+        remove_stale(path.parent, glob_escape(_short(path.name)))
+        part.touch(exist_ok=False)
+        mode = _make_ours(part)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        _as_usual(part)
+        part.chmod(mode)  # safetensors has put a private file in its place
         part.replace(path)
         _sync_folder(path.parent)
     except Exception as error:
-        raise _in_words(error, path, part) from error
+        if (refusal := _in_words(error, path, part)) is None:
+            raise
+        raise refusal from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -63,26 +77,57 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         SlsguError: `path` exists, or the disk refuses.
     """
-    if path.exists():
-        raise SlsguError(f"{path} exists already; give a new folder or remove it first")
     part = _beside(path)
     try:
+        if path.exists():
+            raise SlsguError(f"{path} exists already; give a new folder or remove it first")
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(path.name))
+        remove_stale(path.parent, glob_escape(_short(path.name)))
         part.mkdir()
-        part.chmod(0o755)
+        mode = _make_ours(part)
         yield part
         for inside in part.rglob("*"):
             if inside.is_file():
                 with inside.open("rb+") as file:
                     os.fsync(file.fileno())
-                _as_usual(inside)
+                inside.chmod(mode & 0o666)
         part.rename(path)
+        path.chmod(mode)
         _sync_folder(path.parent)
     except Exception as error:
-        raise _in_words(error, path, part) from error
+        if (refusal := _in_words(error, path, part)) is None:
+            raise
+        raise refusal from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def refuse_target(path: Path, *, force: bool) -> None:
+    """Refuse a name to write to where something is that should stay: before the work begins.
+
+    Args:
+        path: what is to be written, by `replacing`.
+        force: a regular file may be replaced.
+
+    Raises:
+        SlsguError: there is a folder, a device or another thing that is no regular file; or there
+            is a file, and `force` is not set.
+    """
+    try:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            status = path.lstat()  # a link to nothing
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise SlsguError(f"cannot write {path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link to nothing"}
+        what = kind.get(stat.S_IFMT(status.st_mode), "a pipe or a device")
+        raise SlsguError(f"{path} is {what}, not a regular file: give another name")
+    if not force:
+        raise SlsguError(f"{path} exists already: give another name, or --force to replace it")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -96,6 +141,95 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def open_regular(path: Path, what: str, *, error: type[SlsguError] = ArtifactError) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading bytes. Never waits, as opening a named
+    pipe does, and never opens a device.
+
+    Args:
+        what: what the file is, in the message: "cannot read WHAT PATH: ...".
+        error: raised where it is not one.
+
+    Raises:
+        SlsguError: `error`: the file is missing, is no regular file, or cannot be opened.
+    """
+    try:
+        _check_regular(path.stat())  # before it is opened: to open a device can change its state
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            _check_regular(os.fstat(file))  # it may be another by now
+            return os.fdopen(file, "rb")
+        except BaseException:
+            os.close(file)
+            raise
+    except FileNotFoundError:
+        raise error(f"{what} not found: {path}") from None
+    except (OSError, ValueError) as problem:  # ValueError: a name that holds a NUL character
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise error(f"cannot read {what} {path}: {reason}") from None
+
+
+def read_bytes(
+    path: Path, what: str, *, limit: int = MOST_TEXT, error: type[SlsguError] = ArtifactError
+) -> bytes:
+    """The bytes of a regular file that holds no more than `limit` of them.
+
+    Args:
+        what: what the file is, for messages.
+        error: the class of the error.
+
+    Raises:
+        SlsguError: `error`: as `open_regular`, or the file is larger.
+    """
+    with open_regular(path, what, error=error) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            data = b"" if size > limit else file.read(limit + 1)  # /proc gives files the size 0
+        except OSError as problem:
+            raise error(f"cannot read {what} {path}: {problem.strerror or problem}") from None
+    if max(size, len(data)) > limit:
+        raise error(
+            f"cannot read {what} {path}: it holds {max(size, len(data)):,} bytes, and more than "
+            f"{limit:,} are not read"
+        )
+    return data
+
+
+def read_text(
+    path: Path, what: str, *, limit: int = MOST_TEXT, error: type[SlsguError] = ArtifactError
+) -> str:
+    """The text of a regular file in UTF-8, with or without a byte order mark.
+
+    Args:
+        what: what the file is, for messages.
+        limit: bytes.
+        error: the class of the error.
+
+    Raises:
+        SlsguError: `error`: as `read_bytes`, or the file is not text in UTF-8.
+    """
+    data = read_bytes(path, what, limit=limit, error=error)
+    try:
+        return decode_text(data)
+    except ValueError as problem:
+        raise error(f"cannot read {what} {path}: {problem}") from None
+
+
+def decode_text(data: bytes) -> str:
+    """Bytes as UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: they are something else; the message says what, and what to do.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16; save it as UTF-8")
+    if b"\0" in data:
+        raise ValueError("it holds NUL bytes, so it is not text in UTF-8; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{error}; save it as UTF-8") from None
+
+
 def read_json(path: Path, what: str) -> Any:
     """Read JSON; `what` names the artifact in the error.
 
@@ -103,10 +237,8 @@ def read_json(path: Path, what: str) -> Any:
         ArtifactError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{what} not found: {path}") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_text(path, what))
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
 
 
@@ -138,16 +270,43 @@ def glob_escape(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
-def _as_usual(path: Path) -> None:
-    """Give a file the mode the user's files have: temporary ones, and safetensors, are private."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+def _check_regular(status: os.stat_result) -> None:
+    """Raises:
+    OSError: what is there is no regular file.
+    """
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file")
+
+
+def _make_ours(path: Path) -> int:
+    """Let this user write to a new file or folder, whatever the umask.
+
+    Returns:
+        The mode that the kernel gave it, which is the one that the user's files have. To ask for
+        the umask means to change it, for every thread of the process.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(mode | (0o700 if path.is_dir() else 0o600))
+    return mode
 
 
 def _beside(path: Path) -> Path:
     """A name for a temporary of `path` that no other process or thread takes."""
-    return path.parent / f".{path.name}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    return path.parent / temporary_name(path.name)
+
+
+def temporary_name(name: str) -> str:
+    """What a temporary of `name` is called, so that `remove_stale` knows whose it is."""
+    return f".{_short(name)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what stands around it in the name of a temporary: file systems
+    take 255 bytes."""
+    data = os.fsencode(name)
+    return name if len(data) <= 160 else f"{name[:32]}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def remove_stale(folder: Path, names: str) -> None:
@@ -167,15 +326,16 @@ def remove_stale(folder: Path, names: str) -> None:
                 continue
         elif _age(stale) < ABANDONED:
             continue  # of another machine or container that shares the disk
-        if stale.is_dir() and not stale.is_symlink():
-            shutil.rmtree(stale, ignore_errors=True)
-        else:
-            stale.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is another user's, or the disk is read-only
+            if stale.is_dir() and not stale.is_symlink():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def _host() -> str:
     """This machine (or container), as a word."""
-    return re.sub(r"\W", "_", platform.node()) or "unknown"
+    return re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:64] or "unknown"
 
 
 def _age(path: Path) -> float:
@@ -198,26 +358,32 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _in_words(error: Exception, path: Path, part: Path | None) -> Exception:
-    """What the disk refused, as a `SlsguError`; any other error as it is."""
+def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:
+    """What the disk refused, in words; None for any other error, which is raised as it is."""
     if isinstance(error, SlsguError):
-        if part is not None:  # from a file inside a folder, which is to be called by its final name
-            error.args = (str(error).replace(str(part), str(path)), *error.args[1:])
-        return error
+        # From a file inside a folder, which is to be called by its final name.
+        error.args = (str(error).replace(str(part), str(path)), *error.args[1:])
+        return None
     cause: BaseException | None = error  # torch raises its own error over the disk's
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return SlsguError(f"cannot write {path}: {_reason(cause)}")
-        if "No space left" in str(cause):  # safetensors puts the disk's error in words
-            return SlsguError(f"cannot write {path}: no space left on the device")
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:  # an error may be its own cause
+        seen.add(id(cause))
+        if (reason := _refused(cause)) is not None:
+            return SlsguError(f"cannot write {path}: {reason}")
         cause = cause.__cause__ or cause.__context__
-    return error
+    return None
 
 
-def _reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left on the device"
-    return error.strerror or str(error)
+def _refused(error: BaseException) -> str | None:
+    """What a disk refused, in words; None if the error is another one."""
+    number = error.errno if isinstance(error, OSError) else None
+    if found := re.search(r"\(os error (\d+)\)", str(error)):  # how safetensors puts it in words
+        number = int(found[1])
+    if number in _REFUSALS:
+        return _REFUSALS[number]
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return None if number is None else os.strerror(number)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+_JOINERS = frozenset("\u00ad\u061c\u200c\u200d\u200e\u200f")  # of Persian, Hebrew, Hindi, emoji
+
 
 def share(value: float, *, digits: int = 1) -> str:
     """A ratio: as a percentage, or as a factor where it is large.
@@ -13,10 +17,24 @@ def share(value: float, *, digits: int = 1) -> str:
 
 
 def printable(text: str) -> str:
-    """A text from somebody else's file without what a terminal would take for a command, or for
-    another line.
+    """A text from somebody else's file without what a terminal would take for a command or for
+    another line, or would show in another order than it stands there.
+
+    Letters, marks and spaces of every script stay as they are.
 
     >>> printable("a ship\\x1b[2J") == "a ship\\N{REPLACEMENT CHARACTER}[2J"
     True
     """
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    if text.isprintable():  # nearly always
+        return text
+    return "".join("\ufffd" if _is_command(c) else c for c in text)
+
+
+def _is_command(character: str) -> bool:
+    """Whether a character is no part of a text in a line: a control character, half a surrogate
+    pair, a separator of lines or paragraphs, or a format character such as a bidirectional
+    override; not those that join letters."""
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return character not in _JOINERS and not "\U000e0020" <= character <= "\U000e007f"  # flags
+    return category in ("Cc", "Cs", "Zl", "Zp")

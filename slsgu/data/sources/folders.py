@@ -120,13 +120,14 @@ def taxonomy_of_folders(root: str | Path) -> Taxonomy:
         for top in scan(root, part).tops(part):
             wnid = _WNID.match(top)
             words = re.sub(r"[\s_]+", " ", top[wnid.end() if wnid else 0 :]).strip() or top
+            words = shown(Path(words))
             other = names.setdefault(normalise(words), top)
             if other != top:
                 raise DataError(
                     f"folders {shown(Path(other))!r} and {shown(Path(top))!r} under {root} would "
                     f"both be {words!r}: rename one, or give a taxonomy"
                 )
-            leaves[top] = Concept(shown(Path(words)), None, id=wnid.group(1) if wnid else None)
+            leaves[top] = Concept(words, None, id=wnid.group(1) if wnid else None)
     if not leaves:
         raise DataError(f"no class folders with images under {root}: expected one for each class")
     if len(leaves) == 1:
@@ -162,7 +163,7 @@ def find_parts(root: Path) -> tuple[dict[str, Path], list[str]]:
         for names in (_TRAIN, _TEST)
     )
     if train is not None and test is not None:
-        rest = sorted(n for n in below if below[n] not in (train, test))
+        rest = sorted(shown(Path(n)) for n in below if below[n] not in (train, test))
         notes = [f"besides {train.name}/ and {test.name}/, left out: {some(rest)}"] if rest else []
         return {"train": train, "test": test}, notes
     only = train or test
@@ -185,7 +186,8 @@ def _by_leaf(
     """Images by leaf. What is wrong with a folder becomes a key of `problems`."""
     leaves: dict[Concept, list[Path]] = {}
     for folder, images in found.images.items():
-        inside = folder.relative_to(part.relative_to(found.root)).parts
+        # As people see them, since a taxonomy of the folders has them so.
+        inside = [shown(Path(n)) for n in folder.relative_to(part.relative_to(found.root)).parts]
         if not inside:
             continue  # loose files beside the class folders: `Found.notes` tells
         try:

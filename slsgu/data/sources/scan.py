@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slsgu.errors import DataError
+from slsgu.utils.wording import printable
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 _SHOWN = 5
@@ -121,11 +122,12 @@ def title_of(folder: Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as people see it: with `/`, and valid Unicode whatever the bytes of the name."""
+    """A path as people see it: with `/`, and as `printable` text whatever the bytes of the name."""
     try:
-        return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+        text = os.fsencode(path.as_posix()).decode("utf-8", "replace")
     except UnicodeEncodeError:  # no name of a file: half a surrogate pair
-        return path.as_posix().encode("utf-8", "replace").decode()
+        text = path.as_posix()
+    return printable(text)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

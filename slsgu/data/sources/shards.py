@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from slsgu.data.sources.braces import expand_braces
 from slsgu.data.sources.records import LeftOut, PartPicture, Record
 from slsgu.data.sources.scan import shown
 from slsgu.errors import DataError
@@ -50,22 +51,34 @@ def is_shards(spec: str) -> bool:
 
 
 def expand(spec: str) -> list[str]:
-    """The shards that a specification names: `a-{000..012}.tar`, several joined by `::`.
+    """The shards that a specification names: `a-{000..012}.tar`, several joined by `::`. A file
+    that is called so, braces and all, is meant before what its name would stand for.
 
     Raises:
-        DataError: the braces are not balanced; or braces or `::` are used, and the webdataset
-            library is not there.
+        DataError: the braces are not balanced, or stand for absurdly many shards; or there is
+            nothing before or behind a `::`.
     """
-    if not re.search(r"\{|::", spec):
+    if _is_file(spec):
         return [spec]
-    expand_urls = _webdataset("shardlists", "braces").expand_urls
-    try:
-        shards = [str(url) for url in expand_urls(spec)]
-    except ValueError as error:
-        raise DataError(f"{spec} names no shards: {error}") from None
+    shards: list[str] = []
+    for part in spec.split("::"):
+        if "{" not in part or _is_file(part):
+            shards.append(part)
+            continue
+        try:
+            shards += expand_braces(part)
+        except ValueError as error:
+            raise DataError(f"{part} names no shards: {error}") from None
     if not all(shards):
         raise DataError(f"{spec} names no shard before or behind a '::'")
     return shards
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 class ShardSource:

@@ -19,8 +19,9 @@ from typing import Any
 
 from slsgu.data.sources.records import FilePicture, LeftOut, Record
 from slsgu.data.sources.scan import shown
-from slsgu.data.splits.partition import rank
+from slsgu.data.splits.splits.partition import rank
 from slsgu.errors import DataError
+from slsgu.utils.wording import printable
 
 COLUMNS = {
     "image": ("filepath", "image", "path", "file_name"),
@@ -39,6 +40,7 @@ class TableSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._called = shown(path)
         self.left_out = LeftOut()
 
     def records(self) -> Iterator[Record]:
@@ -51,7 +53,7 @@ class TableSource:
         ]
         rows.sort(key=lambda row: rank((row[1] or "").encode("utf-8", "surrogatepass"), 0))
         for line, name, caption, label in rows:
-            where = f"{shown(self.path)} line {line}"
+            where = f"{self._called} line {line}"
             if name is None:
                 self.left_out.add(where, "no image is named")
                 continue
@@ -67,7 +69,7 @@ class TableSource:
         if missing and not found:
             line, first = min(missing)
             raise DataError(
-                f"none of the images that {self.path} names is there; the first is {first}, in "
+                f"none of the images that {self._called} names is there; the first is {first}, in "
                 f"line {line} (paths are relative to the folder of the table)"
             )
 
@@ -85,7 +87,7 @@ class TableSource:
             raise self._unreadable(error) from None
         self._check_columns(names)
         while at < len(lines):
-            where = f"{shown(self.path)} line {at + 1}"
+            where = f"{self._called} line {at + 1}"
             try:
                 fields, end = _fields(lines, at, delimiter)
                 if any(self._is_row(lines, i, delimiter, names) for i in range(at + 1, end)):
@@ -112,18 +114,18 @@ class TableSource:
         return end == at + 1 and name is not None and _why_no_file(self.path.parent / name) is None
 
     def _check_columns(self, names: Sequence[str]) -> None:
-        columns = ", ".join(names) or "none"
+        columns = printable(", ".join(names)) or "none"
         if len(names) == 1 and set(";|") & set(names[0]):
             columns += " (commas or tabs must separate them)"
         known = set(map(_title, names))
         if not known & set(COLUMNS["image"]):
             raise DataError(
-                f"{self.path} has no column of image paths, {' or '.join(COLUMNS['image'])}; its "
-                f"columns: {columns}"
+                f"{self._called} has no column of image paths, {' or '.join(COLUMNS['image'])}; "
+                f"its columns: {columns}"
             )
         if not known & {*COLUMNS["caption"], *COLUMNS["label"]}:
             raise DataError(
-                f"{self.path} has no column of captions, {' or '.join(COLUMNS['caption'])}; its "
+                f"{self._called} has no column of captions, {' or '.join(COLUMNS['caption'])}; its "
                 f"columns: {columns}"
             )
 
@@ -133,7 +135,7 @@ class TableSource:
                 for number, line in enumerate(file, start=1):
                     if not line.strip():
                         continue
-                    where = f"{shown(self.path)} line {number}"
+                    where = f"{self._called} line {number}"
                     try:
                         row = json.loads(line)
                     except (ValueError, RecursionError):
@@ -150,7 +152,7 @@ class TableSource:
 
     def _unreadable(self, error: Exception) -> DataError:
         hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
-        return DataError(f"cannot read {self.path}: {error}{hint}")
+        return DataError(f"cannot read {self._called}: {error}{hint}")
 
 
 def _fields(lines: Sequence[str], at: int, delimiter: str) -> tuple[list[str], int]:
