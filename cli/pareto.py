@@ -69,7 +69,8 @@ def pareto(
     if plot:
         from slsgu.report.plots import save_pareto
 
-        save_pareto(scores, folder.pareto, title=f"Which layers hold {gradients.info['title']}?")
+        title = f"Which layers hold {gradients.info['title']}?"
+        save_pareto(scores, folder.pareto, title=title, chosen=_chosen_layer(folder))
     if as_json:
         echo_json(rows)
         return
@@ -92,6 +93,22 @@ def pareto(
     click.echo(f"\nlayers     {folder.layers}")
     if plot:
         click.echo(f"figure     {folder.pareto}")
+
+
+def _chosen_layer(folder: RunFolder) -> str | None:
+    """The layer that `apply` chose, where it ran in this folder."""
+    from slsgu.errors import ArtifactError
+    from slsgu.utils.files import read_json
+
+    if not folder.result.is_file():
+        return None
+    try:
+        result = read_json(folder.result, "the result")
+    except ArtifactError as error:
+        Console().say(f"note: the chosen layer is not marked: {error}")
+        return None
+    layer = result.get("layer") if isinstance(result, dict) else None
+    return layer if isinstance(layer, str) else None
 
 
 def _with_efficiency(

@@ -42,8 +42,7 @@ def settings_from(options: dict[str, Any]) -> Settings:
     """
     from dataclasses import fields, replace
 
-    from slsgu.data.splits.splits.splits import Limits
-
+    from slsgu.data.splits.splits import Limits
     from slsgu.errors import SlsguError
     from slsgu.task.settings import Settings
 

@@ -22,7 +22,7 @@ _HOME = {
     "Concept": "slsgu.concepts.taxonomy",
     "DataSettings": "slsgu.task.settings",
     "Gradients": "slsgu.gradients.gradients",
-    "Limits": "slsgu.data.splits.splits.splits",
+    "Limits": "slsgu.data.splits.splits",
     "MachineSettings": "slsgu.task.settings",
     "Measures": "slsgu.evaluation.metrics",
     "MethodSettings": "slsgu.task.settings",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from slsgu.concepts.request import Request as Request
     from slsgu.concepts.taxonomy import Concept as Concept
     from slsgu.concepts.taxonomy import Taxonomy as Taxonomy
-    from slsgu.data.splits.splits.splits import Limits as Limits
+    from slsgu.data.splits.splits import Limits as Limits
     from slsgu.errors import NotReachedError as NotReachedError
     from slsgu.errors import SlsguError as SlsguError
     from slsgu.errors import SlsguWarning as SlsguWarning

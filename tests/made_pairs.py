@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from made_sources import png
-from slsgu.data.splits.splits.pair_splits import pair_splits
-from slsgu.data.splits.splits.splits import Limits, Splits
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.sources.records import LeftOut, Picture, Record
+from slsgu.data.splits.pair_splits import pair_splits
+from slsgu.data.splits.splits import Limits, Splits
 from slsgu.task.pairs import Pairs
 
 ALL = Limits(None, None, None, None, None)

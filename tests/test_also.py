@@ -14,11 +14,11 @@ import pytest
 from conftest import Ran
 from made_sources import png
 from PIL import Image
-from slsgu.data.splits.splits.partition import SMALL_CLASS
-from slsgu.data.splits.splits.splits import Limits
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.partition import SMALL_CLASS
+from slsgu.data.splits.splits import Limits
 from slsgu.data.splits.splits import folder_splits as choice
 from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.other_sets import Also, AlsoImages, find_others

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from slsgu.data.splits.splits.partition import SPLITS
-from slsgu.data.splits.splits.splits import Limits, make_splits
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.batches import Batch, Reading, collect, default_workers, stream
 from slsgu.data.images import pixel_hash
 from slsgu.data.ledger import Ledger
 from slsgu.data.sources.folders import FileSample, FolderSource
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits, make_splits
 from slsgu.errors import DataError
 
 ROOT = Path(__file__).parent.parent

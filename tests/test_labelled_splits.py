@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from made_pairs import ALL, Memory, picture
-from slsgu.data.splits.splits.pair_splits import BOTH, COPY, NO_CLASS, labelled_splits
-from slsgu.data.splits.splits.partition import SPLITS
-from slsgu.data.splits.splits.splits import Limits, Splits
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.pair_splits import BOTH, COPY, NO_CLASS, labelled_splits
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import DataError
 
 TREE = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby", "siamese"]})

@@ -14,12 +14,12 @@ from made_pairs import (
     picture,
     some,
 )
-from slsgu.data.splits.splits.labels import Labels
-from slsgu.data.splits.splits.pair_splits import BOTH
-from slsgu.data.splits.splits.partition import SMALL_CLASS, SPLITS
-from slsgu.data.splits.splits.splits import FEW, Limits
 
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.labels import Labels
+from slsgu.data.splits.pair_splits import BOTH
+from slsgu.data.splits.partition import SMALL_CLASS, SPLITS
+from slsgu.data.splits.splits import FEW, Limits
 from slsgu.errors import DataError
 from slsgu.evaluation.metrics import wilson
 from slsgu.task.pairs import Pairs

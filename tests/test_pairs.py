@@ -17,12 +17,12 @@ from made_pairs import (
 )
 from made_sources import png
 from PIL import Image
-from slsgu.data.splits.splits.partition import SPLITS
-from slsgu.data.splits.splits.splits import Limits
 from test_gradients import close
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.ledger import Ledger
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits
 from slsgu.errors import DataError
 from slsgu.evaluation.exam import CAPTIONS
 from slsgu.gradients.bank import RetainCache

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from conftest import Ran
 from PIL import Image
-from slsgu.data.splits.splits.labels import Labels
 
 from slsgu.concepts.taxonomy import Taxonomy, normalise
 from slsgu.data.select import write_shard
 from slsgu.data.sources.records import FilePicture, Record
+from slsgu.data.splits.labels import Labels
 from slsgu.errors import DataError
 from slsgu.patch.patch import Patch
 from slsgu.task.pairs import Pairs

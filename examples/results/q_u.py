@@ -23,11 +23,11 @@ from typing import Any
 
 import click
 from PIL import Image
-from slsgu.data.splits.splits.splits import Splits
 
 import slsgu
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
+from slsgu.data.splits.splits import Splits
 from slsgu.task.find import find_splits, find_taxonomy
 from slsgu.utils.files import json_sha256, write_json
 

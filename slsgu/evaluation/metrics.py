@@ -20,6 +20,12 @@ Floats = npt.NDArray[np.float64]
 
 KEPT = ("forget_coarse", "retain_fine", "retain_coarse")
 KEYS = ("forget_fine", *KEPT)
+WORDS = {  # the four accuracies, for people
+    "forget_fine": "requested images at the finest level",
+    "forget_coarse": "requested images at coarser levels",
+    "retain_fine": "other images at the finest level",
+    "retain_coarse": "other images at coarser levels",
+}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from slsgu.data.batches import Reading
 from slsgu.data.images import UnreadableImageError, pixel_hash
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.data.splits.splits.test_only import images_of
+from slsgu.data.splits.test_only import images_of
 from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.metrics import LevelAccuracy
 from slsgu.evaluation.proof import Proof, prove

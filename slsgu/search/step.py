@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from slsgu.evaluation.metrics import Floats, Measures, Summary
+from slsgu.evaluation.metrics import WORDS, Floats, Measures, Summary
 
 T = TypeVar("T")
 WINDOW = 1.5  # how far around a step its Q-U is averaged, as a factor
@@ -255,7 +255,8 @@ class Goal:
         for name in self.broken_floors(measures):
             ratio = measures.kept_ratios[name]
             found.append(
-                f"{name} falls to {ratio:.1%} of what it was (floor {self.floors[name]:.1%})"
+                f"accuracy on {WORDS[name]} falls to {ratio:.1%} of what it was "
+                f"(floor {self.floors[name]:.1%})"
             )
         return found
 

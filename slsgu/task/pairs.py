@@ -17,8 +17,8 @@ from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
 from slsgu.data.sources.open import open_source
 from slsgu.data.sources.scan import shown
-from slsgu.data.splits.splits.pair_splits import pair_splits
-from slsgu.data.splits.splits.splits import Limits, Splits
+from slsgu.data.splits.pair_splits import pair_splits
+from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from slsgu.concepts.prompts import prompts_for
 from slsgu.concepts.taxonomy import Taxonomy
-from slsgu.data.splits.splits.splits import identity
+from slsgu.data.splits.splits import identity
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.task.pairs import Pairs

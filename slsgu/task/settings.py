@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from slsgu.data.splits.splits.splits import Limits
+from slsgu.data.splits.splits import Limits
 from slsgu.errors import SlsguError
 from slsgu.evaluation.metrics import KEPT
 
@@ -91,7 +91,7 @@ class MethodSettings(_Checked):
     Attributes:
         search: `default` chooses by Q-U under the floors; `paper` runs Algorithms 1 to 3 as
             printed (with the corrections in docs/method.md).
-        forget_loss, retain_loss: names in `slsgu.losses.forget`; None takes those of `METHODS[search]`.
+        forget_loss, retain_loss: names of losses; None takes those of `METHODS[search]`.
         direction: a name in `slsgu.direction.direction`; None likewise.
         target: highest accuracy left at any level that is to be forgotten, on the search split.
         floors: least share of the accuracy before the edit that must remain, by name. Those that

@@ -19,7 +19,7 @@ from typing import Any
 
 from slsgu.data.sources.records import FilePicture, LeftOut, Record
 from slsgu.data.sources.scan import shown
-from slsgu.data.splits.splits.partition import rank
+from slsgu.data.splits.partition import rank
 from slsgu.errors import DataError
 from slsgu.utils.wording import printable
 

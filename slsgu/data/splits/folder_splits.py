@@ -12,8 +12,8 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
 from slsgu.data.sources.folders import FileSample, FolderSource
 from slsgu.data.sources.scan import some
-from slsgu.data.splits.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
-from slsgu.data.splits.splits.two_classes import settle_labels
+from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
+from slsgu.data.splits.two_classes import settle_labels
 from slsgu.errors import DataError
 from slsgu.utils.files import file_sha256
 

@@ -13,10 +13,10 @@ from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
 from slsgu.data.sources.records import LeftOut, PairSample, Record, Source
 from slsgu.data.sources.scan import some
-from slsgu.data.splits.splits.labels import Labels
-from slsgu.data.splits.splits.partition import SPLITS
-from slsgu.data.splits.splits.pool import Pool
-from slsgu.data.splits.splits.splits import Limits, Splits, few_forget
+from slsgu.data.splits.labels import Labels
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.pool import Pool
+from slsgu.data.splits.splits import Limits, Splits, few_forget
 from slsgu.errors import DataError
 
 COPY = "the picture stands in the set already"

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from slsgu.data.sources.records import PairSample
-from slsgu.data.splits.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
+from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 
 
 class Pool:

@@ -16,8 +16,8 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
 from slsgu.data.sources.drawings import DrawingSource
 from slsgu.data.sources.folders import FolderSource
-from slsgu.data.splits.splits.folder_splits import choose_files
-from slsgu.data.splits.splits.partition import SPLITS
+from slsgu.data.splits.folder_splits import choose_files
+from slsgu.data.splits.partition import SPLITS
 from slsgu.errors import DataError
 from slsgu.evaluation.metrics import wilson
 from slsgu.utils.files import json_sha256

@@ -12,10 +12,10 @@ from slsgu.data.samples import Sample
 from slsgu.data.sources.folders import FolderSource
 from slsgu.data.sources.open import is_class_folders, open_source
 from slsgu.data.sources.records import LeftOut, PairSample
-from slsgu.data.splits.splits.folder_splits import choose_files
-from slsgu.data.splits.splits.labels import Labels
-from slsgu.data.splits.splits.pair_splits import NO_CLASS
-from slsgu.data.splits.splits.partition import SMALL_CLASS, rank
+from slsgu.data.splits.folder_splits import choose_files
+from slsgu.data.splits.labels import Labels
+from slsgu.data.splits.pair_splits import NO_CLASS
+from slsgu.data.splits.partition import SMALL_CLASS, rank
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from slsgu.report.plots.style import (
-    CYCLE,
+    BLUE,
+    GREY,
     INK,
     bare,
     drawing,
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 
 TOWERS = ("vision", "language")
 LABEL = "layer-label"  # the gid of the labels, so that they can be found again
+CORNER = "better-corner"  # and of the words that say where the better layers are
+BETTER = "\N{NORTH WEST ARROW} better: more important, less aligned"
 _SIZE = 8.0  # points
 _LEADING = 1.55  # of the font size, from one label to the next
+_STRIP = 15.0  # points, above all data and labels: room for BETTER
 _PANEL = (5.4, 3.4)  # inches
 
 
@@ -46,16 +50,22 @@ def pareto(
     Nothing can lie to the left of a front member at its own height, since it would beat it. So
     the labels stand in a column left of all data and each leader runs level from its dot, past
     nothing, and bends to its label only beyond the last layer. (Only the leader of a chosen layer
-    that is not on the front may pass others.)
+    that is not on the front may pass others.) The front itself is one line, a staircase: no layer
+    lies above it or to its left.
 
     Args:
         scores: layers of any tower; others than `tower` are left out.
         ax: axes of their final size.
-        chosen: the layer that was edited; it gets a ring and a bold label wherever it is.
+        chosen: the layer that was chosen; it gets a ring and a bold label wherever it is.
     """
     mine = [s for s in scores if s.tower == tower and _finite(s)]
     count = sum(s.on_front for s in mine)
-    heading(ax, f"{tower.capitalize()} tower", f"{count} of {len(mine)} layers on the front")
+    marks = [
+        f"\N{BLACK CIRCLE} on the front: {count} of {len(mine)} layers",
+        *(["\N{MULTIPLICATION SIGN} other layers"] if count < len(mine) else []),
+        *(["\N{LARGE CIRCLE} the chosen layer"] if chosen in {s.layer for s in mine} else []),
+    ]
+    heading(ax, f"{tower.capitalize()} tower", ",  ".join(marks))
     named = sorted(
         (s for s in mine if s.on_front or s.layer == chosen),
         key=lambda s: (s.importance, s.alignment),
@@ -67,6 +77,10 @@ def pareto(
     ax.set_ylabel("importance  |gradient| / |weights|", fontsize=8.5, color=INK)
     if not mine:
         return ax
+    ax.annotate(
+        BETTER, (0, 1), (5, -3), xycoords="axes fraction", textcoords="offset points",
+        va="top", fontsize=8, fontstyle="italic", color=GREY, gid=CORNER,
+    )  # fmt: skip
     x, x_zero = _positive([s.alignment for s in mine])
     y, y_zero = _positive([s.importance for s in mine])
     place = {s.layer: point for s, point in zip(mine, zip(x, y, strict=True), strict=True)}
@@ -79,12 +93,13 @@ def pareto(
     size = min(
         _SIZE,
         0.45 * width / max(widest, 1e-9),
-        0.94 * height / (_LEADING * max(len(names), 1)),
+        0.97 * (height - _STRIP) / (_LEADING * max(len(names), 1)),
     )
     column = (widest * size + 10) / width if names else 0.0  # the labels' right edge
     elbow = column + 0.05
     across = _Log(x, low=elbow + 0.03 if names else 0.04, high=0.96)
-    up = _Log(y, low=0.06, high=0.94)
+    roof = 1 - _STRIP / height
+    up = _Log(y, low=0.06, high=roof - 0.03)
     ax.set_xlim(across.at(0), across.at(1))
     ax.set_ylim(up.at(0), up.at(1))
     _ticks(ax, "x", x, x_zero)
@@ -95,19 +110,20 @@ def pareto(
         rest_x, rest_y = zip(*rest, strict=True)
         ax.scatter(rest_x, rest_y, marker="x", s=16, linewidths=0.8, color="#555F6B")
     heights = [up.fraction(place[s.layer][1]) for s in named]
-    labels = spread(heights, _LEADING * size / height, 0.03, 0.97)
-    for index, (score, name, level) in enumerate(zip(named, names, labels, strict=True)):
-        colour = CYCLE[index % len(CYCLE)]
+    gap = _LEADING * size / height
+    labels = spread(heights, gap, 0.03, roof - gap / 2)
+    front = sorted(place[s.layer] for s in mine if s.on_front)
+    if front:
+        front_x, front_y = zip(*front, strict=True)
+        ax.plot(front_x, front_y, drawstyle="steps-post", color=BLUE, linewidth=1.6, zorder=2)
+        ax.scatter(front_x, front_y, s=34, color=BLUE, edgecolors="white", linewidths=0.6, zorder=3)
+    for score, name, level in zip(named, names, labels, strict=True):
         dot_x, dot_y = place[score.layer]
         ax.plot(
             [across.at(column + 0.008), across.at(elbow), dot_x],
             [up.at(level), dot_y, dot_y],
-            color=colour, linewidth=0.7, alpha=0.75, solid_joinstyle="round", zorder=1.5,
+            color=GREY, linewidth=0.6, alpha=0.75, solid_joinstyle="round", zorder=1.5,
         )  # fmt: skip
-        if score.on_front:
-            ax.scatter(
-                [dot_x], [dot_y], s=34, color=colour, edgecolors="white", linewidths=0.6, zorder=3
-            )
         if score.layer == chosen:
             ax.scatter([dot_x], [dot_y], s=110, facecolors="none", edgecolors=INK, zorder=3)
         ax.text(
@@ -126,7 +142,7 @@ def pareto_figure(
     named = [s for s in scores if s.on_front or s.layer == chosen]
     most = max(sum(s.tower == tower for s in named) for tower in towers)
     panel_width, panel_height = _PANEL
-    panel_height = max(panel_height, most * _SIZE * _LEADING / 72 / 0.9)
+    panel_height = max(panel_height, (most * _SIZE * _LEADING + _STRIP) / 72 / 0.9)
     left, right, bottom, gap = 0.75, 0.2, 0.6, 0.8  # inches
     top = 0.95 if title else 0.55
     width = left + len(towers) * panel_width + (len(towers) - 1) * gap + right
@@ -144,14 +160,20 @@ def pareto_figure(
     return figure
 
 
-def save_pareto(scores: Sequence[LayerScore], path: Path, *, title: str) -> None:
+def save_pareto(
+    scores: Sequence[LayerScore], path: Path, *, title: str, chosen: str | None = None
+) -> None:
     """Write the figure as PNG, and the numbers in it beside it as `.csv`.
+
+    Args:
+        title: what stands above it.
+        chosen: the layer that `apply` chose, if it ran; it gets a ring.
 
     Raises:
         SlsguError: the disk refuses.
     """
     with drawing():
-        figure = pareto_figure(scores, title=title)
+        figure = pareto_figure(scores, title=title, chosen=chosen)
         with replacing(path) as part:
             figure.savefig(part, format="png", dpi=150)
     text = io.StringIO()
