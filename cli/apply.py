@@ -20,7 +20,7 @@ from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import Measures
-    from slsgu.evaluation.other_sets import AlsoKept
+    from slsgu.evaluation.other_sets import OtherSet
     from slsgu.pipeline.result import Outcome
 
 
@@ -162,7 +162,7 @@ def print_result(result: Outcome) -> None:
     )
 
 
-def print_also(also: Sequence[AlsoKept]) -> None:
+def print_also(also: Sequence[OtherSet]) -> None:
     """What an edit does to other data sets."""
     if not also:
         return

@@ -73,8 +73,8 @@ def evaluate(
     from slsgu.data.batches import Reading
     from slsgu.data.ledger import Ledger
     from slsgu.evaluation.exam import evaluated_levels
-    from slsgu.evaluation.other_sets import AlsoImages
-    from slsgu.evaluation.proof import prove
+    from slsgu.evaluation.other_sets import OtherSet
+    from slsgu.evaluation.proof import evaluate
     from slsgu.patch.patch import Patch
     from slsgu.report.clip_benchmark import clip_benchmark
     from slsgu.task.find import find_splits, find_taxonomy
@@ -95,7 +95,7 @@ def evaluate(
     taxonomy = find_taxonomy(options["taxonomy"], options["data"])
     wanted = concepts or (patch.requested_paths() if patch is not None else ())
     request = Request.of(taxonomy, wanted) if wanted else None
-    also_images = [AlsoImages.of(each, settings=settings, request=request) for each in others]
+    also_images = [OtherSet.find(each, settings=settings, request=request) for each in others]
     clip = load_clip(options)
     with together(clip.device) as ranks:
         console = Console(quiet=not ranks.first)
@@ -114,7 +114,7 @@ def evaluate(
             )
         ledger = Ledger()
         reading = Reading(settings.batch_size, settings.workers, settings.strict)
-        proof = prove(
+        proof = evaluate(
             clip,
             splits.test,
             taxonomy,

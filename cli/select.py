@@ -13,7 +13,7 @@ from slsgu.utils.wording import printable
 from .console import Console, echo_json
 
 if TYPE_CHECKING:
-    from slsgu.data.sources.records import Source
+    from slsgu.data.sources.records import RecordSource
 
 
 @click.command()
@@ -91,7 +91,7 @@ def select(
         click.echo(f"pairs      {out}")
 
 
-def _tell(source: Source) -> None:
+def _tell(source: RecordSource) -> None:
     """Say what of a source was left out."""
     for note in source.left_out.notes("source"):
         Console().say(f"note: {note}")

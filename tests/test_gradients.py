@@ -13,7 +13,7 @@ from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError
 from slsgu.gradients.compute import compute_gradients
 from slsgu.gradients.gradients import Gradients
-from slsgu.losses.forget import contrastive, multi_positive
+from slsgu.losses.retain import contrastive, multi_positive
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.pipeline.run_folder import key_differences, obtain_gradients, run_folder

@@ -22,7 +22,8 @@ from slsgu.errors import ConceptError, DataError
 from slsgu.evaluation.exam import CAPTIONS, Answers, Exam
 from slsgu.evaluation.metrics import Measures, measure
 from slsgu.losses.captions import ForgetCaptions
-from slsgu.search.step import Goal, Trial, choose
+from slsgu.search.choice import Trial, choose
+from slsgu.search.goal import Goal
 from slsgu.task.pairs import read_names
 
 # -- the request -------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from slsgu.data.splits.pair_splits import BOTH
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS
 from slsgu.data.splits.splits import FEW, Limits
 from slsgu.errors import DataError
-from slsgu.evaluation.metrics import wilson
 from slsgu.task.pairs import Pairs
+from slsgu.utils.statistics import wilson
 
 # -- three sets ---------------------------------------------------------------------------------
 

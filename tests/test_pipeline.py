@@ -21,7 +21,7 @@ from torch import Tensor
 import slsgu
 from slsgu.concepts.prompts import PromptBook
 from slsgu.data.ledger import Ledger
-from slsgu.direction.direction import DIRECTIONS, DirectionContext
+from slsgu.direction.direction import DIRECTIONS, Direction, DirectionContext
 from slsgu.errors import ConceptError, NotReachedError
 from slsgu.evaluation.exam import evaluated_levels
 from slsgu.models.clip import Clip, weights_sha256
@@ -352,8 +352,8 @@ def test_a_direction_that_forgets_nothing_is_passed_over(
     def standing(context: DirectionContext) -> Tensor:
         return torch.zeros_like(context.forget)
 
-    monkeypatch.setitem(DIRECTIONS, "reversed", reversed_)
-    monkeypatch.setitem(DIRECTIONS, "standing", standing)
+    monkeypatch.setitem(DIRECTIONS, "reversed", Direction(reversed_))
+    monkeypatch.setitem(DIRECTIONS, "standing", Direction(standing))
     with pytest.raises(ConceptError, match="does not raise the forget loss"):
         unlearn("beagle", direction="reversed")
     with pytest.raises(ConceptError, match="its direction is zero"):

@@ -17,9 +17,9 @@ from fake_result import fake_result
 from PIL import Image
 
 from slsgu.pipeline.result import Outcome
-from slsgu.report.html import html as report
+from slsgu.report import html as report
 from slsgu.report.values import plain, verdict
-from slsgu.search.step import choose_paper
+from slsgu.search.choice import choose_paper
 
 # Design, section 5.
 PROMISED = {

@@ -11,18 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsgu.evaluation.metrics import KEYS, Measures
+from slsgu.search.choice import Trial, choose, choose_paper
+from slsgu.search.goal import Goal
 from slsgu.search.met_ranges import describe_met, met_ranges
 from slsgu.search.pareto import LayerScore, pareto_front
-from slsgu.search.step import (
-    WINDOW,
-    Goal,
-    Trial,
-    choose,
-    choose_paper,
-    explore_step,
-    search_step,
-    steadied,
-)
+from slsgu.search.step import WINDOW, explore_step, search_step, steadied
 
 
 def scores_of(points: list[tuple[float, float]]) -> list[LayerScore]:

@@ -23,12 +23,18 @@ from torch import Tensor
 
 from slsgu.data.batches import Batch
 from slsgu.gradients.accumulate import forget_loss_of, retain_loss_of, run_pass
-from slsgu.losses.forget import contrastive, cosine
+from slsgu.losses.forget import cosine
+from slsgu.losses.retain import contrastive
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.utils.memory import give_freed_memory_back
 
-TEMPLATES = ["a photo of a {}", "a picture of the {}", "a drawing of a {}", "the {} in a scene"]
+TEMPLATES = [
+    "a photo of a {}",
+    "a picture of the {}",
+    "a drawing of a {}",
+    "the {} in a scene",
+]
 
 
 class Work:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from slsgu.losses.forget import RETAIN_LOSSES
+from slsgu.losses.retain import RETAIN_LOSSES
 from slsgu.search.pareto import LayerScore
 from slsgu.search.step import pareto
 

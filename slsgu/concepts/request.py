@@ -14,6 +14,10 @@ from typing import Any
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.errors import ConceptError
 
+KEPT = ("forget_coarse", "retain_fine", "retain_coarse")
+"""The accuracies that are to stay: of forget images at the levels above the request, of all others
+at the finest level and at the coarser ones (design, section 5)."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from slsgu.concepts.taxonomy import normalise
 from slsgu.data.images import ending
-from slsgu.data.sources.records import LeftOut, Record, Source
+from slsgu.data.sources.records import LeftOut, Record, RecordSource
 from slsgu.errors import DataError
 from slsgu.utils.files import replacing
 
 
-def matching(source: Source, phrases: Iterable[str]) -> Iterator[Record]:
+def matching(source: RecordSource, phrases: Iterable[str]) -> Iterator[Record]:
     """The records whose caption names one of some phrases, as whole words, without regard to
     case, dashes and underscores.
 

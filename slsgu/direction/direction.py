@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal
 
 from torch import Tensor
 
-from slsgu.direction.kfac import Metric
+from slsgu.direction.kfac import KroneckerFisher
 from slsgu.models.layers import Layer
+
+Need = Literal["curvature"]
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,30 @@ class DirectionContext:
         weight: its weights, fp32.
         forget: gradient of the forget loss, of the same shape.
         retain: gradient of the retain loss, of the same shape.
-        metric: how much harm a change of the layer does; None where it is not known, as for gains.
+        fisher: how much harm a change of the layer does; None where it is not known, as for gains.
     """
 
     layer: Layer
     weight: Tensor
     forget: Tensor
     retain: Tensor
-    metric: Metric | None = None
+    fisher: KroneckerFisher | None = None
 
 
-Direction: TypeAlias = Callable[[DirectionContext], Tensor]
+@dataclass(frozen=True)
+class Direction:
+    """A way from gradients to a direction.
+
+    Attributes:
+        function: from what is known of a layer to a tensor of the layer's shape.
+        needs: what must be measured before; `curvature` fills `DirectionContext.fisher`.
+    """
+
+    function: Callable[[DirectionContext], Tensor]
+    needs: frozenset[Need] = frozenset()
+
+    def __call__(self, context: DirectionContext) -> Tensor:
+        return self.function(context)
 
 
 def gradient(context: DirectionContext) -> Tensor:
@@ -47,13 +62,15 @@ def gradient(context: DirectionContext) -> Tensor:
 
 
 def keep_aware(context: DirectionContext) -> Tensor:
-    """The most forgetting per unit of harm: the gradient, preconditioned with the metric of what
-    must be kept (`slsgu.direction.kfac`). Without a metric, the raw gradient."""
-    return context.forget if context.metric is None else context.metric.precondition(context.forget)
+    """The most forgetting per unit of harm: the gradient, preconditioned with the Fisher matrix of
+    what must be kept (`slsgu.direction.kfac`). Where that is not known, the raw gradient."""
+    return context.forget if context.fisher is None else context.fisher.precondition(context.forget)
 
 
-DIRECTIONS: dict[str, Direction] = {"keep-aware": keep_aware, "gradient": gradient}
-NEEDS_METRIC = frozenset({"keep-aware"})
+DIRECTIONS: dict[str, Direction] = {
+    "keep-aware": Direction(keep_aware, needs=frozenset({"curvature"})),
+    "gradient": Direction(gradient),
+}
 
 
 def first_step(weight_norm: float, direction: Tensor) -> float:

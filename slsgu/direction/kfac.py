@@ -1,4 +1,4 @@
-"""The metric of what must be kept: how much harm a change of one layer does, to second order.
+"""K-FAC: how much harm a change of one layer does to what must be kept, to second order.
 
 Answers that must be kept are a distribution over classes for each image. The harm of a small
 change of the weights is the divergence of that distribution, half of `change' F change` with F
@@ -23,7 +23,7 @@ OUTPUT_DAMPING = 0.1  # chosen on both data sets, docs/results.md
 
 
 @dataclass(frozen=True, eq=False)
-class Metric:
+class KroneckerFisher:
     """Kronecker factors of one layer, fp64.
 
     Attributes:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slsgu.concepts.request import KEPT
+from slsgu.utils.statistics import stratified_resamples, wilson
+
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-KEPT = ("forget_coarse", "retain_fine", "retain_coarse")
 KEYS = ("forget_fine", *KEPT)
 WORDS = {  # the four accuracies, for people
     "forget_fine": "requested images at the finest level",
@@ -125,21 +127,6 @@ class Measures:
         return [row for row in self.levels if not row.measurable]
 
 
-def wilson(correct: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion.
-
-    >>> low, high = wilson(0, 50)
-    >>> round(low, 3), round(high, 3)
-    (0.0, 0.071)
-    """
-    if count == 0:
-        return 0.0, 1.0
-    share = correct / count
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
 def quality_utility(
     forgotten: Sequence[float], kept: Sequence[float]
 ) -> tuple[float | None, float | None, float | None]:
@@ -195,14 +182,10 @@ def bootstrap(
         Intervals of `quality`, `utility`, `q_u`, and of `after - before` as `change_<key>` for
         each of the four accuracies.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
     point = measure(groups, before, after)
     masks = np.stack([group.mask for group in groups], axis=1)  # [N, G]
-    weights = np.zeros((resamples, len(before)))  # how often image n is drawn [R, N]
     _, strata = np.unique(masks, axis=0, return_inverse=True)
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
+    weights = stratified_resamples(strata, resamples, seed)  # [R, N]
     columns = [group.column for group in groups]
     counts = masks.sum(axis=0)
     drawn = [weights @ (answers[:, columns] & masks) / counts for answers in (before, after)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +23,7 @@ from slsgu.data.samples import Sample
 from slsgu.data.splits.test_only import images_of
 from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.metrics import LevelAccuracy
-from slsgu.evaluation.proof import Proof, prove
+from slsgu.evaluation.proof import Proof, evaluate
 from slsgu.models.clip import Clip
 from slsgu.patch.patch import Patch
 from slsgu.task.find import find_taxonomy
@@ -59,22 +59,143 @@ class Also:
 
 
 @dataclass(frozen=True, eq=False)
-class AlsoKept:
-    """What an edit did to a data set.
+class OtherSet:
+    """A data set beside the request: its images, and once it is measured, the result.
 
     Attributes:
-        left_out: its classes that are to be forgotten, by name: their images are not asked.
-        entries: what else of it is not used, each with its name and the reason, as JSON values.
+        also: what was asked for.
+        images: found and not yet read.
+        taxonomy: where the classes come from.
+        left_out: its classes that are to be forgotten, by name: their images are not used.
+        notes: what else of it is not used, for people.
+        entries: the same, each with its name and the reason, as JSON values.
+        result: what an edit did to it; None until it is measured.
     """
 
     also: Also
-    proof: Proof
+    images: tuple[Sample, ...]
+    taxonomy: Taxonomy
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     entries: tuple[dict[str, str], ...] = ()
+    result: Proof | None = None
+
+    @classmethod
+    def find(
+        cls,
+        also: Also,
+        *,
+        settings: DataSettings,
+        request: Request | None = None,
+        excluded: Mapping[str, str] = MappingProxyType({}),
+    ) -> OtherSet:
+        """Find the images of a data set.
+
+        Args:
+            request: what is to be forgotten; images of classes that share a name, alias or id with
+                it are left out, but the classes stay among the answers.
+            excluded: pictures that are not used either, by content: the reason why.
+
+        Raises:
+            DataError: the data set cannot be used.
+        """
+        taxonomy = find_taxonomy(also.taxonomy, also.source)
+        forgotten = () if request is None else _same_names(taxonomy, request)
+        wanted = [leaf for leaf in taxonomy.leaves if leaf not in forgotten]
+        found = images_of(
+            also.source,
+            taxonomy,
+            wanted,
+            limit=settings.limits.test,
+            seed=settings.seed,
+            excluded=excluded,
+            strict=settings.strict,
+        )
+        if not found.samples:
+            why = "; ".join(found.left_out.notes()) or "all of it is to be forgotten"
+            raise DataError(f"{also.name}: no image of {also.source} can be used ({why})")
+        return cls(
+            also=also,
+            images=tuple(found.samples),
+            taxonomy=taxonomy,
+            left_out=tuple(sorted(leaf.name for leaf in forgotten)),
+            notes=(
+                *(f"{also.name}: {note}" for note in found.notes),
+                *found.left_out.notes(also.name),
+            ),
+            entries=tuple(found.left_out.entries(also.name)),
+        )
+
+    def check(self, ledger: Ledger) -> None:
+        """Look for an image that can be used, which takes no longer than to find one.
+
+        Args:
+            ledger: what was used to make an edit.
+
+        Raises:
+            DataError: there is none.
+        """
+        for sample in self.images:
+            with contextlib.suppress(UnreadableImageError):
+                pixels = pixel_hash(sample.read())
+                if ledger.owner(pixels, fingerprint=sample.fingerprint) is None:
+                    return
+        raise DataError(
+            f"{self.also.name}: no image of {self.also.source} can be used: none can be read that "
+            "the edit is not made from"
+        )
+
+    def measure(
+        self,
+        clip: Clip,
+        *,
+        settings: DataSettings,
+        reading: Reading | None = None,
+        patch: Patch | None = None,
+        ledger: Ledger | None = None,
+        progress: Progress = SILENT,
+    ) -> OtherSet:
+        """The same set with its result: zero-shot accuracy with and without a patch.
+
+        Args:
+            ledger: of the run. Pixels that its gradient and search have used are left out; it
+                learns that, and which pictures cannot be read.
+
+        Raises:
+            DataError: no usable image is left.
+        """
+        for note in self.notes:
+            progress.say(f"note: {note}")
+        ledger = Ledger() if ledger is None else ledger
+        own = ledger.for_others()
+        try:
+            proof = evaluate(
+                clip,
+                self.images,
+                self.taxonomy,
+                load_templates(settings.templates, self.taxonomy),
+                reading=reading,
+                seed=settings.seed,
+                patch=patch,
+                ledger=own,
+                progress=progress,
+            )
+        except DataError as error:
+            raise DataError(f"{self.also.name}: {error}") from None
+        ledger.add(own, self.also.name)
+        return replace(self, result=proof)
+
+    # -- once it is measured ------------------------------------------------------------------
+
+    @property
+    def proof(self) -> Proof:
+        """The result, which must be there."""
+        assert self.result is not None, f"{self.also.name} is not measured yet"
+        return self.result
 
     @property
     def title(self) -> str:
-        """Its name, and what of it was not asked."""
+        """Its name, and which of its classes were left out."""
         without = f" without {', '.join(self.left_out)}" if self.left_out else ""
         return self.also.name + without
 
@@ -85,13 +206,13 @@ class AlsoKept:
 
     @property
     def ratio(self) -> float | None:
-        """Accuracy after over before; None where it can not be told from chance."""
+        """Accuracy after over before; None where it cannot be told from chance."""
         row = self.fine
         return row.after / row.before if row.measurable else None
 
     @property
     def holds(self) -> bool | None:
-        """Whether the floor holds; None where it can not be measured."""
+        """Whether the floor holds; None where it cannot be measured."""
         return None if self.ratio is None else self.ratio >= self.also.floor
 
     def miss(self) -> str | None:
@@ -113,130 +234,7 @@ class AlsoKept:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class AlsoImages:
-    """The images of a data set, found and not yet read.
-
-    Attributes:
-        left_out: classes that are to be forgotten, by name.
-        notes: what else of the data set is not used, for people.
-        entries: the same, each with its name and the reason, as JSON values.
-    """
-
-    also: Also
-    samples: tuple[Sample, ...]
-    taxonomy: Taxonomy
-    left_out: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    entries: tuple[dict[str, str], ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        also: Also,
-        *,
-        settings: DataSettings,
-        request: Request | None = None,
-        spent: Mapping[str, str] = MappingProxyType({}),
-    ) -> AlsoImages:
-        """Find the images of a data set.
-
-        Args:
-            request: what is to be forgotten; images of classes that are called so are left out,
-                but the classes stay among the answers.
-            spent: pictures that are not asked either, by content: the reason why.
-
-        Raises:
-            DataError: the data set can not be used.
-        """
-        taxonomy = find_taxonomy(also.taxonomy, also.source)
-        forgotten = () if request is None else _called_alike(taxonomy, request)
-        asked = [leaf for leaf in taxonomy.leaves if leaf not in forgotten]
-        found = images_of(
-            also.source,
-            taxonomy,
-            asked,
-            limit=settings.limits.test,
-            seed=settings.seed,
-            spent=spent,
-            strict=settings.strict,
-        )
-        if not found.samples:
-            why = "; ".join(found.left_out.notes()) or "all of it is to be forgotten"
-            raise DataError(f"{also.name}: no image of {also.source} can be asked ({why})")
-        return cls(
-            also=also,
-            samples=tuple(found.samples),
-            taxonomy=taxonomy,
-            left_out=tuple(sorted(leaf.name for leaf in forgotten)),
-            notes=(
-                *(f"{also.name}: {note}" for note in found.notes),
-                *found.left_out.notes(also.name),
-            ),
-            entries=tuple(found.left_out.entries(also.name)),
-        )
-
-    def check(self, ledger: Ledger) -> None:
-        """Look for an image that can be asked, which takes no longer than to find one.
-
-        Args:
-            ledger: what was used to make an edit.
-
-        Raises:
-            DataError: there is none.
-        """
-        for sample in self.samples:
-            with contextlib.suppress(UnreadableImageError):
-                pixels = pixel_hash(sample.read())
-                if ledger.owner(pixels, fingerprint=sample.fingerprint) is None:
-                    return
-        raise DataError(
-            f"{self.also.name}: no image of {self.also.source} can be asked: none can be read that "
-            "the edit is not made from"
-        )
-
-    def measure(
-        self,
-        clip: Clip,
-        *,
-        settings: DataSettings,
-        reading: Reading | None = None,
-        patch: Patch | None = None,
-        ledger: Ledger | None = None,
-        progress: Progress = SILENT,
-    ) -> AlsoKept:
-        """Zero-shot accuracy with and without a patch.
-
-        Args:
-            ledger: of the run. Pixels that its gradient and search have used are left out; it
-                learns that, and which pictures can not be read.
-
-        Raises:
-            DataError: no usable image is left.
-        """
-        for note in self.notes:
-            progress.say(f"note: {note}")
-        ledger = Ledger() if ledger is None else ledger
-        own = ledger.for_others()
-        try:
-            proof = prove(
-                clip,
-                self.samples,
-                self.taxonomy,
-                load_templates(settings.templates, self.taxonomy),
-                reading=reading,
-                seed=settings.seed,
-                patch=patch,
-                ledger=own,
-                progress=progress,
-            )
-        except DataError as error:
-            raise DataError(f"{self.also.name}: {error}") from None
-        ledger.add(own, self.also.name)
-        return AlsoKept(self.also, proof, self.left_out, self.entries)
-
-
-def find_others(task: Task, also: Sequence[Also]) -> list[AlsoImages]:
+def find_others(task: Task, also: Sequence[Also]) -> list[OtherSet]:
     """The images of the other data sets of a task, without those that the task uses itself.
 
     Raises:
@@ -248,13 +246,14 @@ def find_others(task: Task, also: Sequence[Also]) -> list[AlsoImages]:
         raise SlsguError(f"two data sets are called {twice[0]!r}")
     excluded = task.excluded
     return [
-        AlsoImages.of(each, settings=task.data, request=task.request, spent=excluded)
+        OtherSet.find(each, settings=task.data, request=task.request, excluded=excluded)
         for each in also
     ]
 
 
-def _called_alike(taxonomy: Taxonomy, request: Request) -> tuple[Concept, ...]:
-    """The leaves that answer to a name of what is to be forgotten, or lie below such a concept."""
+def _same_names(taxonomy: Taxonomy, request: Request) -> tuple[Concept, ...]:
+    """The leaves that share a name, alias, plural or id with what is to be forgotten, or lie below
+    a concept that does."""
     if not request.named:
         return ()
     words = {
@@ -263,5 +262,5 @@ def _called_alike(taxonomy: Taxonomy, request: Request) -> tuple[Concept, ...]:
         for concept in request.forgotten_names(leaf)
         for word in (concept.name, *concept.aliases, concept.plural, concept.id)
     }
-    gone = {c for word in words if word for c in taxonomy.search(word)}
-    return tuple(leaf for leaf in taxonomy.leaves if gone & set(leaf.lineage))
+    same = {c for word in words if word for c in taxonomy.search(word)}
+    return tuple(leaf for leaf in taxonomy.leaves if same & set(leaf.lineage))

@@ -49,7 +49,7 @@ class Proof:
     similarity: tuple[Matrix, Matrix]
 
 
-def prove(
+def evaluate(
     clip: Clip,
     samples: Sequence[Sample],
     taxonomy: Taxonomy,

@@ -30,7 +30,7 @@ CAPTIONED = 64  # forget images whose captions are laid out over all prompts at 
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class SearchSet:
     """The search split, embedded, ready to be asked what an edit does.
 
     Attributes:
@@ -56,7 +56,7 @@ class Scene:
     @classmethod
     def of(
         cls, task: Task, samples: Sequence[Sample], pixels: Tensor, *, forget_loss: str
-    ) -> Scene:
+    ) -> SearchSet:
         """Embed the search split.
 
         Args:
@@ -89,7 +89,7 @@ class Scene:
         )
 
     @classmethod
-    def read(cls, plan: Plan, ledger: Ledger, progress: Progress = SILENT) -> Scene:
+    def read(cls, plan: Plan, ledger: Ledger, progress: Progress = SILENT) -> SearchSet:
         """Read and embed the search split of a plan.
 
         Args:
@@ -112,10 +112,10 @@ class Scene:
                 required=task.request.forget_leaves,
                 budget=task.machine.activation_bytes(torch.device("cpu")),
             )
-        scene = cls.of(task, samples, pixels, forget_loss=plan.settings.forget_loss_used)
+        search_set = cls.of(task, samples, pixels, forget_loss=plan.settings.forget_loss_used)
         if not plan.settings.force:
-            refuse_unmeasurable(task.request, scene.unchanged)
-        return scene
+            refuse_unmeasurable(task.request, search_set.unchanged)
+        return search_set
 
     @cached_property
     def unchanged(self) -> Measures:

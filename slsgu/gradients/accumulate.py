@@ -22,7 +22,8 @@ from torch import Tensor
 
 from slsgu.data.batches import Batch
 from slsgu.errors import ModelError, SlsguError
-from slsgu.losses.forget import ForgetLoss, RetainLoss
+from slsgu.losses.forget import ForgetLoss
+from slsgu.losses.retain import RetainLoss
 from slsgu.models.clip import Clip, Precision
 from slsgu.models.layers import Layer
 from slsgu.utils.distributed import ALONE, Ranks

@@ -33,7 +33,8 @@ from slsgu.gradients.bank import RetainCache
 from slsgu.gradients.gradients import Gradients
 from slsgu.gradients.resume import Partial
 from slsgu.losses.captions import ForgetCaptions
-from slsgu.losses.forget import FORGET_LOSSES, RETAIN_LOSSES
+from slsgu.losses.forget import FORGET_LOSSES
+from slsgu.losses.retain import RETAIN_LOSSES
 from slsgu.models.layers import Layer, inventory
 from slsgu.task.plan import Plan
 from slsgu.utils.distributed import ALONE, Ranks

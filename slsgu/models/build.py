@@ -1,4 +1,4 @@
-"""From a `Source` to a network with its weights, through OpenCLIP's public functions.
+"""From a `ModelSpec` to a network with its weights, through OpenCLIP's public functions.
 
 OpenCLIP logs through the root logger, warns, and reports a checkpoint that does not fit as a
 traceback. Here it does so quietly and in words.
@@ -22,12 +22,12 @@ from torch import nn
 
 from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, shapes
-from slsgu.models.resolve import LOCAL, Source
+from slsgu.models.resolve import LOCAL, ModelSpec
 
 _LISTED = 8  # keys named in a message about a checkpoint that does not fit
 
 
-def build(source: Source, weights: Path, *, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
+def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
     """Build the model of `source` and load `weights` into it.
 
     The global random state is left as it was, although OpenCLIP draws initial weights.
@@ -47,7 +47,7 @@ def build(source: Source, weights: Path, *, cache_dir: str | None) -> tuple[nn.M
     return network, preprocess, tokenizer
 
 
-def _build(source: Source, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
+def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
     """The architecture with random weights, the validation transform, the tokenizer.
 
     Every kind of source becomes a local-dir that holds a configuration alone: one way through

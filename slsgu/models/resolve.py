@@ -25,7 +25,7 @@ LOCAL, HUB = "local-dir:", "hf-hub:"
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSpec:
     """Where a model comes from.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source:
 
 def resolve(
     model: str, pretrained: str | None, *, cache_dir: str | None, quick_gelu: bool | None
-) -> Source:
+) -> ModelSpec:
     """Find a model; refuse what can not be loaded or would be loaded wrongly.
 
     Raises:
@@ -73,7 +73,7 @@ def resolve(
 # -- the forms of a spec ----------------------------------------------------------------------
 
 
-def _local(model: str) -> Source:
+def _local(model: str) -> ModelSpec:
     folder = Path(model.removeprefix(LOCAL)).expanduser()
     if not folder.is_dir():
         raise ModelError(f"no such folder: {folder} (from {model})")
@@ -86,10 +86,10 @@ def _local(model: str) -> Source:
         )
     model_cfg, preprocess_cfg = read_config(config)
     path = weights_file(folder)  # now, so that a folder without weights fails early
-    return Source(model_cfg, preprocess_cfg, lambda: path, f"{LOCAL}{folder}")
+    return ModelSpec(model_cfg, preprocess_cfg, lambda: path, f"{LOCAL}{folder}")
 
 
-def _hub(model: str, cache_dir: str | None) -> Source:
+def _hub(model: str, cache_dir: str | None) -> ModelSpec:
     repo = model.removeprefix(HUB)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ModelError(f"{model} does not name a repository: write {HUB}ORG/REPO")
@@ -97,10 +97,10 @@ def _hub(model: str, cache_dir: str | None) -> Source:
     model_cfg, preprocess_cfg = read_config(config)
     # The trailing slash asks for the default weights of the repository, safetensors first.
     fetch = {"hf_hub": f"{repo}/"}
-    return Source(model_cfg, preprocess_cfg, lambda: _download(fetch, model, cache_dir), model)
+    return ModelSpec(model_cfg, preprocess_cfg, lambda: _download(fetch, model, cache_dir), model)
 
 
-def _json(model: str, pretrained: str | None) -> Source:
+def _json(model: str, pretrained: str | None) -> ModelSpec:
     config = Path(model).expanduser()
     if not config.is_file():
         raise ModelError(f"no such model configuration: {config}")
@@ -113,12 +113,12 @@ def _json(model: str, pretrained: str | None) -> Source:
             f"configuration, weights and tokenizer in one folder and use {LOCAL}FOLDER"
         )
     path = weights_file(Path(pretrained).expanduser())
-    return Source(model_cfg, preprocess_cfg, lambda: path, "")
+    return ModelSpec(model_cfg, preprocess_cfg, lambda: path, "")
 
 
 def _named(
     model: str, pretrained: str | None, *, cache_dir: str | None, quick_gelu: bool | None
-) -> Source:
+) -> ModelSpec:
     name = model.replace("/", "-")  # as OpenCLIP does: ViT-B/32
     known = open_clip.list_models()
     if name not in known:
@@ -134,14 +134,14 @@ def _named(
             _check_activation(name, pretrained, model_cfg, tag_cfg)
         preprocess = {key: tag_cfg[key] for key in PREPROCESS_KEYS if key in tag_cfg}
         what = f"{name} {pretrained}"
-        return Source(model_cfg, preprocess, lambda: _download(tag_cfg, what, cache_dir), name)
+        return ModelSpec(model_cfg, preprocess, lambda: _download(tag_cfg, what, cache_dir), name)
     path = Path(pretrained).expanduser()
     if not path.is_file():
         raise ModelError(_unknown_tag(name, pretrained, tags))
     path = weights_file(path)
     if quick_gelu is None:
         _warn_activation(name, path, model_cfg, known)
-    return Source(model_cfg, {}, lambda: path, name)
+    return ModelSpec(model_cfg, {}, lambda: path, name)
 
 
 # -- refusals ---------------------------------------------------------------------------------

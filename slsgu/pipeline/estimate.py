@@ -87,7 +87,7 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     clip, splits = task.clip, task.splits
     check_choice(plan)
     others = find_others(task, also)
-    other_count = sum(len(each.samples) for each in others)
+    other_count = sum(len(each.images) for each in others)
     start = time.perf_counter()
     pixels = _first_pixels(task)
     read = (time.perf_counter() - start) / len(pixels)

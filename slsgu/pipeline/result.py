@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from slsgu.data.ledger import Ledger
 from slsgu.evaluation.metrics import Measures
-from slsgu.evaluation.other_sets import AlsoKept
+from slsgu.evaluation.other_sets import OtherSet
 from slsgu.evaluation.proof import Proof
 from slsgu.patch.patch import Patch
+from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
-from slsgu.search.step import Goal
 from slsgu.task.task import Task
 
 
@@ -46,7 +46,7 @@ class Outcome:
     ledger: Ledger
     seconds: Mapping[str, float]
     about: Mapping[str, str] = field(default_factory=dict)
-    also: tuple[AlsoKept, ...] = ()
+    also: tuple[OtherSet, ...] = ()
     command: str | None = None
 
     @property

@@ -19,18 +19,18 @@ from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.ledger import Ledger
 from slsgu.errors import NotReachedError
 from slsgu.evaluation.metrics import Measures
-from slsgu.evaluation.other_sets import Also, AlsoImages, AlsoKept, find_others
-from slsgu.evaluation.proof import Proof, prove
-from slsgu.evaluation.search_set import Scene
+from slsgu.evaluation.other_sets import Also, OtherSet, find_others
+from slsgu.evaluation.proof import Proof, evaluate
+from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.bank import RetainCache
 from slsgu.models.clip import Clip
 from slsgu.patch.patch import Patch
 from slsgu.pipeline.result import Outcome
 from slsgu.pipeline.run_folder import RunFolder, obtain_gradients
 from slsgu.search.candidates import check_choice
+from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, Method
 from slsgu.search.single_gradient import search_edit
-from slsgu.search.step import Goal
 from slsgu.task.pairs import Pairs
 from slsgu.task.plan import Plan, make_plan
 from slsgu.task.settings import Floors, Settings
@@ -109,9 +109,9 @@ def run_plan(
     looked_up = time.perf_counter()
     gradients, _ = obtain_gradients(plan, folder, run.ledger, progress, cache=cache)
     computed = time.perf_counter()
-    scene = Scene.read(plan, run.ledger, progress)
+    search_set = SearchSet.read(plan, run.ledger, progress)
     others = run.ledger_for_others()  # now: a search would be for nothing if none can be asked
-    edit = search_edit(plan, gradients, scene, progress)
+    edit = search_edit(plan, gradients, search_set, progress)
     seconds = {"gradients": computed - looked_up, "search": time.perf_counter() - computed}
     return run.conclude(replace(edit, seconds=seconds), others)
 
@@ -164,7 +164,7 @@ class _Run:
         goal: Goal,
         *,
         force: bool,
-        others: Sequence[AlsoImages],
+        others: Sequence[OtherSet],
         about: Mapping[str, str] | None,
         command: str | None,
         progress: Progress,
@@ -230,7 +230,7 @@ class _Run:
 
     def _prove(self, patch: Patch, split: str) -> Proof:
         task = self.task
-        return prove(
+        return evaluate(
             task.clip,
             task.splits.of(split),
             task.taxonomy,
@@ -244,7 +244,7 @@ class _Run:
             progress=self.progress,
         )
 
-    def _measure_others(self, patch: Patch, used: Ledger) -> tuple[AlsoKept, ...]:
+    def _measure_others(self, patch: Patch, used: Ledger) -> tuple[OtherSet, ...]:
         measured = tuple(
             each.measure(
                 self.task.clip,

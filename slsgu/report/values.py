@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slsgu.concepts.request import KEPT
 from slsgu.evaluation.exam import CAPTIONS
-from slsgu.evaluation.metrics import KEPT, KEYS, wilson
+from slsgu.evaluation.metrics import KEYS
+from slsgu.utils.statistics import wilson
 
 if TYPE_CHECKING:
     from slsgu.evaluation.exam import Exam

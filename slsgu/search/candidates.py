@@ -10,27 +10,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from slsgu.direction.direction import DIRECTIONS, NEEDS_METRIC, DirectionContext, first_step
-from slsgu.direction.kfac import Metric
+from slsgu.direction.direction import DIRECTIONS
+from slsgu.direction.kfac import KroneckerFisher
 from slsgu.errors import SlsguError
-from slsgu.evaluation.closed_form import Line, exact_curve, straight_line
+from slsgu.evaluation.closed_form import Line, exact_curve
 from slsgu.evaluation.metrics import Floats, Measures
-from slsgu.evaluation.search_set import Scene
+from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
-from slsgu.models.clip import Clip
 from slsgu.models.layers import Layer, inventory
-from slsgu.patch.patch import Patch
-from slsgu.search.curvature import keep_metrics
+from slsgu.search.choice import Trial
+from slsgu.search.curvature import kept_fisher
+from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
-from slsgu.search.step import Goal, Trial, explore_step, known_curve, search_step, steadied
+from slsgu.search.ray import Ray
+from slsgu.search.step import explore_step, known_curve, search_step, steadied
 from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
 from slsgu.utils.progress import Advance
 
-CHECK_STEP = 0.01  # share of the first step at which the directional check looks
 SATISFIED = 0.995  # Q-U around a step, on the search split, that leaves little to be gained
 DRAWN = 25  # points at which an exact curve is drawn
 
@@ -119,76 +117,14 @@ def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
     raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu layers` lists all of them)")
 
 
-@dataclass(frozen=True, eq=False)
-class Climb:
-    """A layer and the straight line along which it moves: `weight + step * direction`."""
-
-    layer: Layer
-    weight: Tensor
-    direction: Tensor
-
-    @classmethod
-    def of(
-        cls, plan: Plan, layer: Layer, gradients: Gradients, metric: Metric | None = None
-    ) -> Climb:
-        weight = dict(plan.task.clip.model.named_parameters())[layer.name].detach().clone()
-        context = DirectionContext(
-            layer=layer,
-            weight=weight,
-            forget=gradients.forget[layer.name].to(weight),
-            retain=gradients.retain[layer.name].to(weight),
-            metric=metric,
-        )
-        return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context))
-
-    @property
-    def first(self) -> float:
-        """The first step size tried."""
-        return first_step(float(self.weight.norm()), self.direction)
-
-    def at(self, step: float) -> Tensor:
-        """The layer's weights after a step."""
-        return self.weight + self.delta(step)
-
-    def delta(self, step: float) -> Tensor:
-        """What a step adds, fp32."""
-        return step * self.direction
-
-    def patch(self, step: float, clip: Clip) -> Patch:
-        """A step as a patch, with the layer as it was in its stored precision."""
-        name = self.layer.name
-        stored = clip.stored_dtypes.get(name, torch.float32)
-        return Patch(
-            {name: self.delta(step).to("cpu", torch.float32)},
-            {name: self.weight.to("cpu", stored)},
-        )
-
-    def relative(self, step: float) -> float:
-        """The length of a step as a share of the norm of the weights."""
-        return step * float(self.direction.norm()) / max(float(self.weight.norm()), 1e-12)
-
-    def rises(self, scene: Scene) -> bool:
-        """The directional check: a small step along the direction must raise the forget loss."""
-        after = scene.replay.with_weight(self.layer, self.at(CHECK_STEP * self.first))
-        return scene.loss(*after) > scene.loss(*scene.replay.base)
-
-    def line(self, scene: Scene) -> Line | None:
-        """The line on which features move, for a last projection of the image side."""
-        if self.layer.tower != "vision" or not self.layer.last:
-            return None
-        return straight_line(
-            lambda step: scene.replay.features(self.layer, self.at(step)), self.first
-        )
-
-
 def search_candidates(
     plan: Plan,
-    scene: Scene,
+    search_set: SearchSet,
     gradients: Gradients,
     picked: Sequence[tuple[Layer, LayerScore]],
     goal: Goal,
     advance: Advance,
-) -> tuple[list[Candidate], dict[str, Climb]]:
+) -> tuple[list[Candidate], dict[str, Ray]]:
     """Search every layer that was picked, in order.
 
     Once a last projection leaves next to nothing to be gained, layers that cost more to search are
@@ -196,12 +132,12 @@ def search_candidates(
     is taken in one run for each tower, from where the shallowest of them was cut.
 
     Returns:
-        The candidates, and the climbs of those that were searched, by layer name.
+        The candidates, and the rays of those that were searched, by layer name.
     """
     settings = plan.settings
     candidates: list[Candidate] = []
-    climbs: dict[str, Climb] = {}
-    blind = goal.is_blind(scene.unchanged)
+    rays: dict[str, Ray] = {}
+    blind = goal.is_blind(search_set.unchanged)
     may_stop = settings.search != "paper" and not settings.thorough and not blind
     for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
         members = list(group)
@@ -213,60 +149,62 @@ def search_candidates(
             candidates += [Candidate(score, passed_over=why) for _, score in members]
             advance(len(members))
             continue
-        scene.replay.prepare(layers[0])
-        metrics: dict[str, Metric] = {}
-        if settings.direction_used in NEEDS_METRIC:
-            metrics = keep_metrics(scene, layers, seed=plan.task.seed)
+        search_set.replay.prepare(layers[0])
+        fishers: dict[str, KroneckerFisher] = {}
+        if "curvature" in DIRECTIONS[settings.direction_used].needs:
+            fishers = kept_fisher(search_set, layers, seed=plan.task.seed)
         for layer, score in members:
-            climb = Climb.of(plan, layer, gradients, metrics.get(layer.name))
-            climbs[layer.name] = climb
-            score = with_efficiency(score, gradients, metrics.get(layer.name))
-            candidates.append(search_candidate(plan, scene, climb, score, goal))
+            ray = Ray.of(plan, layer, gradients, fishers.get(layer.name))
+            rays[layer.name] = ray
+            score = with_efficiency(score, gradients, fishers.get(layer.name))
+            candidates.append(search_candidate(plan, search_set, ray, score, goal))
             advance(1)
-    return candidates, climbs
+    return candidates, rays
 
 
-def with_efficiency(score: LayerScore, gradients: Gradients, metric: Metric | None) -> LayerScore:
-    """A score with the layer's forgetting per unit of harm, if its metric is known."""
-    if metric is None:
+def with_efficiency(
+    score: LayerScore, gradients: Gradients, fisher: KroneckerFisher | None
+) -> LayerScore:
+    """A score with the layer's forgetting per unit of harm, if its Fisher matrix is known."""
+    if fisher is None:
         return score
-    return replace(score, efficiency=metric.efficiency(gradients.forget[score.layer]))
+    return replace(score, efficiency=fisher.efficiency(gradients.forget[score.layer]))
 
 
 def search_candidate(
-    plan: Plan, scene: Scene, climb: Climb, score: LayerScore, goal: Goal
+    plan: Plan, search_set: SearchSet, ray: Ray, score: LayerScore, goal: Goal
 ) -> Candidate:
     """Directional check and step search on one layer; every trial is kept."""
     settings = plan.settings
-    if float(climb.direction.norm()) == 0:
+    if float(ray.direction.norm()) == 0:
         return Candidate(score, passed_over="its direction is zero")
-    scene.replay.prepare(climb.layer)
-    if not climb.rises(scene):
+    search_set.replay.prepare(ray.layer)
+    if not ray.rises(search_set):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
-    line = climb.line(scene)
+    line = ray.line(search_set)
 
     def evaluate(step: float) -> Measures:
         if line is not None:
-            return scene.measure_line(line, step)
-        return scene.measure(climb.layer, climb.at(step))
+            return search_set.measure_line(line, step)
+        return search_set.measure(ray.layer, ray.at(step))
 
     if settings.step is not None:
         found = [(settings.step, evaluate(settings.step))]
     elif settings.search == "paper":
         found = search_step(
             evaluate,
-            climb.first,
+            ray.first,
             reached=lambda m: m.forget_fine_after == 0,
             trials=settings.trials,
         )
-    elif line is None and goal.is_blind(scene.unchanged):  # the smallest step that will do
-        found = search_step(evaluate, climb.first, reached=goal.reached, trials=settings.trials)
+    elif line is None and goal.is_blind(search_set.unchanged):  # the smallest step that will do
+        found = search_step(evaluate, ray.first, reached=goal.reached, trials=settings.trials)
     elif line is not None:
-        return Candidate(score, _trials_on_line(settings, scene, climb, line, goal), exact=True)
+        return Candidate(score, _trials_on_line(settings, search_set, ray, line, goal), exact=True)
     else:
         found = explore_step(
             evaluate,
-            climb.first,
+            ray.first,
             enough=lambda m: goal.reached(m) or bool(goal.broken_floors(m)),
             score=lambda m: (goal.met(m), m.q_u or 0.0),
             trials=settings.trials,
@@ -275,31 +213,29 @@ def search_candidate(
     steps = np.array([step for step, _ in found])
     values = np.array([measures.q_u or 0.0 for _, measures in found])
     steady = steadied(*known_curve(steps, values), steps)
-    return Candidate(score, _trials(climb, found, steady))
+    return Candidate(score, _trials(ray, found, steady))
 
 
 def _trials_on_line(
-    settings: MethodSettings, scene: Scene, climb: Climb, line: Line, goal: Goal
+    settings: MethodSettings, search_set: SearchSet, ray: Ray, line: Line, goal: Goal
 ) -> tuple[Trial, ...]:
     """The best step of the exact curve, and some to draw it by."""
-    limit = math.ldexp(climb.first, settings.trials - 1)  # as doubling would have come
-    curve = exact_curve(line, scene.exam, scene.classes, scene.before, limit)
+    limit = math.ldexp(ray.first, settings.trials - 1)  # as doubling would have come
+    curve = exact_curve(line, search_set.exam, search_set.classes, search_set.before, limit)
     values = np.nan_to_num(curve.summary.q_u)
     steady = steadied(curve.edges, values, curve.steps)
     met = goal.met_along(curve.summary)
     best = curve.steps[np.argmax(np.where(met, steady, steady - met.any()))]
-    if goal.is_blind(scene.unchanged) and met.any():
+    if goal.is_blind(search_set.unchanged) and met.any():
         best = curve.steps[np.argmax(met)]  # the first
-    drawn = np.geomspace(climb.first / 4, limit, DRAWN)
+    drawn = np.geomspace(ray.first / 4, limit, DRAWN)
     steps = np.unique(np.append(drawn, best))
-    found = [(float(step), scene.measure_line(line, float(step))) for step in steps]
-    return _trials(climb, found, steadied(curve.edges, values, steps))
+    found = [(float(step), search_set.measure_line(line, float(step))) for step in steps]
+    return _trials(ray, found, steadied(curve.edges, values, steps))
 
 
-def _trials(
-    climb: Climb, found: Sequence[tuple[float, Measures]], steady: Floats
-) -> tuple[Trial, ...]:
+def _trials(ray: Ray, found: Sequence[tuple[float, Measures]], steady: Floats) -> tuple[Trial, ...]:
     return tuple(
-        Trial(climb.layer.name, step, climb.relative(step), measures, float(around))
+        Trial(ray.layer.name, step, ray.relative(step), measures, float(around))
         for (step, measures), around in zip(found, steady, strict=True)
     )

@@ -1,4 +1,4 @@
-"""What must be kept, as answers drawn from the model itself, and the metric that follows.
+"""The curvature of what must be kept: the Fisher matrix of the answers that must stay.
 
 Kept are the answers on retain images at every level, and on forget images at the levels above the
 request, each among the classes that are kept: that an image is less often taken for something
@@ -16,20 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from slsgu.direction.kfac import Metric
+from slsgu.direction.kfac import KroneckerFisher
 from slsgu.models.layers import Layer
 from slsgu.search.taps import Taps
 
 if TYPE_CHECKING:
-    from slsgu.evaluation.search_set import Scene
+    from slsgu.evaluation.search_set import SearchSet
 
 TEXT_DRAWS = 8  # a draw is of one label an image; prompts are few, so they get several
 
 
-def keep_metrics(scene: Scene, layers: Sequence[Layer], *, seed: int) -> dict[str, Metric]:
-    """The metric of each layer of one tower, from the search images.
+def kept_fisher(
+    search_set: SearchSet, layers: Sequence[Layer], *, seed: int
+) -> dict[str, KroneckerFisher]:
+    """Kronecker factors of the Fisher matrix for each layer of one tower, from the search images.
 
-    Runs the tower once from where it was cut, so `scene.replay` must be prepared for the
+    Runs the tower once from where it was cut, so `search_set.replay` must be prepared for the
     shallowest of the layers.
 
     Args:
@@ -50,9 +52,9 @@ def keep_metrics(scene: Scene, layers: Sequence[Layer], *, seed: int) -> dict[st
     def seen(name: str, inputs: Tensor, gradients: Tensor) -> None:
         moments[name].add(inputs, gradients, draw)
 
-    draws = list((_image_draws if tower == "vision" else _prompt_draws)(scene, seed))
-    weights = {layer.name: scene.replay.parameters[layer.name] for layer in layers}
-    for start, stop, run in scene.replay.spans(tower):
+    draws = list((_image_draws if tower == "vision" else _prompt_draws)(search_set, seed))
+    weights = {layer.name: search_set.replay.parameters[layer.name] for layer in layers}
+    for start, stop, run in search_set.replay.spans(tower):
         with torch.enable_grad(), Taps(weights, seen):
             features = run()
         if not features.requires_grad:  # none of the layers is one that can be watched
@@ -62,7 +64,7 @@ def keep_metrics(scene: Scene, layers: Sequence[Layer], *, seed: int) -> dict[st
             gradient = draw.gradient[start:stop]
             torch.autograd.backward(features, gradient, retain_graph=draw is not wanted[-1])
     return {
-        layer.name: moments[layer.name].metric(transposed=_is_transposed(layer))
+        layer.name: moments[layer.name].fisher(transposed=_is_transposed(layer))
         for layer in layers
         if moments[layer.name].tokens > 0
     }
@@ -99,8 +101,8 @@ class _Moments:
             self.inputs = self.inputs + (inputs.T @ inputs).to("cpu", torch.float64)
             self.tokens += len(inputs)
 
-    def metric(self, *, transposed: bool) -> Metric:
-        return Metric(self.inputs / self.tokens, self.outputs, transposed)
+    def fisher(self, *, transposed: bool) -> KroneckerFisher:
+        return KroneckerFisher(self.inputs / self.tokens, self.outputs, transposed)
 
 
 def _is_transposed(layer: Layer) -> bool:
@@ -108,33 +110,35 @@ def _is_transposed(layer: Layer) -> bool:
     return len(layer.shape) == 2 and not layer.name.endswith("weight")
 
 
-def _image_draws(scene: Scene, seed: int) -> Iterator[_Draw]:
+def _image_draws(search_set: SearchSet, seed: int) -> Iterator[_Draw]:
     """One draw for retained images and one for forget images: an image has its own gradient."""
-    features, prompts = (scene.replay.features_of(tower) for tower in ("vision", "language"))
-    classes = scene.exam.class_embeddings(normalize(prompts, dim=-1), scene.book)
+    features, prompts = (search_set.replay.features_of(tower) for tower in ("vision", "language"))
+    classes = search_set.exam.class_embeddings(normalize(prompts, dim=-1), search_set.book)
     for forget in (False, True):
         images = features.detach().clone().requires_grad_(True)
-        chosen = torch.from_numpy(scene.exam.forget == forget).to(images.device)
-        losses = list(_losses(scene, normalize(images, dim=-1), classes, chosen, seed))
+        chosen = torch.from_numpy(search_set.exam.forget == forget).to(images.device)
+        losses = list(_losses(search_set, normalize(images, dim=-1), classes, chosen, seed))
         if losses:
             torch.autograd.backward(torch.stack(losses).sum())
             assert images.grad is not None
-            only = bool(scene.exam.forget.all())  # no retain images: then these are what is kept
+            only = bool(
+                search_set.exam.forget.all()
+            )  # no retain images: then these are what is kept
             yield _Draw(images.grad, 1 / int(chosen.sum()), inputs=not forget or only)
 
 
-def _prompt_draws(scene: Scene, seed: int) -> Iterator[_Draw]:
+def _prompt_draws(search_set: SearchSet, seed: int) -> Iterator[_Draw]:
     """A draw sums over all images: with labels from the model, means are zero and second moments
     add up."""
-    features, prompts = (scene.replay.features_of(tower) for tower in ("vision", "language"))
+    features, prompts = (search_set.replay.features_of(tower) for tower in ("vision", "language"))
     images = normalize(features, dim=-1)
     for number in range(TEXT_DRAWS):
         texts = prompts.detach().clone().requires_grad_(True)
-        classes = scene.exam.class_embeddings(normalize(texts, dim=-1), scene.book)
+        classes = search_set.exam.class_embeddings(normalize(texts, dim=-1), search_set.book)
         total = texts.new_zeros(())
         for forget in (False, True):
-            chosen = torch.from_numpy(scene.exam.forget == forget).to(images.device)
-            for loss in _losses(scene, images, classes, chosen, seed + 1 + number):
+            chosen = torch.from_numpy(search_set.exam.forget == forget).to(images.device)
+            for loss in _losses(search_set, images, classes, chosen, seed + 1 + number):
                 total = total + loss / int(chosen.sum()) ** 0.5
         if not total.requires_grad:  # no level has two classes that are kept
             return
@@ -144,7 +148,7 @@ def _prompt_draws(scene: Scene, seed: int) -> Iterator[_Draw]:
 
 
 def _losses(
-    scene: Scene, images: Tensor, classes: Iterable[Tensor], chosen: Tensor, seed: int
+    search_set: SearchSet, images: Tensor, classes: Iterable[Tensor], chosen: Tensor, seed: int
 ) -> Iterator[Tensor]:
     """For each level, the summed cross-entropy of labels drawn among the kept classes.
 
@@ -154,13 +158,13 @@ def _losses(
         chosen: the images that are asked [N].
     """
     generator = torch.Generator().manual_seed(seed)
-    exam = scene.exam
+    exam = search_set.exam
     levels = zip(exam.kept.T, classes, exam.forgotten_classes, strict=True)
     for kept_here, texts, gone in levels:
         rows = chosen & torch.from_numpy(kept_here).to(chosen)
         if not rows.any() or (~gone).sum() < 2:
             continue
-        logits = scene.scale * images[rows] @ texts.T  # [n, C]
+        logits = search_set.scale * images[rows] @ texts.T  # [n, C]
         logits = logits.masked_fill(torch.from_numpy(gone).to(chosen), -torch.inf)
         odds = logits.detach().softmax(dim=1).cpu()
         labels = torch.multinomial(odds, 1, generator=generator)[:, 0]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slsgu.direction.kfac import Metric
-from slsgu.evaluation.search_set import Scene
+from slsgu.direction.kfac import KroneckerFisher
+from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.search.candidates import pick_candidates, with_efficiency
-from slsgu.search.curvature import keep_metrics
+from slsgu.search.curvature import kept_fisher
 from slsgu.search.pareto import LayerScore
 from slsgu.task.plan import Plan
 from slsgu.utils.progress import SILENT, Progress
@@ -31,12 +31,12 @@ def measure_efficiency(
     """
     ledger = plan.task.ledger()
     ledger.restore("gradient", gradients.info["pixel_hashes"])
-    scene = Scene.read(plan, ledger, progress)
+    search_set = SearchSet.read(plan, ledger, progress)
     picked = [layer for layer, _ in pick_candidates(plan, scores)]
-    found: dict[str, Metric] = {}
+    found: dict[str, KroneckerFisher] = {}
     for tower in ("vision", "language"):
         layers = sorted((x for x in picked if x.tower == tower), key=lambda x: x.block or 0)
         if layers:
-            scene.replay.prepare(layers[0])
-            found |= keep_metrics(scene, layers, seed=plan.task.seed)
+            search_set.replay.prepare(layers[0])
+            found |= kept_fisher(search_set, layers, seed=plan.task.seed)
     return [with_efficiency(score, gradients, found.get(score.layer)) for score in scores]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from slsgu.search.step import Goal, Trial
+from slsgu.search.choice import Trial
+from slsgu.search.goal import Goal
 
 
 def met_ranges(trials: Sequence[Trial], goal: Goal) -> list[tuple[float, float]]:

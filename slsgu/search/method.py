@@ -11,8 +11,9 @@ from slsgu.evaluation.metrics import Measures
 from slsgu.gradients.gradients import Gradients
 from slsgu.patch.patch import Patch
 from slsgu.search.candidates import Candidate
+from slsgu.search.choice import Trial, choose, choose_paper
+from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
-from slsgu.search.step import Goal, Trial, choose, choose_paper
 from slsgu.task.settings import MethodSettings
 from slsgu.task.task import Task
 from slsgu.utils.progress import Progress

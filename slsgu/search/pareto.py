@@ -25,8 +25,8 @@ class LayerScore:
             takes the absolute value, since orthogonality is what is wanted.
         cosine: the same with its sign.
         on_front: undominated within its tower.
-        efficiency: forgetting per unit of harm (`Metric.efficiency`); None where it was not
-            measured.
+        efficiency: forgetting per unit of harm (`KroneckerFisher.efficiency`); None where it was
+            not measured.
     """
 
     layer: str

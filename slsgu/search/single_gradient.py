@@ -4,13 +4,14 @@ candidate, choose (Algorithm 1)."""
 from __future__ import annotations
 
 from slsgu.errors import ConceptError, SlsguError
-from slsgu.evaluation.search_set import Scene
+from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.patch.patch import Patch
 from slsgu.search.candidates import pick_candidates, search_candidates
+from slsgu.search.choice import Trial, choose, choose_paper
+from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
 from slsgu.search.pareto import rank_layers
-from slsgu.search.step import Goal, Trial, choose, choose_paper
 from slsgu.task.plan import Plan
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
@@ -19,14 +20,14 @@ METHOD = "single-gradient"
 
 
 def search_edit(
-    plan: Plan, gradients: Gradients, scene: Scene, progress: Progress = SILENT
+    plan: Plan, gradients: Gradients, search_set: SearchSet, progress: Progress = SILENT
 ) -> Edit:
     """Choose one layer and one step.
 
     Args:
         plan: what to do.
         gradients: of the plan.
-        scene: the search split of the plan, embedded.
+        search_set: the search split of the plan, embedded.
 
     Raises:
         ConceptError: no layer can be stepped along.
@@ -37,13 +38,13 @@ def search_edit(
     scores = rank_layers(gradients, norms=settings.considers_norms, also=settings.layer)
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
-        candidates, climbs = search_candidates(plan, scene, gradients, picked, goal, advance)
+        candidates, rays = search_candidates(plan, search_set, gradients, picked, goal, advance)
     trials = [trial for candidate in candidates for trial in candidate.trials]
     if not trials:
         reasons = "; ".join(f"{c.score.layer}: {c.passed_over}" for c in candidates)
         raise ConceptError(f"no layer can be stepped along ({reasons or 'no candidate'})")
     chosen = (choose_paper if settings.search == "paper" else choose)(trials, goal)
-    patch = climbs[chosen.layer].patch(chosen.step, plan.task.clip)
+    patch = rays[chosen.layer].patch(chosen.step, plan.task.clip)
     if not all(bool(delta.isfinite().all()) for delta in patch.delta.values()):
         raise SlsguError(
             f"step {chosen.step:g} takes {chosen.layer} out of the range of numbers; give a "

@@ -5,48 +5,16 @@ trials out; nothing here knows what a model is, or has one to ask.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from slsgu.evaluation.metrics import WORDS, Floats, Measures, Summary
+from slsgu.evaluation.metrics import Floats
 
 T = TypeVar("T")
 WINDOW = 1.5  # how far around a step its Q-U is averaged, as a factor
 RESOLUTION = 0.25  # how close the steps tried come, so that what is averaged was measured
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One step size tried on one layer, with what the search split said.
-
-    Attributes:
-        relative_step: length of the step as a share of the norm of the layer.
-        steady: Q-U around this step (`steadied`), which says more about unseen images than the
-            Q-U at the step itself.
-    """
-
-    layer: str
-    step: float
-    relative_step: float
-    measures: Measures
-    steady: float
-
-    def to_json(self) -> dict[str, Any]:
-        m = self.measures
-        return {
-            "step_size": self.step,
-            "relative_step": self.relative_step,
-            "forget_accuracy": m.forget_accuracy,
-            "retained_accuracy": m.after["retain_fine"],
-            "quality": m.quality,
-            "utility": m.utility,
-            "q_u": m.q_u,
-            "q_u_around": self.steady,
-        }
 
 
 def search_step(
@@ -186,103 +154,3 @@ def known_curve(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
         edges.append(float(high[index]))
         heights.append(float(value))
     return np.array(edges), np.array(heights)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What counts as success on the search split.
-
-    Attributes:
-        target: highest accuracy allowed at any level that is to be forgotten.
-        floors: for `forget_coarse`, `retain_fine` and `retain_coarse`, the least share of the
-            accuracy before the edit that must remain.
-    """
-
-    target: float
-    floors: Mapping[str, float]
-
-    def reached(self, measures: Measures) -> bool:
-        return measures.forget_accuracy <= self.target
-
-    def met_along(self, summary: Summary) -> npt.NDArray[np.bool_]:
-        """`met` for each of R cases [R]."""
-        met = summary.forget_accuracy <= self.target
-        for name, floor in self.floors.items():
-            met &= ~(summary.kept_ratios[name] < floor)  # NaN, not measurable, is not broken
-        return met
-
-    def broken_floors(self, measures: Measures) -> list[str]:
-        """The names of floors that do not hold. What can not be measured is not broken here; the
-        report names it as not measured."""
-        kept = measures.kept_ratios
-        return [
-            name
-            for name, floor in self.floors.items()
-            if kept[name] is not None and kept[name] < floor  # type: ignore[operator]
-        ]
-
-    def unmeasured(self, measures: Measures) -> list[str]:
-        """The names of floors of which nothing is known: there are no such images, or what the
-        model said of them before was no better than chance. A floor that is not defined (nothing
-        stands above what is forgotten, or there is one level) is not among them."""
-        rows = measures.levels
-        defined = {
-            "forget_coarse": any(row.images == "forget" and not row.forgotten for row in rows),
-            "retain_fine": True,
-            "retain_coarse": any(not row.fine for row in rows),
-        }
-        kept = measures.kept_ratios
-        return [name for name in self.floors if kept[name] is None and defined[name]]
-
-    @staticmethod
-    def is_blind(measures: Measures) -> bool:
-        """Whether nothing is known of other images, as without a retain set."""
-        kept = measures.kept_ratios
-        return kept["retain_fine"] is None and kept["retain_coarse"] is None
-
-    def misses(self, measures: Measures, what: str) -> list[str]:
-        """What the goal lacks, in words; empty if it is met.
-
-        Args:
-            what: the name of what is to be forgotten.
-        """
-        found = []
-        if not self.reached(measures):
-            found.append(
-                f"{what} is still recognised {measures.forget_accuracy:.1%} of the time "
-                f"(target {self.target:.1%})"
-            )
-        for name in self.broken_floors(measures):
-            ratio = measures.kept_ratios[name]
-            found.append(
-                f"accuracy on {WORDS[name]} falls to {ratio:.1%} of what it was "
-                f"(floor {self.floors[name]:.1%})"
-            )
-        return found
-
-    def met(self, measures: Measures) -> bool:
-        return self.reached(measures) and not self.broken_floors(measures)
-
-
-def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """The default choice: the highest Q-U around the step among trials that meet the goal; if none
-    does, among all, as the best trade-off. Ties go to the smaller relative step.
-
-    Where nothing is known of other images, as without a retain set, what a step does to them is
-    not seen: then the smallest relative step that meets the goal is taken.
-    """
-    assert trials
-    met = [trial for trial in trials if goal.met(trial.measures)]
-    if met and goal.is_blind(met[0].measures):
-        return min(met, key=lambda trial: trial.relative_step)
-    return max(met or trials, key=lambda t: (round(t.steady, 6), -t.relative_step))
-
-
-def choose_paper(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """Algorithm 1, lines 13 to 15: the least forget accuracy over all layers and steps, ties
-    broken by the highest retained accuracy. Floors play no part."""
-    assert trials
-    return min(
-        trials,
-        key=lambda t: (t.measures.forget_fine_after, -(t.measures.after["retain_fine"] or 0.0)),
-    )

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from slsgu.concepts.request import KEPT
 from slsgu.data.splits.splits import Limits
 from slsgu.errors import SlsguError
-from slsgu.evaluation.metrics import KEPT
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,8 @@ class MethodSettings(_Checked):
 
     def __post_init__(self) -> None:
         from slsgu.direction.direction import DIRECTIONS
-        from slsgu.losses.forget import FORGET_LOSSES, RETAIN_LOSSES
+        from slsgu.losses.forget import FORGET_LOSSES
+        from slsgu.losses.retain import RETAIN_LOSSES
 
         super().__post_init__()
         object.__setattr__(self, "floors", Floors.of(self.floors))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slsgu.data.sources.records import FilePicture, LeftOut, Record, Source
+from slsgu.data.sources.records import FilePicture, LeftOut, Record, RecordSource
 from slsgu.data.sources.scan import scan, shown, title_of
 from slsgu.data.sources.shards import ShardSource, expand, is_address, is_shards
 from slsgu.data.sources.tables import SUFFIXES, TableSource
@@ -40,7 +40,7 @@ def is_class_folders(spec: str | Path) -> bool:
     return not (_is_folder(path) and any(path.glob("*.tar")))
 
 
-def open_source(spec: str | Path) -> Source:
+def open_source(spec: str | Path) -> RecordSource:
     """The source that a specification names.
 
     Args:

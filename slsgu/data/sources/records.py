@@ -92,7 +92,7 @@ class Record:
     label: str | None = None
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """Where records come from.
 
     Attributes:

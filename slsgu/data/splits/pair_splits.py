@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
-from slsgu.data.sources.records import LeftOut, PairSample, Record, Source
+from slsgu.data.sources.records import LeftOut, PairSample, Record, RecordSource
 from slsgu.data.sources.scan import some
 from slsgu.data.splits.labels import Labels
 from slsgu.data.splits.partition import SPLITS
@@ -25,8 +25,8 @@ NO_CLASS = "its label or caption names no one class"
 
 
 def pair_splits(
-    forget: Source,
-    retain: Source | None,
+    forget: RecordSource,
+    retain: RecordSource | None,
     *,
     request: Request,
     limits: Limits,
@@ -115,7 +115,7 @@ def pair_splits(
 
 
 def _not_kept(
-    retain: Source,
+    retain: RecordSource,
     pool: Pool,
     leaf: Concept,
     *,
@@ -166,7 +166,7 @@ def _no_class(record: Record) -> str:
 
 
 def labelled_splits(
-    source: Source,
+    source: RecordSource,
     *,
     taxonomy: Taxonomy,
     request: Request | None,
@@ -250,7 +250,7 @@ def labelled_splits(
     )
 
 
-def _read(source: Source) -> Iterator[tuple[Record, str]]:
+def _read(source: RecordSource) -> Iterator[tuple[Record, str]]:
     """Records with the hash of their content; one that can not be read is left out."""
     for record in source.records():
         try:

@@ -19,8 +19,8 @@ from slsgu.data.sources.folders import FolderSource
 from slsgu.data.splits.folder_splits import choose_files
 from slsgu.data.splits.partition import SPLITS
 from slsgu.errors import DataError
-from slsgu.evaluation.metrics import wilson
 from slsgu.utils.files import json_sha256
+from slsgu.utils.statistics import wilson
 
 FEW = 5  # forget images below which a note says what can be proved with them
 

@@ -19,7 +19,7 @@ from slsgu.data.splits.partition import SMALL_CLASS, rank
 
 
 @dataclass(frozen=True)
-class Asked:
+class FoundImages:
     """Images to measure on.
 
     Attributes:
@@ -39,9 +39,9 @@ def images_of(
     *,
     limit: int | None,
     seed: int,
-    spent: Mapping[str, str],
+    excluded: Mapping[str, str],
     strict: bool,
-) -> Asked:
+) -> FoundImages:
     """Choose the images of a data set.
 
     Args:
@@ -50,15 +50,15 @@ def images_of(
         leaves: those whose images are asked for.
         limit: the most images of a leaf; None for all.
         seed: another one chooses other images.
-        spent: pictures that are not to be among them, by content: the reason why.
+        excluded: pictures that are not to be among them, by content: the reason why.
         strict: refuse a source that holds anything that is no usable record.
 
     Raises:
         DataError: the source can not be used.
     """
     if is_class_folders(source):
-        return _from_folders(FolderSource(Path(source), taxonomy), leaves, limit, seed, spent)
-    return _from_records(source, Labels(taxonomy), leaves, limit, seed, spent, strict)
+        return _from_folders(FolderSource(Path(source), taxonomy), leaves, limit, seed, excluded)
+    return _from_records(source, Labels(taxonomy), leaves, limit, seed, excluded, strict)
 
 
 def _from_folders(
@@ -66,30 +66,30 @@ def _from_folders(
     leaves: Collection[Concept],
     limit: int | None,
     seed: int,
-    spent: Mapping[str, str],
-) -> Asked:
+    excluded: Mapping[str, str],
+) -> FoundImages:
     enough: dict[Concept, int | None] = dict.fromkeys(folders.taxonomy.leaves, limit)
     while True:
         bounds = {leaf: {"test": most} for leaf, most in enough.items()}
         chosen, notes = choose_files(folders, bounds, frozenset(), seed, wanted=("test",))
-        lost = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in spent)
+        lost = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded)
         more = {x: limit + lost[x] for x in lost if limit is not None}
         more = {x: wanted for x, wanted in more.items() if wanted > (enough[x] or 0)}
         if not more:
             break
-        enough |= more  # others take the place of what is spent
+        enough |= more  # others take the place of what is excluded
     kept: list[Sample] = []
     left_out = LeftOut()
     counts: Counter[Concept | None] = Counter()
     for sample in chosen["test"]:
         if sample.leaf not in leaves or counts[sample.leaf] == limit:
             continue
-        if sample.fingerprint in spent:
-            left_out.add(sample.name, spent[sample.fingerprint])
+        if sample.fingerprint in excluded:
+            left_out.add(sample.name, excluded[sample.fingerprint])
         else:
             kept.append(sample)
             counts[sample.leaf] += 1
-    return Asked(kept, left_out, (*folders.notes, *notes))
+    return FoundImages(kept, left_out, (*folders.notes, *notes))
 
 
 def _from_records(
@@ -98,9 +98,9 @@ def _from_records(
     leaves: Collection[Concept],
     limit: int | None,
     seed: int,
-    spent: Mapping[str, str],
+    excluded: Mapping[str, str],
     strict: bool,
-) -> Asked:
+) -> FoundImages:
     source = open_source(spec)
     left_out = LeftOut()
     chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in leaves}
@@ -118,8 +118,8 @@ def _from_records(
             why = f"the image can not be read ({error.strerror or error})"
             source.left_out.add(record.name, why)
             continue
-        if content in spent:
-            left_out.add(record.name, spent[content])
+        if content in excluded:
+            left_out.add(record.name, excluded[content])
         else:
             sample = PairSample(leaf, None, record.name, content, record.picture)
             members.setdefault(content, sample)
@@ -130,4 +130,4 @@ def _from_records(
         sorted(members.values(), key=lambda sample: rank(sample.fingerprint, seed))[:limit]
         for members in chosen.values()
     ]
-    return Asked([sample for members in ranked for sample in members], left_out)
+    return FoundImages([sample for members in ranked for sample in members], left_out)

@@ -29,7 +29,8 @@ from slsgu.report.plots.style import (
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import LevelAccuracy, Measures
     from slsgu.search.candidates import Candidate
-    from slsgu.search.step import Goal, Trial
+    from slsgu.search.choice import Trial
+    from slsgu.search.goal import Goal
 
 Matrix = npt.NDArray[np.float64]
 
