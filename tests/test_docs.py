@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,10 +116,38 @@ def test_commands_shown_in_the_docs_use_options_that_exist() -> None:
 # -- names and links --------------------------------------------------------------------------
 
 
-def test_every_public_name_is_in_the_api_page() -> None:
-    words = set(re.findall(r"\w+", read(DOCS / "api.md")))
-    assert set(slsgu.__all__) - words == set()
-    assert "no_such_name" not in words
+REFERENCE = "\n".join(read(page) for page in sorted((DOCS / "api").glob("*.md")))
+
+
+def referenced(text: str) -> set[str]:
+    """The names whose docstrings a page shows."""
+    return set(re.findall(r"^::: (\S+)$", text, flags=re.M))
+
+
+def missing_names(text: str) -> set[str]:
+    """Public names that have no place in the reference."""
+    return {f"slsgu.{name}" for name in slsgu.__all__} - referenced(text)
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name can be imported: a module, or a value in one."""
+    try:
+        return bool(pkgutil.resolve_name(name))
+    except (ImportError, AttributeError):
+        return False
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    assert missing_names(REFERENCE) == set()
+
+
+def test_a_name_that_the_reference_leaves_out_is_noticed() -> None:
+    assert missing_names(REFERENCE.replace("::: slsgu.Patch\n", "")) == {"slsgu.Patch"}
+
+
+def test_the_reference_names_only_what_exists() -> None:
+    assert [name for name in sorted(referenced(REFERENCE)) if not exists(name)] == []
+    assert not exists("slsgu.NoSuchName") and not exists("slsgu.nowhere")
 
 
 def broken_links(page: Path, text: str) -> list[str]:
@@ -197,21 +226,31 @@ def test_the_taxonomy_of_the_formats_page_reads_as_it_says() -> None:
     assert pets.find("canine").name == "dog" and pets.find("taxi").is_leaf
 
 
+def python_blocks(page: Path) -> list[str]:
+    """The blocks of Python on a page, but for those that are marked to be skipped."""
+    return [
+        match["code"]
+        for match in FENCE.finditer(read(page))
+        if match["language"] == "python" and not (match["note"] or "").startswith("skip:")
+    ]
+
+
 @pytest.mark.skipif(
     not (MODEL_DIR / "open_clip_config.json").is_file(), reason="the embedded model is not here"
 )
-def test_the_api_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = [
-        match["code"]
-        for match in FENCE.finditer(read(DOCS / "api.md"))
-        if match["language"] == "python" and not (match["note"] or "").startswith("skip:")
-    ]
-    assert len(blocks) >= 8
+@pytest.mark.parametrize(
+    ("page", "least", "written"), [("python.md", 8, "report.html"), ("extend.md", 2, None)]
+)
+def test_the_guides_to_python_run(
+    page: str, least: int, written: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = python_blocks(DOCS / page)
+    assert len(blocks) >= least
     monkeypatch.chdir(tmp_path)
-    # The page adds to both tables; this takes its additions out again afterwards.
+    # A page may add to both tables; this takes its additions out again afterwards.
     monkeypatch.setitem(FORGET_LOSSES, "squared", FORGET_LOSSES["cosine"])
     monkeypatch.setitem(DIRECTIONS, "orthogonal", DIRECTIONS["gradient"])
     namespace: dict[str, object] = {}
     for code in blocks:
-        exec(compile(code, "docs/api.md", "exec"), namespace)
-    assert (tmp_path / "report.html").is_file()
+        exec(compile(code, f"docs/{page}", "exec"), namespace)
+    assert written is None or (tmp_path / written).is_file()
