@@ -64,6 +64,7 @@ def commands(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, 
 
 
 COMMANDS = dict(commands(cli.main, ("slsgu",)))
+COMMAND_PAGES = "\n".join(read(page) for page in sorted((DOCS / "cli").glob("*.md")))
 
 
 def real_options(command: click.Command) -> set[str]:
@@ -80,24 +81,23 @@ def table_options(body: str) -> set[str]:
 
 
 def documented_options(text: str, command: str) -> set[str]:
-    """The options of a command's own table, and of the shared groups its section links to."""
+    """The options of a command's own tables, and of the shared groups its section links to."""
     parts = sections(text)
     body = parts[slug(command)]
-    groups = (part for part in re.findall(r"\]\(#([\w-]+-options)\)", body))
+    groups = re.findall(r"\]\(options\.md#([\w-]+-options)\)", body)
     return table_options(body).union(*(table_options(parts[group]) for group in groups))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_documented_and_every_documented_option_exists(command: str) -> None:
-    assert documented_options(read(DOCS / "cli.md"), command) == real_options(COMMANDS[command])
+    assert documented_options(COMMAND_PAGES, command) == real_options(COMMANDS[command])
 
 
 def test_a_missing_and_an_invented_option_are_noticed() -> None:
-    text = read(DOCS / "cli.md")
     real = real_options(COMMANDS["slsgu apply"])
-    without = text.replace("| `--dry-run` |", "| dry run |")
+    without = COMMAND_PAGES.replace("| `--dry-run` |", "| dry run |")
     assert real - documented_options(without, "slsgu apply") == {"--dry-run"}
-    invented = text.replace("| `--dry-run` |", "| `--dry-run` or `--rehearse` |")
+    invented = COMMAND_PAGES.replace("| `--dry-run` |", "| `--dry-run` or `--rehearse` |")
     assert documented_options(invented, "slsgu apply") - real == {"--rehearse"}
 
 
@@ -174,9 +174,24 @@ def test_relative_links_resolve(page: Path) -> None:
 
 def test_broken_links_are_noticed() -> None:
     text = (
-        "[a](formats.md#the-patch-file) [b](nowhere.md) [c](formats.md#nothing) [d](#here)\n# Here"
+        "[a](formats/patch.md#metadata) [b](nowhere.md) [c](method.md#nothing) [d](#here)\n# Here"
     )
-    assert broken_links(DOCS / "index.md", text) == ["nowhere.md", "formats.md#nothing"]
+    assert broken_links(DOCS / "index.md", text) == ["nowhere.md", "method.md#nothing"]
+
+
+def missing_files(text: str) -> list[str]:
+    """Files of the repository that a text names in code, and that are not there."""
+    named = re.findall(r"`((?:slsgu|cli|tests|examples|docs|\.ci)/[\w./-]*)`", text)
+    return [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    assert missing_files(read(page)) == []
+
+
+def test_a_file_that_is_not_there_is_noticed() -> None:
+    assert missing_files("`slsgu/patch.py` `slsgu/no_such.py`") == ["slsgu/no_such.py"]
 
 
 # -- code -------------------------------------------------------------------------------------
@@ -192,7 +207,7 @@ def block(page: Path, note: str) -> str:
 def test_the_ten_lines_apply_a_patch_without_slsgu(
     dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = block(DOCS / "formats.md", "run: tests/test_docs.py")
+    code = block(DOCS / "formats" / "patch.md", "run: tests/test_docs.py")
     assert "slsgu" not in code
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     random = torch.Generator().manual_seed(0)
@@ -219,7 +234,7 @@ def test_the_ten_lines_apply_a_patch_without_slsgu(
 
 
 def test_the_taxonomy_of_the_formats_page_reads_as_it_says() -> None:
-    pets = Taxonomy.parse(yaml.safe_load(block(DOCS / "formats.md", "taxonomy")))
+    pets = Taxonomy.parse(yaml.safe_load(block(DOCS / "formats" / "taxonomy.md", "taxonomy")))
     assert pets.name == "pets" and len(pets.templates) == 2
     assert pets.find("bird/crane").key == pets.find("animal/crane").key == "animal/bird/crane"
     assert pets.find("machine/crane") is pets.find("n03126707")
