@@ -17,9 +17,9 @@ from PIL import Image
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits import folder_splits as choice
 from slsgu.data.splits.partition import SMALL_CLASS
 from slsgu.data.splits.splits import Limits
-from slsgu.data.splits.splits import folder_splits as choice
 from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.models.clip import Clip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,7 @@ def commands(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, 
 
 
 COMMANDS = dict(commands(cli.main, ("slsgu",)))
+COMMAND_PAGES = "\n".join(read(page) for page in sorted((DOCS / "cli").glob("*.md")))
 
 
 def real_options(command: click.Command) -> set[str]:
@@ -79,24 +81,23 @@ def table_options(body: str) -> set[str]:
 
 
 def documented_options(text: str, command: str) -> set[str]:
-    """The options of a command's own table, and of the shared groups its section links to."""
+    """The options of a command's own tables, and of the shared groups its section links to."""
     parts = sections(text)
     body = parts[slug(command)]
-    groups = (part for part in re.findall(r"\]\(#([\w-]+-options)\)", body))
+    groups = re.findall(r"\]\(options\.md#([\w-]+-options)\)", body)
     return table_options(body).union(*(table_options(parts[group]) for group in groups))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_documented_and_every_documented_option_exists(command: str) -> None:
-    assert documented_options(read(DOCS / "cli.md"), command) == real_options(COMMANDS[command])
+    assert documented_options(COMMAND_PAGES, command) == real_options(COMMANDS[command])
 
 
 def test_a_missing_and_an_invented_option_are_noticed() -> None:
-    text = read(DOCS / "cli.md")
     real = real_options(COMMANDS["slsgu apply"])
-    without = text.replace("| `--dry-run` |", "| dry run |")
+    without = COMMAND_PAGES.replace("| `--dry-run` |", "| dry run |")
     assert real - documented_options(without, "slsgu apply") == {"--dry-run"}
-    invented = text.replace("| `--dry-run` |", "| `--dry-run` or `--rehearse` |")
+    invented = COMMAND_PAGES.replace("| `--dry-run` |", "| `--dry-run` or `--rehearse` |")
     assert documented_options(invented, "slsgu apply") - real == {"--rehearse"}
 
 
@@ -115,10 +116,38 @@ def test_commands_shown_in_the_docs_use_options_that_exist() -> None:
 # -- names and links --------------------------------------------------------------------------
 
 
-def test_every_public_name_is_in_the_api_page() -> None:
-    words = set(re.findall(r"\w+", read(DOCS / "api.md")))
-    assert set(slsgu.__all__) - words == set()
-    assert "no_such_name" not in words
+REFERENCE = "\n".join(read(page) for page in sorted((DOCS / "api").glob("*.md")))
+
+
+def referenced(text: str) -> set[str]:
+    """The names whose docstrings a page shows."""
+    return set(re.findall(r"^::: (\S+)$", text, flags=re.M))
+
+
+def missing_names(text: str) -> set[str]:
+    """Public names that have no place in the reference."""
+    return {f"slsgu.{name}" for name in slsgu.__all__} - referenced(text)
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name can be imported: a module, or a value in one."""
+    try:
+        return bool(pkgutil.resolve_name(name))
+    except (ImportError, AttributeError):
+        return False
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    assert missing_names(REFERENCE) == set()
+
+
+def test_a_name_that_the_reference_leaves_out_is_noticed() -> None:
+    assert missing_names(REFERENCE.replace("::: slsgu.Patch\n", "")) == {"slsgu.Patch"}
+
+
+def test_the_reference_names_only_what_exists() -> None:
+    assert [name for name in sorted(referenced(REFERENCE)) if not exists(name)] == []
+    assert not exists("slsgu.NoSuchName") and not exists("slsgu.nowhere")
 
 
 def broken_links(page: Path, text: str) -> list[str]:
@@ -145,9 +174,24 @@ def test_relative_links_resolve(page: Path) -> None:
 
 def test_broken_links_are_noticed() -> None:
     text = (
-        "[a](formats.md#the-patch-file) [b](nowhere.md) [c](formats.md#nothing) [d](#here)\n# Here"
+        "[a](formats/patch.md#metadata) [b](nowhere.md) [c](method.md#nothing) [d](#here)\n# Here"
     )
-    assert broken_links(DOCS / "index.md", text) == ["nowhere.md", "formats.md#nothing"]
+    assert broken_links(DOCS / "index.md", text) == ["nowhere.md", "method.md#nothing"]
+
+
+def missing_files(text: str) -> list[str]:
+    """Files of the repository that a text names in code, and that are not there."""
+    named = re.findall(r"`((?:slsgu|cli|tests|examples|docs|\.ci)/[\w./-]*)`", text)
+    return [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    assert missing_files(read(page)) == []
+
+
+def test_a_file_that_is_not_there_is_noticed() -> None:
+    assert missing_files("`slsgu/patch/patch.py` `slsgu/no_such.py`") == ["slsgu/no_such.py"]
 
 
 # -- code -------------------------------------------------------------------------------------
@@ -163,7 +207,7 @@ def block(page: Path, note: str) -> str:
 def test_the_ten_lines_apply_a_patch_without_slsgu(
     dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = block(DOCS / "formats.md", "run: tests/test_docs.py")
+    code = block(DOCS / "formats" / "patch.md", "run: tests/test_docs.py")
     assert "slsgu" not in code
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     random = torch.Generator().manual_seed(0)
@@ -190,28 +234,38 @@ def test_the_ten_lines_apply_a_patch_without_slsgu(
 
 
 def test_the_taxonomy_of_the_formats_page_reads_as_it_says() -> None:
-    pets = Taxonomy.parse(yaml.safe_load(block(DOCS / "formats.md", "taxonomy")))
+    pets = Taxonomy.parse(yaml.safe_load(block(DOCS / "formats" / "taxonomy.md", "taxonomy")))
     assert pets.name == "pets" and len(pets.templates) == 2
     assert pets.find("bird/crane").key == pets.find("animal/crane").key == "animal/bird/crane"
     assert pets.find("machine/crane") is pets.find("n03126707")
     assert pets.find("canine").name == "dog" and pets.find("taxi").is_leaf
 
 
+def python_blocks(page: Path) -> list[str]:
+    """The blocks of Python on a page, but for those that are marked to be skipped."""
+    return [
+        match["code"]
+        for match in FENCE.finditer(read(page))
+        if match["language"] == "python" and not (match["note"] or "").startswith("skip:")
+    ]
+
+
 @pytest.mark.skipif(
     not (MODEL_DIR / "open_clip_config.json").is_file(), reason="the embedded model is not here"
 )
-def test_the_api_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = [
-        match["code"]
-        for match in FENCE.finditer(read(DOCS / "api.md"))
-        if match["language"] == "python" and not (match["note"] or "").startswith("skip:")
-    ]
-    assert len(blocks) >= 8
+@pytest.mark.parametrize(
+    ("page", "least", "written"), [("python.md", 8, "report.html"), ("extend.md", 2, None)]
+)
+def test_the_guides_to_python_run(
+    page: str, least: int, written: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = python_blocks(DOCS / page)
+    assert len(blocks) >= least
     monkeypatch.chdir(tmp_path)
-    # The page adds to both tables; this takes its additions out again afterwards.
+    # A page may add to both tables; this takes its additions out again afterwards.
     monkeypatch.setitem(FORGET_LOSSES, "squared", FORGET_LOSSES["cosine"])
     monkeypatch.setitem(DIRECTIONS, "orthogonal", DIRECTIONS["gradient"])
     namespace: dict[str, object] = {}
     for code in blocks:
-        exec(compile(code, "docs/api.md", "exec"), namespace)
-    assert (tmp_path / "report.html").is_file()
+        exec(compile(code, f"docs/{page}", "exec"), namespace)
+    assert written is None or (tmp_path / written).is_file()

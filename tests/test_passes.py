@@ -17,8 +17,8 @@ from test_gradients import close, plan_for
 from slsgu.data.ledger import Ledger
 from slsgu.data.sources.folders import FileSample
 from slsgu.errors import SlsguError
+from slsgu.gradients import resume as partial_module
 from slsgu.gradients.compute import compute_gradients
-from slsgu.gradients.compute import resume as partial_module
 from slsgu.gradients.gradients import Gradients
 from slsgu.gradients.resume import Partial
 from slsgu.models.clip import Clip
@@ -95,7 +95,7 @@ def test_sums_of_something_else_are_not_gone_on_with(
 def test_a_killed_command_goes_on(world: list[str], tmp_path: Path) -> None:
     code = (
         "import time\n"
-        "from slsgu.gradients.compute import accumulate, resume\n"
+        "from slsgu.gradients import accumulate, resume\n"
         "resume.EVERY = 0\n"
         "add = accumulate._add_batch\n"
         "def slow(*args):\n    add(*args)\n    time.sleep(SLEEP)\n"
