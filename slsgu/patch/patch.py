@@ -119,12 +119,9 @@ class Patch:
             LayerMismatchError: a layer is absent, is not the one the patch was made for, is
                 patched already, or would hold what its precision has no number for.
         """
-        self.check(dict(model.named_parameters()))
+        changed = self._changed(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
-        tensors = dict(patched.named_parameters())
-        self._write(tensors)
-        for name in self.delta:
-            _refuse_infinite(name, tensors[name])
+        _write(dict(patched.named_parameters()), changed)
         return patched
 
     @contextlib.contextmanager
@@ -135,15 +132,13 @@ class Patch:
             LayerMismatchError: as for `apply`.
         """
         tensors = dict(model.named_parameters())
-        self.check(tensors)
+        changed = self._changed(tensors)
         kept = {name: tensors[name].detach().clone() for name in self.delta}
         try:
-            self._write(tensors)
+            _write(tensors, changed)
             yield model
         finally:
-            with torch.no_grad():
-                for name, tensor in kept.items():
-                    tensors[name].copy_(tensor)
+            _write(tensors, kept)
 
     # -- state dicts --------------------------------------------------------------------------
 
@@ -153,14 +148,7 @@ class Patch:
         Raises:
             LayerMismatchError: as for `apply`.
         """
-        self.check(tensors)
-        changed = {
-            name: (tensors[name].detach().float() + delta).to(tensors[name].dtype)
-            for name, delta in self.delta.items()
-        }
-        for name, tensor in changed.items():
-            _refuse_infinite(name, tensor)
-        return {**tensors, **changed}
+        return {**tensors, **self._changed(tensors)}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict with the layers as they were before this patch, exact to the bit.
@@ -219,11 +207,16 @@ class Patch:
             return "patched"
         return "foreign"
 
-    def _write(self, tensors: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, delta in self.delta.items():
-                tensor = tensors[name]
-                tensor.copy_((tensor.float() + delta.to(tensor.device)).to(tensor.dtype))
+    def _changed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The layers with the change, each in its dtype; everything is refused before a weight is
+        touched."""
+        self.check(tensors)
+        changed = {}
+        for name, delta in self.delta.items():
+            tensor = tensors[name].detach()
+            changed[name] = (tensor.float() + delta.to(tensor.device)).to(tensor.dtype)
+            _refuse_infinite(name, changed[name])
+        return changed
 
     # -- files --------------------------------------------------------------------------------
 
@@ -273,8 +266,15 @@ class Patch:
         return cls(delta, original, header)
 
 
+@torch.no_grad()
+def _write(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Set weights in place."""
+    for name, value in values.items():
+        tensors[name].copy_(value)
+
+
 def _refuse_infinite(name: str, tensor: Tensor) -> None:
-    """A step that half precision can not hold would become inf, and every answer nan."""
+    """A step that half precision cannot hold would become inf, and every answer nan."""
     if not bool(tensor.isfinite().all()):
         dtype = str(tensor.dtype).removeprefix("torch.")
         raise LayerMismatchError(
