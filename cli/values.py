@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slsgu.evaluation.other_sets import Also
     from slsgu.gradients.bank import RetainCache
     from slsgu.models.clip import Clip
+    from slsgu.patch.patch import Patch
     from slsgu.task.plan import Plan
     from slsgu.task.settings import Settings
 
@@ -157,3 +158,41 @@ def cache_from(options: dict[str, Any]) -> RetainCache | None:
     with contextlib.suppress(SlsguError):  # there is no place for it
         return RetainCache(cache_folder()) if options["cache"] else None
     return None
+
+
+def patch_file(path: Path) -> Path:
+    """The patch file that a path names: itself, or the one in a run folder.
+
+    Raises:
+        ArtifactError: it is a folder without a patch.
+    """
+    from slsgu.errors import ArtifactError
+    from slsgu.pipeline.run_folder import RunFolder
+
+    if not path.is_dir():
+        return path
+    file = RunFolder(path).patch
+    if not file.is_file():
+        raise ArtifactError(
+            f"{path} is a folder without {file.name}: give a patch file, or a run folder in which "
+            "`slsgu apply` has written a patch (it writes none where the goal was not met)"
+        )
+    return file
+
+
+def load_patches(paths: Sequence[Path]) -> Patch:
+    """The sum of patches, each a file or the run folder that holds it.
+
+    Args:
+        paths: at least one.
+
+    Raises:
+        ArtifactError: one of them cannot be read.
+        LayerMismatchError: they were made for different weights of one layer.
+    """
+    from slsgu.patch.patch import Patch
+
+    first, *others = (Patch.load(patch_file(path)) for path in paths)
+    for other in others:
+        first = first + other
+    return first

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
-from slsgu.patch.header import described, scaled
+from slsgu.patch.header import described, model_names, scaled
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 
 SCHEMA = 1
@@ -65,11 +65,15 @@ class Patch:
     def layers(self) -> tuple[str, ...]:
         return tuple(self.delta)
 
+    @property
+    def parts(self) -> tuple[Mapping[str, Any], ...]:
+        """The metadata of each patch that was added up; of a single patch, its own."""
+        return tuple(self.metadata.get("sum_of", [self.metadata]))
+
     def requested_paths(self) -> tuple[str, ...]:
         """The concepts it was made to forget, as paths in their taxonomy; none of a request by
         captions alone, which has no name."""
-        parts = self.metadata.get("sum_of", [self.metadata])
-        requests = [part.get("request", {}) for part in parts]
+        requests = [part.get("request", {}) for part in self.parts]
         paths = (path for x in requests if x.get("named", True) for path in x.get("paths", ()))
         return tuple(dict.fromkeys(paths))
 
@@ -103,11 +107,12 @@ class Patch:
         for name in sorted(shared):
             if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
                 raise LayerMismatchError(
-                    f"can not add patches: they were made for different weights of {name}"
+                    f"the patches were made for different weights of {name} and cannot be added: "
+                    "make both from the same model"
                 )
         delta = {**self.delta, **other.delta}
         delta |= {name: self.delta[name] + other.delta[name] for name in shared}
-        parts = [dict(m) for p in (self, other) for m in p.metadata.get("sum_of", [p.metadata])]
+        parts = [dict(part) for patch in (self, other) for part in patch.parts]
         return Patch(delta, {**self.original, **other.original}, {"sum_of": parts})
 
     # -- models -------------------------------------------------------------------------------
@@ -162,7 +167,8 @@ class Patch:
             if self._state(name, tensors) != "patched":
                 raise LayerMismatchError(
                     f"{name} holds neither this patch nor the layer it was made for; "
-                    "revert the patches applied after it first, or check that this is the model"
+                    "revert the patches applied after it first, give all patches that were "
+                    "applied together, or check that this is the model"
                 )
         return {
             **tensors,
@@ -176,9 +182,12 @@ class Patch:
             LayerMismatchError: a layer is absent, of another shape, of other weights, or patched.
         """
         missing = [name for name in self.delta if name not in tensors]
+        models = " and ".join(model_names(self.parts))
+        made_for = f", but for {models}" if models else ""
         if missing:
             raise LayerMismatchError(
-                f"the patch does not fit this model: it has no layer {', '.join(missing)}"
+                f"the patch was not made for this model{made_for}: it has no layer "
+                f"{', '.join(missing)}"
             )
         for name in self.delta:
             match self._state(name, tensors):
@@ -187,11 +196,16 @@ class Patch:
                 case "foreign":
                     shape = tuple(tensors[name].shape)
                     raise LayerMismatchError(
-                        f"the patch was not made for this model: {name} {shape} has other weights "
-                        f"(found {layer_hash(name, tensors[name])[:12]}, "
-                        f"made for {layer_hash(name, self.original[name])[:12]}). A layer that "
-                        "another patch changed needs both patches added before they are applied"
+                        f"the patch was not made for this model{made_for}: {name} {shape} has "
+                        f"other weights (found {layer_hash(name, tensors[name])[:12]}, made for "
+                        f"{layer_hash(name, self.original[name])[:12]}). If another patch changed "
+                        "this layer, add the two and apply the sum to the original model: "
+                        "`slsgu patch add A B --out C`"
                     )
+
+    def is_applied(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether every layer that the patch changes holds it already."""
+        return all(self._state(name, tensors) == "patched" for name in self.delta)
 
     def _state(self, name: str, tensors: Mapping[str, Tensor]) -> str:
         """`original`, `patched` or `foreign`. A patched layer may have been rounded on saving."""
