@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,89 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsgu.wording import share
+from slsgu.utils.wording import share
 
 from .console import Console, command_line, echo_json, echo_table, interval, percent
-from .options import (
-    FLOORS,
-    also_option,
-    cache_option,
-    concept_option,
-    data_options,
-    floor_option,
-    gradient_options,
-    model_options,
-    norms_option,
-    pair_options,
-    positive,
-    run_option,
-    search_mode_option,
-)
+from .groups import option
+from .options import json_option, request_options, run_option
 from .request_file import RequestCommand, request_option, write_request
+from .search_options import FLOORS
 from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.also import AlsoKept
-    from slsgu.measures import Measures
-    from slsgu.pipeline import Result
+    from slsgu.evaluation.metrics import Measures
+    from slsgu.evaluation.other_sets import OtherSet
+    from slsgu.pipeline.result import Outcome
 
 
 @click.command(cls=RequestCommand)
 @request_option
-@concept_option(required=False)
-@pair_options
-@model_options
-@data_options
-@gradient_options
-@search_mode_option
-@click.option(
-    "--direction",
-    metavar="NAME",
-    help="Update direction: keep-aware or gradient (the paper's).  [default: keep-aware]",
-)
-@click.option(
-    "--target",
-    type=click.FloatRange(0, 1),
-    metavar="X",
-    help="Highest accuracy left at any forgotten level.  [default: 0.05]",
-)
-@floor_option(
-    "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
-    "retain_fine=X, retain_coarse=X, or the name of --also."
-)
-@also_option
-@click.option(
-    "--trials", type=click.IntRange(1, 60), metavar="K", help="Steps a layer.  [default: 10]"
-)
-@click.option("--tower", type=click.Choice(["vision", "language"]), help="Only this tower.")
-@click.option("--layer", metavar="NAME", help="Only this layer.")
-@click.option(
-    "--step", type=float, metavar="X", callback=positive, help="This step size, with --layer."
-)
-@click.option(
-    "--thorough/--no-thorough",
-    help="Search every candidate layer, even once one leaves next to nothing to be gained.",
-)
-@click.option(
-    "--activation-memory",
-    type=click.FloatRange(0, math.inf, max_open=True),
-    metavar="GIB",
-    help="Memory for what the search keeps: images, activations.  [default: half of what is free]",
-)
-@norms_option
-@cache_option
+@request_options
 @run_option
-@click.option(
+@option(
+    "Output",
     "--save-model",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Also write the patched model as an OpenCLIP local-dir.",
 )
-@click.option("--asked-by", metavar="TEXT", help="Who asked for it: recorded in the patch.")
-@click.option("--reason", metavar="TEXT", help="Why: recorded in the patch.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, in time and memory.")
-@click.option("--force/--no-force", help="Go on, and write the patch, where slsgu would refuse.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+@option("Output", "--dry-run", is_flag=True, help="Estimate time and memory, and write nothing.")
+@json_option
 def apply(
     run: Path | None,
     save_model: Path | None,
@@ -107,13 +51,13 @@ def apply(
     result.json and report.html in the run folder. Exit status 1 if the goal is not met: then no
     patch is written unless --force.
     """
-    from slsgu.checkpoint import save_local_dir
-    from slsgu.distributed import world_size
     from slsgu.errors import SlsguError
-    from slsgu.files import write_json
-    from slsgu.pipeline import run_plan
-    from slsgu.report import to_json, write
-    from slsgu.runs import run_folder
+    from slsgu.models.local_dir import save_local_dir
+    from slsgu.pipeline.run import run_plan
+    from slsgu.pipeline.run_folder import run_folder
+    from slsgu.report.html import to_json, write
+    from slsgu.utils.distributed import world_size
+    from slsgu.utils.files import write_json
 
     if world_size() > 1:
         raise SlsguError(
@@ -127,11 +71,11 @@ def apply(
     if save_model is not None and save_model.exists():
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
     plan = plan_from(options, settings)
-    for note in plan.splits.notes:
+    for note in plan.task.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
     if dry_run:
-        from slsgu.estimate import estimate
+        from slsgu.pipeline.estimate import estimate
 
         found = estimate(plan, folder, also)
         if as_json:
@@ -160,8 +104,8 @@ def apply(
     write(result, folder.report, command=command_line(), patch=patch_path)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
-        with result.patch.applied(plan.clip.model):
-            save_local_dir(plan.clip, save_model)
+        with result.patch.applied(plan.task.clip.model):
+            save_local_dir(plan.task.clip, save_model)
     if as_json:
         echo_json(summary)
     else:
@@ -171,7 +115,7 @@ def apply(
         if save_model is not None and patch_path is not None:
             click.echo(f"model      {save_model}")
         click.echo(f"report     {folder.report}")
-    misses = result.goal.misses(result.proof.measures, plan.request.title)
+    misses = result.goal.misses(result.proof.measures, plan.task.request.title)
     if result.success and misses:
         console.say(
             f"Warning: the goal was met on the search images, but on the test images "
@@ -190,11 +134,12 @@ def apply(
         sys.exit(1)
 
 
-def print_result(result: Result) -> None:
+def print_result(result: Outcome) -> None:
     """The compact before/after table."""
-    chosen = result.chosen
+    assert result.trace is not None
+    chosen = result.trace.chosen
     click.echo(
-        f"{result.plan.request.title}: {chosen.layer} ({result.tower} tower), "
+        f"{result.task.request.title}: {chosen.layer} ({result.trace.tower} tower), "
         f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)\n"
     )
     print_levels(result.proof.measures)
@@ -217,7 +162,7 @@ def print_result(result: Result) -> None:
     )
 
 
-def print_also(also: Sequence[AlsoKept]) -> None:
+def print_also(also: Sequence[OtherSet]) -> None:
     """What an edit does to other data sets."""
     if not also:
         return
@@ -242,7 +187,7 @@ def print_also(also: Sequence[AlsoKept]) -> None:
 
 def level_name(level: int, *, fine: bool) -> str:
     """A level in a table."""
-    from slsgu.evaluate import CAPTIONS
+    from slsgu.evaluation.exam import CAPTIONS
 
     return f"{'caption' if level == CAPTIONS else level}{' (fine)' if fine else ''}"
 

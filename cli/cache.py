@@ -20,7 +20,7 @@ def cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The entries as JSON on stdout.")
 def list_(as_json: bool) -> None:
     """What is kept, and how large it is."""
-    from slsgu.retain_cache import RetainCache, cache_folder
+    from slsgu.gradients.bank import RetainCache, cache_folder
 
     kept = RetainCache(cache_folder())
     entries = list(kept.entries())
@@ -39,7 +39,7 @@ def list_(as_json: bool) -> None:
 @cache.command()
 def clear() -> None:
     """Remove all of them."""
-    from slsgu.retain_cache import RetainCache, cache_folder
+    from slsgu.gradients.bank import RetainCache, cache_folder
 
     kept = RetainCache(cache_folder())
     count, size = kept.clear()

@@ -23,8 +23,8 @@ def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: 
     TEXT matches names, aliases and plurals in part, an id by its beginning, and an index; case,
     spaces, dashes and underscores make no difference.
     """
-    from slsgu.sources import find_taxonomy
-    from slsgu.taxonomy import normalise
+    from slsgu.concepts.taxonomy import normalise
+    from slsgu.task.find import find_taxonomy
 
     tree = find_taxonomy(taxonomy, data)
     found = tree.concepts

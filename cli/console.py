@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from slsgu.progress import Advance, Progress
+from slsgu.utils.progress import Advance, Progress
 
 if TYPE_CHECKING:
     from slsgu.data.ledger import Ledger

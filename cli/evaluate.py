@@ -9,12 +9,23 @@ import click
 
 from .apply import level_name, print_also, print_levels
 from .console import Console, echo_json, echo_table, interval, percent
-from .options import also_option, concept_option, data_options, floor_option, model_options
+from .data_options import (
+    also_option,
+    data_options,
+    gradient_image_option,
+    model_options,
+    search_image_option,
+    test_image_option,
+)
+from .groups import GroupedCommand, option
+from .options import concept_option, json_option
+from .search_options import floor_option, machine_options
 from .values import also_from, load_clip, settings_from
 
 
-@click.command()
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
+    "Request",
     "--patch",
     "patches",
     multiple=True,
@@ -22,22 +33,28 @@ from .values import also_from, load_clip, settings_from
     metavar="FILE",
     help="Compare with and without this patch. Given several times, they are added.",
 )
-@concept_option(required=False)
+@concept_option("What counts as forgotten.  [default: what the patch was made for]")
 @model_options
 @data_options
 @also_option
+@gradient_image_option
+@search_image_option
+@test_image_option("50")
 @floor_option(
     "Least share of the accuracy on --also that must remain with --patch: one number for all, or "
     "NAME=X."
 )
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-@click.option(
+@machine_options
+@json_option
+@option(
+    "Output",
     "--format",
     "form",
     type=click.Choice(["table", "json", "clip-benchmark"]),
     default="table",
     show_default=True,
-    help="What to print; clip-benchmark is a result a line, each as in a file of CLIP_benchmark.",
+    help="What to print; clip-benchmark prints one result per line, each as in a file of "
+    "CLIP_benchmark.",
 )
 def evaluate(
     patches: tuple[Path, ...],
@@ -51,16 +68,17 @@ def evaluate(
     With a patch, what counts as forgotten is what the patch was made for, or --concept. Under
     torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
-    from slsgu.also import AlsoImages
-    from slsgu.clip_benchmark import clip_benchmark
-    from slsgu.data.batches import Ledger
-    from slsgu.distributed import together
-    from slsgu.evaluate import evaluated_levels
-    from slsgu.patch import Patch
-    from slsgu.proof import prove
-    from slsgu.request import Request
-    from slsgu.sources import find_splits, find_taxonomy
-    from slsgu.templates import load_templates
+    from slsgu.concepts.request import Request
+    from slsgu.concepts.templates import load_templates
+    from slsgu.data.batches import Reading
+    from slsgu.data.ledger import Ledger
+    from slsgu.evaluation.exam import evaluated_levels
+    from slsgu.evaluation.other_sets import OtherSet
+    from slsgu.evaluation.proof import evaluate
+    from slsgu.patch.patch import Patch
+    from slsgu.report.clip_benchmark import clip_benchmark
+    from slsgu.task.find import find_splits, find_taxonomy
+    from slsgu.utils.distributed import together
 
     settings = settings_from(options)
     others = also_from(options)
@@ -77,7 +95,7 @@ def evaluate(
     taxonomy = find_taxonomy(options["taxonomy"], options["data"])
     wanted = concepts or (patch.requested_paths() if patch is not None else ())
     request = Request.of(taxonomy, wanted) if wanted else None
-    also_images = [AlsoImages.of(each, settings=settings, request=request) for each in others]
+    also_images = [OtherSet.find(each, settings=settings, request=request) for each in others]
     clip = load_clip(options)
     with together(clip.device) as ranks:
         console = Console(quiet=not ranks.first)
@@ -95,12 +113,14 @@ def evaluate(
                 f"{settings.seed}: images that it was made from may be among the test images"
             )
         ledger = Ledger()
-        proof = prove(
+        reading = Reading(settings.batch_size, settings.workers, settings.strict)
+        proof = evaluate(
             clip,
             splits.test,
             taxonomy,
             load_templates(options["templates"], taxonomy),
-            settings=settings,
+            reading=reading,
+            seed=settings.seed,
             request=request,
             patch=patch,
             ledger=ledger,
@@ -110,7 +130,9 @@ def evaluate(
         if not ranks.first:
             return
     also = [
-        each.measure(clip, settings=settings, patch=patch, ledger=ledger, progress=console)
+        each.measure(
+            clip, settings=settings, reading=reading, patch=patch, ledger=ledger, progress=console
+        )
         for each in also_images
     ]
     console.say_left_out(ledger)

@@ -8,31 +8,16 @@ from typing import Any
 import click
 
 from .console import Console, echo_json
-from .options import (
-    cache_option,
-    concept_option,
-    data_options,
-    gradient_options,
-    model_options,
-    pair_options,
-    run_option,
-    search_mode_option,
-)
+from .options import gradient_request_options, json_option, run_option
 from .request_file import RequestCommand, request_option, write_request
 from .values import cache_from, plan_from, settings_from
 
 
 @click.command(cls=RequestCommand)
 @request_option
-@concept_option(required=False)
-@pair_options
-@model_options
-@data_options
-@gradient_options
-@search_mode_option
-@cache_option
+@gradient_request_options
 @run_option
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+@json_option
 def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     """Compute the gradients of the forget and the retain loss for every layer.
 
@@ -41,16 +26,16 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     (`torchrun --nproc-per-node N -m slsgu grads ...`) several processes share the images. Note
     that the cache can bring forgotten knowledge back: keep it as you keep the original model.
     """
-    from slsgu.distributed import together
-    from slsgu.runs import obtain_gradients, run_folder
+    from slsgu.pipeline.run_folder import obtain_gradients, run_folder
+    from slsgu.utils.distributed import together
 
     plan = plan_from(options, settings_from(options))
-    with together(plan.clip.device) as ranks:
+    with together(plan.task.clip.device) as ranks:
         console = Console(quiet=not ranks.first)
-        for note in plan.splits.notes:
+        for note in plan.task.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)
-        ledger = plan.ledger()
+        ledger = plan.task.ledger()
         gradients, reused = obtain_gradients(
             plan, folder, ledger, console, ranks=ranks, cache=cache_from(options)
         )
@@ -72,7 +57,7 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         )
         return
     click.echo(
-        f"{plan.request.title}: {gradients.counts['forget']} forget images "
+        f"{plan.task.request.title}: {gradients.counts['forget']} forget images "
         f"(loss {gradients.losses['forget']:.4f}), {gradients.counts['retain']} retain images "
         f"(loss {gradients.losses['retain']:.4f}), {len(gradients.forget)} layers"
     )

@@ -8,34 +8,42 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import Console, echo_json, echo_table
-from .options import norms_option
+from .groups import GroupedCommand, option
+from .options import json_option
+from .request_file import options_of
+from .search_options import norms_option
 from .values import plan_from, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.cache import Gradients
-    from slsgu.pareto import LayerScore
-    from slsgu.runs import RunFolder
+    from slsgu.gradients.gradients import Gradients
+    from slsgu.pipeline.run_folder import RunFolder
+    from slsgu.search.pareto import LayerScore
 
 
-@click.command()
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
+    "Request",
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="A run folder.  [default: the newest]",
 )
-@click.option("--plot", is_flag=True, help="Draw pareto.png in the run folder.")
-@click.option(
+@norms_option
+@option(
+    "Method",
+    "--fast",
+    is_flag=True,
+    help="Leave out efficiency, which needs the model and the search images.",
+)
+@option("Output", "--plot", is_flag=True, help="Draw pareto.png in the run folder.")
+@option(
+    "Output",
     "--all",
     "show_all",
     is_flag=True,
     help="Print every layer, not only those that apply would search.",
 )
-@norms_option
-@click.option(
-    "--fast", is_flag=True, help="Leave out efficiency, which needs the model and search images."
-)
-@click.option("--json", "as_json", is_flag=True, help="The scores as JSON on stdout.")
+@json_option
 def pareto(
     run: Path | None, plot: bool, show_all: bool, norms: bool, fast: bool, as_json: bool
 ) -> None:
@@ -46,10 +54,10 @@ def pareto(
     forget loss gains for each unit of harm to what must be kept, of the layers that `apply` would
     search. Writes layers.json.
     """
-    from slsgu.cache import Gradients
-    from slsgu.files import write_json
-    from slsgu.pipeline import rank_layers
-    from slsgu.runs import RunFolder, newest_run
+    from slsgu.gradients.gradients import Gradients
+    from slsgu.pipeline.run_folder import RunFolder, newest_run
+    from slsgu.search.pareto import rank_layers
+    from slsgu.utils.files import write_json
 
     folder = newest_run() if run is None else RunFolder(run)
     gradients = Gradients.load(folder.gradients)
@@ -59,9 +67,10 @@ def pareto(
     rows = [score.to_json() for score in scores]
     write_json(folder.layers, {"concepts": gradients.key["request"]["concepts"], "layers": rows})
     if plot:
-        from slsgu.plot import save_pareto
+        from slsgu.report.plots import save_pareto
 
-        save_pareto(scores, folder.pareto, title=f"Which layers hold {gradients.info['title']}?")
+        title = f"Which layers hold {gradients.info['title']}?"
+        save_pareto(scores, folder.pareto, title=title, chosen=_chosen_layer(folder))
     if as_json:
         echo_json(rows)
         return
@@ -86,22 +95,36 @@ def pareto(
         click.echo(f"figure     {folder.pareto}")
 
 
+def _chosen_layer(folder: RunFolder) -> str | None:
+    """The layer that `apply` chose, where it ran in this folder."""
+    from slsgu.errors import ArtifactError
+    from slsgu.utils.files import read_json
+
+    if not folder.result.is_file():
+        return None
+    try:
+        result = read_json(folder.result, "the result")
+    except ArtifactError as error:
+        Console().say(f"note: the chosen layer is not marked: {error}")
+        return None
+    layer = result.get("layer") if isinstance(result, dict) else None
+    return layer if isinstance(layer, str) else None
+
+
 def _with_efficiency(
     folder: RunFolder, gradients: Gradients, scores: list[LayerScore]
 ) -> list[LayerScore]:
     """The scores with efficiency, where the run's request can be made out again."""
-    from slsgu.efficiency import measure_efficiency
     from slsgu.errors import SlsguError
-    from slsgu.runs import key_differences
-
-    from .apply import apply
+    from slsgu.pipeline.run_folder import key_differences
+    from slsgu.search.efficiency import measure_efficiency
 
     console = Console()
     if not folder.request.is_file():
         console.say(f"note: efficiency is left out: {folder.request} is not there")
         return scores
     try:
-        asked = apply.make_context("apply", ["--request", str(folder.request)]).params
+        asked = options_of(folder.request)
         plan = plan_from(asked, settings_from(asked))
         if differences := key_differences(gradients.key, plan.key):
             console.say(f"note: efficiency is left out: {'; '.join(differences)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from slsgu.wording import share
+from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
 
@@ -25,7 +25,7 @@ def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
 def _check_form(model: Path, out: Path) -> None:
     """A folder stays a folder. A file takes the form that its new name says, which is told where
     it is another one."""
-    from slsgu.checkpoint import SUFFIXES
+    from slsgu.models.checkpoint import SUFFIXES
 
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     if model.is_dir() and out.suffix in SUFFIXES:
@@ -55,7 +55,7 @@ def patch() -> None:
 @click.option("--json", "as_json", is_flag=True, help="All metadata as JSON.")
 def show(file: Path, as_json: bool) -> None:
     """What a patch changes, where it came from, and what it did."""
-    from slsgu.patch import Patch, layer_hash
+    from slsgu.patch.patch import Patch, layer_hash
 
     loaded = Patch.load(file)
     layers: list[dict[str, Any]] = [
@@ -114,8 +114,8 @@ def _times(part: dict[str, Any]) -> str:
 )
 def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
     """Apply patch FILE to MODEL: a checkpoint file or a local-dir."""
-    from slsgu.patch import Patch
-    from slsgu.rewrite import rewrite_model
+    from slsgu.patch.patch import Patch
+    from slsgu.patch.rewrite import rewrite_model
 
     _check_form(model, out)
     loaded = Patch.load(file)
@@ -139,8 +139,8 @@ def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
 )
 def revert(file: Path, model: Path, out: Path, scale: float) -> None:
     """Take patch FILE back out of MODEL, exact to the bit."""
-    from slsgu.patch import Patch
-    from slsgu.rewrite import rewrite_model
+    from slsgu.patch.patch import Patch
+    from slsgu.patch.rewrite import rewrite_model
 
     _check_form(model, out)
     loaded = Patch.load(file)

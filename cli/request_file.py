@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from .groups import GroupedCommand, option, parameters
+from .options import request_options
 from .request_paths import PATHS, bundled, whole
 from .values import split_also
 
 # Options that say where results go or how they are shown, which is no part of a request.
-NO_PART = frozenset({"request", "run", "save_model", "dry_run", "as_json", "help"})
+NO_PART = frozenset({"request", "run", "run_folder", "save_model", "dry_run", "json", "help"})
 
 # What is typed takes the place of these keys of a file too: they say the same in another way.
 REPLACES = {
@@ -27,7 +29,7 @@ REPLACES = {
     "classes": ("taxonomy",),
     "taxonomy": ("classes",),
 }
-_ORIGINS = "slsgu.request"  # where a context keeps `Origin`s
+_ORIGINS = "slsgu.concepts.request"  # where a context keeps `Origin`s
 
 
 class Origin(NamedTuple):
@@ -52,7 +54,7 @@ class Origin(NamedTuple):
         return any(re.search(rf"(?<![\w/.-]){re.escape(x)}(?![\w/-])", message) for x in paths)
 
 
-class RequestCommand(click.Command):
+class RequestCommand(GroupedCommand):
     """A command with `--request`: what is typed comes first, then the file, then defaults.
 
     An empty value that is typed takes the one of the file back. Elsewhere an empty path is refused,
@@ -122,9 +124,9 @@ def key_of(param: click.Parameter) -> str:
     return param.opts[0].lstrip("-").replace("-", "_")
 
 
-def known_keys(command: click.Command) -> dict[str, click.Parameter]:
-    """The keys that a request for a command may have."""
-    return {key_of(param): param for param in command.params if param.name not in NO_PART}
+def known_keys() -> dict[str, click.Parameter]:
+    """The keys that a request may have, with their options."""
+    return {key_of(param): param for param in parameters(request_options)}
 
 
 def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[str, Origin]:
@@ -137,17 +139,14 @@ def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[
         SlsguError: the file is no request; the message has the line and what is allowed.
     """
     from slsgu.errors import DataError
-    from slsgu.yaml_file import read_with_lines
+    from slsgu.utils.yaml_file import read_with_lines
 
-    from .apply import apply  # it has all the keys; other commands pass over what is not theirs
-
-    known = known_keys(apply)
-    typed_only = {key_of(param) for param in apply.params} - known.keys()
+    known = known_keys()  # of all commands; each passes over what is not its own
     found: dict[str, Origin] = {}
     for raw, value, line in read_with_lines(path, "request"):
         where = f"{path} line {line}"
         key = str(raw).replace("-", "_")
-        if key in typed_only:
+        if key in NO_PART:
             raise DataError(
                 f"{where}: {raw!r} is no part of a request: type --{raw.replace('_', '-')}"
             )
@@ -204,13 +203,27 @@ def _scalar(param: click.Parameter, value: Any) -> Any:
     return value if is_flag else str(value)
 
 
-request_option = click.option(
+request_option = option(
+    "Request",
     "--request",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     metavar="FILE",
     expose_value=False,
-    help="A request in YAML: keys are the names of these options, which override it.",
+    help="Read the request from a YAML file, whose keys are the names of these options. What is "
+    "typed overrides the file.",
 )
+
+
+def options_of(path: Path) -> dict[str, Any]:
+    """The options of the run that a request file repeats.
+
+    Raises:
+        SlsguError: the file is no request.
+        click.UsageError: its values do not go together.
+    """
+    params = [*parameters(request_option), *parameters(request_options)]
+    command = RequestCommand("request", params=params)
+    return command.make_context("request", ["--request", str(path)]).params
 
 
 def write_request(path: Path) -> None:
@@ -218,14 +231,12 @@ def write_request(path: Path) -> None:
     import yaml
 
     import slsgu
-    from slsgu.files import write_text
-
-    from .apply import apply
+    from slsgu.utils.files import write_text
 
     ctx = click.get_current_context()
     origins: Mapping[str, Origin] = ctx.meta[_ORIGINS]
     values = {}
-    for key, param in known_keys(apply).items():
+    for key, param in known_keys().items():
         name = str(param.name)
         if name not in ctx.params and name in origins:  # for `apply`, and not for this command
             values[key] = _plain(key, param.process_value(ctx, origins[name].value))

@@ -16,7 +16,7 @@ PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forg
 def whole(key: str, text: str, folder: Path) -> str:
     """A value with the paths in it made whole, whether they are there or not. A name or an address
     stays as it is."""
-    from slsgu.data.shards import is_address
+    from slsgu.data.sources.shards import is_address
 
     if key == "also":
         if "=" not in text:
@@ -45,8 +45,8 @@ def whole(key: str, text: str, folder: Path) -> str:
 
 def bundled(key: str) -> Collection[str]:
     """The names that an option has, whatever files are called so too."""
-    from slsgu.taxonomies import BUNDLED
-    from slsgu.templates import TEMPLATE_SETS
+    from slsgu.concepts.taxonomies import BUNDLED
+    from slsgu.concepts.templates import TEMPLATE_SETS
 
     names: dict[str, Collection[str]] = {
         "taxonomy": BUNDLED, "templates": TEMPLATE_SETS, "data": ("menagerie",)

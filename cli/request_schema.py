@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from .apply import apply
 from .request_file import known_keys
 
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a request file (docs/request.schema.json)."""
-    properties = {key: _schema_of(param) for key, param in known_keys(apply).items()}
+    properties = {key: _schema_of(param) for key, param in known_keys().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "slsgu request",

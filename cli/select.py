@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slsgu.wording import printable
+from slsgu.utils.wording import printable
 
 from .console import Console, echo_json
 
 if TYPE_CHECKING:
-    from slsgu.data.records import Source
+    from slsgu.data.sources.records import RecordSource
 
 
 @click.command()
@@ -41,22 +41,26 @@ if TYPE_CHECKING:
 @click.option(
     "--show", type=click.IntRange(0), default=10, show_default=True, help="Captions to print."
 )
+@click.option("--force", is_flag=True, help="Replace the file that --out names, if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Counts and captions as JSON on stdout.")
 def select(
-    source: str, phrases: tuple[str, ...], out: Path | None, show: int, as_json: bool
+    source: str, phrases: tuple[str, ...], out: Path | None, show: int, force: bool, as_json: bool
 ) -> None:
     """Choose image-text pairs by caption: a forget set out of a large source.
 
     Prints how many there are and some of their captions; look at them before you forget by them.
     """
-    from slsgu.data.opening import open_source
     from slsgu.data.select import matching, write_shard
+    from slsgu.data.sources.open import open_source
     from slsgu.errors import DataError
+    from slsgu.utils.files import refuse_target
 
     if not all(phrase.strip() for phrase in phrases):
         raise click.UsageError("--match is empty: every caption would match")
     if out is not None and out.suffix != ".tar":
         raise click.UsageError(f"--out {out}: the pairs are written as a shard, give a .tar file")
+    if out is not None:
+        refuse_target(out, force=force)
     opened = open_source(source)
     found = list(matching(opened, phrases))  # places and captions, no pictures
     if not found:
@@ -87,7 +91,7 @@ def select(
         click.echo(f"pairs      {out}")
 
 
-def _tell(source: Source) -> None:
+def _tell(source: RecordSource) -> None:
     """Say what of a source was left out."""
     for note in source.left_out.notes("source"):
         Console().say(f"note: {note}")

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FLOORS
+from .search_options import FLOORS
 
 if TYPE_CHECKING:
-    from slsgu.also import Also
-    from slsgu.clip import Clip
-    from slsgu.plan import Plan
-    from slsgu.retain_cache import RetainCache
-    from slsgu.settings import Settings
+    from slsgu.evaluation.other_sets import Also
+    from slsgu.gradients.bank import RetainCache
+    from slsgu.models.clip import Clip
+    from slsgu.task.plan import Plan
+    from slsgu.task.settings import Settings
 
 
 def load_clip(options: dict[str, Any]) -> Clip:
     """Load the model that the model options name."""
-    from slsgu.clip import load
+    from slsgu.models.clip import load
 
     return load(
         options["model"],
@@ -42,9 +42,9 @@ def settings_from(options: dict[str, Any]) -> Settings:
     """
     from dataclasses import fields, replace
 
-    from slsgu.data.splits import Limits
+    from slsgu.data.splits.splits import Limits
     from slsgu.errors import SlsguError
-    from slsgu.settings import Settings
+    from slsgu.task.settings import Settings
 
     limits = Limits()
     for split in ("gradient", "search", "test"):
@@ -73,9 +73,9 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     Raises:
         click.UsageError: it is not clear what to forget.
     """
-    from slsgu.memory import LARGE, give_freed_memory_back
-    from slsgu.pairs import Pairs
-    from slsgu.plan import make_plan
+    from slsgu.task.pairs import Pairs
+    from slsgu.task.plan import make_plan
+    from slsgu.utils.memory import LARGE, give_freed_memory_back
 
     concepts, forget = options["concepts"], options["forget"]
     if bool(concepts) == bool(forget):
@@ -111,7 +111,7 @@ def also_from(options: dict[str, Any], others: Collection[str] = ()) -> list[Als
     Raises:
         click.UsageError: one is not NAME=SOURCE, or two have one name.
     """
-    from slsgu.also import Also
+    from slsgu.evaluation.other_sets import Also
 
     floors = options.get("floors") or {}
     default = floors.get(None, Also.floor)
@@ -137,7 +137,7 @@ def split_also(text: str, folder: Path = Path()) -> tuple[str, str, str]:
     Args:
         folder: where paths begin.
     """
-    from slsgu.data.shards import is_shards
+    from slsgu.data.sources.shards import is_shards
 
     name, _, rest = text.partition("=")
     parted = re.fullmatch(r"(.*[^:]):([^:]*)", rest)  # at the last colon that is not one of a "::"
@@ -152,7 +152,7 @@ def split_also(text: str, folder: Path = Path()) -> tuple[str, str, str]:
 def cache_from(options: dict[str, Any]) -> RetainCache | None:
     """The cache of retain gradients, unless it is not wanted."""
     from slsgu.errors import SlsguError
-    from slsgu.retain_cache import RetainCache, cache_folder
+    from slsgu.gradients.bank import RetainCache, cache_folder
 
     with contextlib.suppress(SlsguError):  # there is no place for it
         return RetainCache(cache_folder()) if options["cache"] else None

@@ -13,8 +13,10 @@ few = slsgu.Limits(gradient=20, search=20, test=20, retain_gradient=400, retain_
 settings = slsgu.Settings(limits=few)  # fewer drawings than by default, to be quick
 result = slsgu.unlearn(clip, "golden retriever", settings=settings)
 
-chosen = result.chosen
-print(f"Changed: {chosen.layer} ({result.tower} tower), by {chosen.relative_step:.1%} of its norm.")
+trace = result.trace  # how the single-gradient method came to its choice
+assert trace is not None
+share = trace.chosen.relative_step
+print(f"Changed: {trace.chosen.layer} ({trace.tower} tower), by {share:.1%} of its norm.")
 
 # One row for each level of the taxonomy, for the requested images and for all others. These are
 # test images: neither the gradient nor the choice of layer and step has seen them.

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 import slsgu
-from slsgu.checkpoint import save_local_dir
 from slsgu.menagerie import draw
+from slsgu.models.local_dir import save_local_dir
 
 work = Path(tempfile.mkdtemp(prefix="slsgu-"))
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import slsgu
 from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE, draw
-from slsgu.rewrite import rewrite_model
+from slsgu.patch.rewrite import rewrite_model
 
 work = Path(tempfile.mkdtemp(prefix="slsgu-"))
 clip = slsgu.load()

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 import slsgu
-from slsgu.data.opening import open_source
 from slsgu.data.select import matching, write_shard
+from slsgu.data.sources.open import open_source
 from slsgu.menagerie import TAXONOMY_FILE, draw
 
 SENTENCES = ["a drawing of a {}", "a {}", "the {} we saw", "picture of a {}", "a {} in a field"]
@@ -42,7 +42,7 @@ pairs = slsgu.Pairs(
     classes=folder / "names.txt",  # 46 names to choose among
 )
 result = slsgu.unlearn(slsgu.load(), pairs=pairs)
-for note in result.plan.splits.notes:
+for note in result.task.splits.notes:
     print(f"note: {note}")
 for row in result.proof.measures.levels:
     level = f"name, among {len(names)}" if row.level else "caption, among those tested"

@@ -14,52 +14,77 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from slsgu.version import __version__ as __version__
 
 _HOME = {
-    "Also": "slsgu.also",
-    "Clip": "slsgu.clip",
-    "Concept": "slsgu.taxonomy",
-    "Gradients": "slsgu.cache",
-    "Limits": "slsgu.data.splits",
-    "Measures": "slsgu.measures",
+    "Also": "slsgu.evaluation.other_sets",
+    "Clip": "slsgu.models.clip",
+    "Concept": "slsgu.concepts.taxonomy",
+    "DataSettings": "slsgu.task.settings",
+    "Gradients": "slsgu.gradients.gradients",
+    "Limits": "slsgu.data.splits.splits",
+    "MachineSettings": "slsgu.task.settings",
+    "Measures": "slsgu.evaluation.metrics",
+    "MethodSettings": "slsgu.task.settings",
     "NotReachedError": "slsgu.errors",
-    "Pairs": "slsgu.pairs",
-    "Patch": "slsgu.patch",
-    "Plan": "slsgu.plan",
-    "Progress": "slsgu.progress",
-    "Request": "slsgu.request",
-    "Result": "slsgu.pipeline",
-    "Settings": "slsgu.settings",
+    "Outcome": "slsgu.pipeline.result",
+    "Pairs": "slsgu.task.pairs",
+    "Patch": "slsgu.patch.patch",
+    "Plan": "slsgu.task.plan",
+    "Progress": "slsgu.utils.progress",
+    "Request": "slsgu.concepts.request",
+    "Result": "slsgu.pipeline.result:Outcome",
+    "RetainCache": "slsgu.gradients.bank",
+    "RunFolder": "slsgu.pipeline.run_folder",
+    "Settings": "slsgu.task.settings",
     "SlsguError": "slsgu.errors",
-    "Taxonomy": "slsgu.taxonomy",
-    "load": "slsgu.clip",
-    "make_plan": "slsgu.plan",
-    "run_plan": "slsgu.pipeline",
-    "unlearn": "slsgu.pipeline",
+    "SlsguWarning": "slsgu.errors",
+    "Task": "slsgu.task.task",
+    "Taxonomy": "slsgu.concepts.taxonomy",
+    "load": "slsgu.models.clip",
+    "make_plan": "slsgu.task.plan",
+    "make_task": "slsgu.task.task",
+    "rewrite_model": "slsgu.patch.rewrite",
+    "run_method": "slsgu.pipeline.run",
+    "run_plan": "slsgu.pipeline.run",
+    "save_local_dir": "slsgu.models.local_dir",
+    "unlearn": "slsgu.pipeline.run",
 }
 
 if TYPE_CHECKING:
-    from slsgu.also import Also as Also
-    from slsgu.cache import Gradients as Gradients
-    from slsgu.clip import Clip as Clip
-    from slsgu.clip import load as load
-    from slsgu.data.splits import Limits as Limits
+    from slsgu.concepts.request import Request as Request
+    from slsgu.concepts.taxonomy import Concept as Concept
+    from slsgu.concepts.taxonomy import Taxonomy as Taxonomy
+    from slsgu.data.splits.splits import Limits as Limits
     from slsgu.errors import NotReachedError as NotReachedError
     from slsgu.errors import SlsguError as SlsguError
-    from slsgu.measures import Measures as Measures
-    from slsgu.pairs import Pairs as Pairs
-    from slsgu.patch import Patch as Patch
-    from slsgu.pipeline import Result as Result
-    from slsgu.pipeline import run_plan as run_plan
-    from slsgu.pipeline import unlearn as unlearn
-    from slsgu.plan import Plan as Plan
-    from slsgu.plan import make_plan as make_plan
-    from slsgu.progress import Progress as Progress
-    from slsgu.request import Request as Request
-    from slsgu.settings import Settings as Settings
-    from slsgu.taxonomy import Concept as Concept
-    from slsgu.taxonomy import Taxonomy as Taxonomy
+    from slsgu.errors import SlsguWarning as SlsguWarning
+    from slsgu.evaluation.metrics import Measures as Measures
+    from slsgu.evaluation.other_sets import Also as Also
+    from slsgu.gradients.bank import RetainCache as RetainCache
+    from slsgu.gradients.gradients import Gradients as Gradients
+    from slsgu.models.clip import Clip as Clip
+    from slsgu.models.clip import load as load
+    from slsgu.models.local_dir import save_local_dir as save_local_dir
+    from slsgu.patch.patch import Patch as Patch
+    from slsgu.patch.rewrite import rewrite_model as rewrite_model
+    from slsgu.pipeline.result import Outcome as Outcome
+    from slsgu.pipeline.run import run_method as run_method
+    from slsgu.pipeline.run import run_plan as run_plan
+    from slsgu.pipeline.run import unlearn as unlearn
+    from slsgu.pipeline.run_folder import RunFolder as RunFolder
+    from slsgu.task.pairs import Pairs as Pairs
+    from slsgu.task.plan import Plan as Plan
+    from slsgu.task.plan import make_plan as make_plan
+    from slsgu.task.settings import DataSettings as DataSettings
+    from slsgu.task.settings import MachineSettings as MachineSettings
+    from slsgu.task.settings import MethodSettings as MethodSettings
+    from slsgu.task.settings import Settings as Settings
+    from slsgu.task.task import Task as Task
+    from slsgu.task.task import make_task as make_task
+    from slsgu.utils.progress import Progress as Progress
+
+    Result = Outcome
 
 __all__ = sorted(_HOME)
 
@@ -67,7 +92,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'slsgu' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

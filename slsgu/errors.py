@@ -35,3 +35,7 @@ class NotReachedError(SlsguError):
     def __init__(self, message: str, result: object) -> None:
         super().__init__(message)
         self.result = result
+
+
+class SlsguWarning(UserWarning):
+    """Something works, but perhaps not as the user thinks."""

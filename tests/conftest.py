@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from slsgu.cli import main
 
-import slsgu.clip as slsgu_clip
-import slsgu.report
+import slsgu.models.clip as slsgu_clip
+import slsgu.report.html
 
 TINY_CFG: dict[str, Any] = {
     "embed_dim": 32,
@@ -238,7 +238,7 @@ def cli(
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["slsgu", *words])
             if not report:
-                patch.setattr(slsgu.report, "write", lambda result, path, **_: path.touch())
+                patch.setattr(slsgu.report.html, "write", lambda result, path, **_: path.touch())
             done = CliRunner().invoke(main, words, prog_name="slsgu")
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception

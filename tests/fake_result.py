@@ -6,19 +6,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from slsgu.candidates import Candidate
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.ledger import Ledger
 from slsgu.errors import DataError
-from slsgu.evaluate import Answers, Exam
-from slsgu.pareto import LayerScore
-from slsgu.pipeline import Result
-from slsgu.proof import Proof
-from slsgu.request import Request
-from slsgu.search import Goal, Trial, choose
-from slsgu.settings import Settings
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.evaluation.exam import Answers, Exam
+from slsgu.evaluation.proof import Proof
+from slsgu.patch.patch import Patch
+from slsgu.pipeline.result import Outcome
+from slsgu.search.candidates import Candidate
+from slsgu.search.choice import Trial, choose
+from slsgu.search.goal import Goal
+from slsgu.search.method import Edit, SearchTrace
+from slsgu.search.pareto import LayerScore
+from slsgu.task.settings import Settings
 
 PETS = {
     "$name": "pets",
@@ -89,7 +93,7 @@ def fake_result(
     images: int = 6,
     size: int = 48,
     **settings: Any,
-) -> Result:
+) -> Outcome:
     """A run that forgot `concepts`.
 
     Args:
@@ -148,13 +152,12 @@ def fake_result(
         left_out=({"set": "retain", "name": "a.csv line 3", "reason": "no such file"},),
     )
     model = {"name": "ViT-B-32", "pretrained": "laion400m_e32", "sha256": "ab" * 32}
-    plan: Any = SimpleNamespace(
+    task: Any = SimpleNamespace(
         clip=SimpleNamespace(describe=lambda: model),
         request=request,
         taxonomy=taxonomy,
         splits=splits,
-        settings=choices,
-        settings_used=choices.to_json(),
+        seed=choices.seed,
         templates=("a photo of a {}",),
     )
     gradients: Any = SimpleNamespace(
@@ -163,12 +166,21 @@ def fake_result(
         info={"skipped": [["cat/old.jpg", "it is truncated"]]},
     )
     success = goal.met(chosen.measures)
-    return Result(
-        plan=plan,
-        gradients=gradients,
-        scores=tuple(scores),
-        candidates=tuple(candidates),
-        chosen=chosen,
+    trace = SearchTrace(gradients, tuple(scores), tuple(candidates), chosen, choices.method, goal)
+    weight = torch.ones(2, 2)
+    made = {
+        "method": "single-gradient",
+        "step_size": chosen.step,
+        "relative_step": chosen.relative_step,
+        "direction": choices.direction_used,
+        "forget_loss": choices.forget_loss_used,
+    }
+    patch = Patch({chosen.layer: 0.1 * weight}, {chosen.layer: weight}, made)
+    return Outcome(
+        task=task,
+        goal=goal,
+        edit=Edit(patch, chosen.measures, settings=choices.to_json(), trace=trace),
+        measures=chosen.measures,
         success=success,
         shortfall="" if success else "the goal was not met: too much is left",
         proof=proof,

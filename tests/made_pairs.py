@@ -11,12 +11,12 @@ from typing import Any
 
 from made_sources import png
 
-from slsgu.data.pair_splits import pair_splits
-from slsgu.data.records import LeftOut, Picture, Record
-from slsgu.data.splits import Limits, Splits
-from slsgu.pairs import Pairs
-from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.sources.records import LeftOut, Picture, Record
+from slsgu.data.splits.pair_splits import pair_splits
+from slsgu.data.splits.splits import Limits, Splits
+from slsgu.task.pairs import Pairs
 
 ALL = Limits(None, None, None, None, None)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from slsgu.data.opening import open_source
-from slsgu.data.records import Record
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.records import Record
 
 Members = list[tuple[str, bytes]]
 

@@ -15,19 +15,19 @@ from conftest import Ran
 from made_sources import png
 from PIL import Image
 
-from slsgu.also import Also, AlsoImages, find_others
-from slsgu.clip import Clip
-from slsgu.data import choice
-from slsgu.data.partition import SMALL_CLASS
-from slsgu.data.splits import Limits
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits import folder_splits as choice
+from slsgu.data.splits.partition import SMALL_CLASS
+from slsgu.data.splits.splits import Limits
 from slsgu.errors import DataError, SlsguError
-from slsgu.files import file_sha256
-from slsgu.pairs import Pairs
-from slsgu.patch import Patch
-from slsgu.plan import make_plan
-from slsgu.request import Request
-from slsgu.settings import Settings
-from slsgu.taxonomy import Taxonomy
+from slsgu.evaluation.other_sets import Also, OtherSet, find_others
+from slsgu.models.clip import Clip
+from slsgu.patch.patch import Patch
+from slsgu.task.pairs import Pairs
+from slsgu.task.plan import make_plan
+from slsgu.task.settings import Settings
+from slsgu.utils.files import file_sha256
 
 Cli = Callable[..., Ran]
 SETTINGS = Settings(limits=Limits(gradient=2, search=2, test=4))
@@ -45,8 +45,8 @@ def other(tmp_path: Path) -> Also:
     return Also("other", str(tmp_path / "other"))
 
 
-def names(images: AlsoImages) -> set[str]:
-    return {sample.leaf.name for sample in images.samples if sample.leaf is not None}
+def names(images: OtherSet) -> set[str]:
+    return {sample.leaf.name for sample in images.images if sample.leaf is not None}
 
 
 def test_other_names_of_what_is_forgotten_are_known_in_both_taxonomies(
@@ -67,7 +67,7 @@ def test_other_names_of_what_is_forgotten_are_known_in_both_taxonomies(
         taxonomy = Taxonomy.parse(mine)
         request = Request(taxonomy, (taxonomy.tops[0],))
         named = replace(other, taxonomy=str(tmp_path / "tree.yaml"))
-        found = AlsoImages.of(named, settings=SETTINGS, request=request)
+        found = OtherSet.find(named, settings=SETTINGS, request=request)
         assert set(found.left_out) == gone
         assert names(found) == {"cutter", "launch", "plane", "train"} - gone
 
@@ -75,9 +75,9 @@ def test_other_names_of_what_is_forgotten_are_known_in_both_taxonomies(
 def test_without_a_name_the_name_of_the_file_says_nothing(other: Also) -> None:
     tree = Taxonomy.parse(["plane", "train"])
     request = Request(tree, (tree.tops[0],), named=False)
-    found = AlsoImages.of(other, settings=SETTINGS, request=request)
+    found = OtherSet.find(other, settings=SETTINGS, request=request)
     assert not found.left_out and "plane" in names(found)
-    found = AlsoImages.of(other, settings=SETTINGS, request=replace(request, named=True))
+    found = OtherSet.find(other, settings=SETTINGS, request=replace(request, named=True))
     assert found.left_out == ("plane",)  # control
     assert not Pairs(forget="data/plane.csv", retain="x.csv").request(None).named
 
@@ -91,21 +91,19 @@ def test_pictures_that_were_used_are_not_asked(other: Also, tmp_path: Path) -> N
     rowed = Also("rows", str(table), str(tmp_path / "tree.yaml"))
     every = replace(SETTINGS, limits=replace(SETTINGS.limits, test=None))
     for also in (other, rowed):
-        plain = AlsoImages.of(also, settings=every)
-        assert len(plain.samples) == 24 and not plain.entries
-        spent = {
-            s.fingerprint: "used" for s in plain.samples if s.name.endswith(("0.png", "1.png"))
-        }
-        found = AlsoImages.of(also, settings=every, spent=spent)
-        assert len(found.samples) == 16 and len(found.entries) == 8
+        plain = OtherSet.find(also, settings=every)
+        assert len(plain.images) == 24 and not plain.entries
+        spent = {s.fingerprint: "used" for s in plain.images if s.name.endswith(("0.png", "1.png"))}
+        found = OtherSet.find(also, settings=every, excluded=spent)
+        assert len(found.images) == 16 and len(found.entries) == 8
         assert any(note.startswith(f"{also.name}: 8 left out, used: ") for note in found.notes)
-        spent = {s.fingerprint: "used" for s in plain.samples}
-        with pytest.raises(DataError, match=r"can be asked \(24 left out, used: .* and 21 more"):
-            AlsoImages.of(also, settings=every, spent=spent)
+        spent = {s.fingerprint: "used" for s in plain.images}
+        with pytest.raises(DataError, match=r"can be used \(24 left out, used: .* and 21 more"):
+            OtherSet.find(also, settings=every, excluded=spent)
     # Where there are more than are asked, others take their place.
     five = replace(SETTINGS, limits=replace(SETTINGS.limits, test=5))
-    spent = {s.fingerprint: "used" for s in plain.samples if s.name.endswith("0.png")}
-    assert len(AlsoImages.of(rowed, settings=five, spent=spent).samples) == 20
+    spent = {s.fingerprint: "used" for s in plain.images if s.name.endswith("0.png")}
+    assert len(OtherSet.find(rowed, settings=five, excluded=spent).images) == 20
 
 
 def test_pictures_of_the_edit_and_unreadable_ones_are_told(
@@ -198,17 +196,17 @@ def test_large_classes_are_read_as_far_as_needed(
     monkeypatch.setattr(choice, "file_sha256", counted)
     also = Also("big", str(tmp_path / "big"))
     settings = replace(SETTINGS, limits=replace(SETTINGS.limits, test=10))
-    plain = AlsoImages.of(also, settings=settings).samples
+    plain = OtherSet.find(also, settings=settings).images
     assert len(plain) == 20 and len(read) < 40
     foreign = {f"{number}": "used" for number in range(1000)}
     read.clear()
-    same = AlsoImages.of(also, settings=settings, spent=foreign).samples
+    same = OtherSet.find(also, settings=settings, excluded=foreign).images
     assert [x.fingerprint for x in same] == [x.fingerprint for x in plain]
     assert len(read) < 40
     spent = {sample.fingerprint: "used" for sample in plain} | foreign
-    other = AlsoImages.of(also, settings=settings, spent=spent)
-    assert len(other.samples) == 20 and len(other.entries) == 20
-    assert not {x.fingerprint for x in other.samples} & spent.keys()
+    other = OtherSet.find(also, settings=settings, excluded=spent)
+    assert len(other.images) == 20 and len(other.entries) == 20
+    assert not {x.fingerprint for x in other.images} & spent.keys()
 
 
 def test_all_images_of_a_set_are_asked_in_folders_and_in_a_table(tmp_path: Path) -> None:
@@ -226,14 +224,14 @@ def test_all_images_of_a_set_are_asked_in_folders_and_in_a_table(tmp_path: Path)
     table = Also("few", str(tmp_path / "few.csv"), str(tmp_path / "tree.yaml"))
     for limit, count in ((50, 6), (2, 4), (1, 2), (None, 6)):
         settings = replace(SETTINGS, limits=replace(SETTINGS.limits, test=limit))
-        found = [AlsoImages.of(also, settings=settings).samples for also in (folders, table)]
+        found = [OtherSet.find(also, settings=settings).images for also in (folders, table)]
         assert [len(samples) for samples in found] == [count] * 2
         contents = [{sample.fingerprint for sample in samples} for samples in found]
         assert contents[0] == contents[1]
         spent = dict.fromkeys(contents[0], "used")
         if limit is not None and limit < 3:  # others take the place
             for also in (folders, table):
-                other = AlsoImages.of(also, settings=settings, spent=spent).samples
+                other = OtherSet.find(also, settings=settings, excluded=spent).images
                 assert other and not {x.fingerprint for x in other} & contents[0]
 
 

@@ -25,11 +25,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import slsgu
-from slsgu.artifact import read_artifact, write_artifact
-from slsgu.cache import KIND as GRADIENTS
 from slsgu.errors import SlsguError
-from slsgu.files import replacing, replacing_folder
-from slsgu.patch import KIND as PATCH
+from slsgu.gradients.gradients import KIND as GRADIENTS
+from slsgu.patch.patch import KIND as PATCH
+from slsgu.utils.artifact import read_artifact, write_artifact
+from slsgu.utils.files import replacing, replacing_folder
 
 Cli = Callable[..., Ran]
 WEIGHTS = "open_clip_model.safetensors"
@@ -468,7 +468,7 @@ def made(
     settings = slsgu.Settings(tower="language", trials=4, force=True)
     where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
     result = slsgu.unlearn(clip, "beagle", **where, settings=settings)
-    result.gradients.save(folder / "gradients.safetensors")
+    result.trace.gradients.save(folder / "gradients.safetensors")
     assert result.patch is not None
     result.patch.save(folder / "patch.safetensors")
     return folder / "gradients.safetensors", folder / "patch.safetensors"
@@ -818,7 +818,11 @@ def test_errors_of_the_system_anywhere(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "some/file")
 
-    for target in ("slsgu.plan.make_plan", "slsgu.runs.run_folder", "slsgu.runs.obtain_gradients"):
+    for target in (
+        "slsgu.task.plan.make_plan",
+        "slsgu.pipeline.run_folder.run_folder",
+        "slsgu.pipeline.run_folder.obtain_gradients",
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(target, refuse)
             refused(cli("grads", "--concept", "beagle", *world), "some/file: Permission denied")
@@ -839,7 +843,7 @@ def test_no_memory_left(
     def refuse(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("slsgu.clip.Clip.encode_image", refuse)
+    monkeypatch.setattr("slsgu.models.clip.Clip.encode_image", refuse)
     refused(cli("grads", "--concept", "beagle", *world), "not enough memory", "--batch-size")
 
 
@@ -850,7 +854,7 @@ def test_a_bug_is_not_hidden(cli: Cli, world: list[str], monkeypatch: pytest.Mon
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("slsgu.clip.Clip.encode_image", fail)
+    monkeypatch.setattr("slsgu.models.clip.Clip.encode_image", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         cli("grads", "--concept", "beagle", *world)
 

@@ -19,18 +19,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from slsgu.checkpoint import (
+from slsgu.errors import ModelError, SlsguError
+from slsgu.models.checkpoint import (
     PREFERRED,
     read_state_dict,
-    save_local_dir,
     shapes,
     stored_dtypes,
     weights_file,
     write_state_dict,
 )
-from slsgu.clip import Clip, load
-from slsgu.errors import ModelError, SlsguError
-from slsgu.model_config import PREPROCESS_KEYS
+from slsgu.models.clip import Clip, load
+from slsgu.models.config import PREPROCESS_KEYS
+from slsgu.models.local_dir import save_local_dir
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import Ran
 
-from slsgu.files import file_sha256
-from slsgu.patch import Patch
+from slsgu.patch.patch import Patch
+from slsgu.utils.files import file_sha256
 
 Cli = Callable[..., Ran]
 COMMANDS = [
@@ -169,6 +169,14 @@ def test_grads_then_pareto_then_apply_reuse(cli: Cli, world: list[str], tmp_path
     assert applied.code == 0 and f"reusing runs/{run.name}" in applied.err
     assert (run / "gradients.safetensors").stat().st_mtime_ns == stamp
 
+    before = (run / "pareto.png").read_bytes()
+    marked = cli("pareto", "--plot", "--fast", "--run", run)  # now it knows what was chosen
+    assert marked.code == 0 and (run / "pareto.png").read_bytes() != before
+    (run / "result.json").write_text("{")
+    plain = cli("pareto", "--plot", "--fast", "--run", run)
+    assert plain.code == 0 and "the chosen layer is not marked" in plain.err
+    assert (run / "pareto.png").read_bytes() == before
+
     # Control: another seed matters, so it is another run.
     other = cli("grads", "--concept", "beagle", *world, "--seed", "1")
     assert other.code == 0 and "reusing" not in other.err
@@ -254,7 +262,7 @@ def test_an_explicit_run_is_read_once(
     cli: Cli, world: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading means hashing all of it."""
-    from slsgu.cache import Gradients
+    from slsgu.gradients.gradients import Gradients
 
     words = ["grads", "--concept", "beagle", "--run", "mine", *world]
     assert cli(*words).code == 0

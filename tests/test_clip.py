@@ -23,8 +23,8 @@ from conftest import ALONE, NAME, PREPROCESS_CFG, TINY_CFG
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from slsgu.clip import Clip, load, weights_sha256
 from slsgu.errors import ModelError
+from slsgu.models.clip import Clip, load, weights_sha256
 
 
 def hub_cache(folder: Path, cache: Path) -> str:
@@ -176,9 +176,9 @@ def test_hash_by_hand() -> None:
 
 def test_loading_leaves_the_process_as_it_was(tiny_dir: Path) -> None:
     code = (
-        "import logging, torch, slsgu.clip\n"
+        "import logging, torch, slsgu.models.clip\n"
         "torch.manual_seed(0); before = torch.get_rng_state()\n"
-        f"slsgu.clip.load({f'local-dir:{tiny_dir}'!r}, device='cpu')\n"
+        f"slsgu.models.clip.load({f'local-dir:{tiny_dir}'!r}, device='cpu')\n"
         "assert torch.equal(before, torch.get_rng_state())\n"
         "assert not logging.getLogger().handlers and not logging.getLogger().filters\n"
         "import contextlib, io, open_clip  # the control: OpenCLIP alone changes all of it\n"

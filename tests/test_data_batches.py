@@ -20,13 +20,14 @@ import pytest
 import torch
 from PIL import Image
 
-from slsgu.data.batches import Batch, Ledger, collect, default_workers, stream
-from slsgu.data.folders import FileSample, FolderSource
+from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.data.batches import Batch, Reading, collect, default_workers, stream
 from slsgu.data.images import pixel_hash
-from slsgu.data.partition import SPLITS
-from slsgu.data.splits import Limits, make_splits
+from slsgu.data.ledger import Ledger
+from slsgu.data.sources.folders import FileSample, FolderSource
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits, make_splits
 from slsgu.errors import DataError
-from slsgu.taxonomy import Concept, Taxonomy
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,7 +67,7 @@ def no_process_is_left() -> Iterator[None]:
 def read(samples: list[FileSample], workers: int = 0, size: int = 8) -> tuple[list[Batch], Ledger]:
     ledger = Ledger()
     batches = stream(
-        samples, transform, split="test", ledger=ledger, batch_size=size, workers=workers
+        samples, transform, split="test", ledger=ledger, reading=Reading(size, workers)
     )
     return list(batches), ledger
 
@@ -109,8 +110,8 @@ def test_strict(samples: list[FileSample], workers: int) -> None:
     def strictly(some: list[FileSample]) -> list[Batch]:
         return list(
             stream(
-                some, transform, split="test", ledger=Ledger(), batch_size=4,
-                workers=workers, strict=True,
+                some, transform, split="test", ledger=Ledger(),
+                reading=Reading(4, workers, strict=True),
             )
         )  # fmt: skip
 
@@ -123,7 +124,7 @@ def test_progress_counts_every_sample(samples: list[FileSample]) -> None:
     done: list[int] = []
     list(
         stream(
-            samples, transform, split="test", ledger=Ledger(), batch_size=16, workers=0,
+            samples, transform, split="test", ledger=Ledger(), reading=Reading(16, 0),
             progress=done.append,
         )
     )  # fmt: skip
@@ -131,7 +132,7 @@ def test_progress_counts_every_sample(samples: list[FileSample]) -> None:
 
 
 def test_leaving_early_ends_the_workers(samples: list[FileSample]) -> None:
-    batches = stream(samples, transform, split="test", ledger=Ledger(), batch_size=4, workers=2)
+    batches = stream(samples, transform, split="test", ledger=Ledger(), reading=Reading(4, 2))
     next(batches)
     assert multiprocessing.active_children()  # control
     batches.close()  # type: ignore[attr-defined]
@@ -144,7 +145,7 @@ def broken(image: Image.Image) -> torch.Tensor:
 
 def test_a_worker_that_dies_is_told(samples: list[FileSample]) -> None:
     with pytest.raises(DataError, match="fewer workers"):
-        list(stream(samples, broken, split="test", ledger=Ledger(), batch_size=4, workers=1))
+        list(stream(samples, broken, split="test", ledger=Ledger(), reading=Reading(4, 1)))
 
 
 def endless(image: Image.Image) -> torch.Tensor:
@@ -163,14 +164,14 @@ def test_no_worker_outlives_an_interrupted_parent(tmp_path: Path, number: int) -
             """
             import multiprocessing, pathlib, sys
             sys.path[:0] = sys.argv[1:3]
-            from test_data_batches import FileSample, Ledger, Taxonomy, endless, stream
+            from test_data_batches import FileSample, Ledger, Reading, Taxonomy, endless, stream
             from PIL import Image
             path = pathlib.Path(sys.argv[3]) / "x.png"
             Image.new("RGB", (4, 4)).save(path)
             leaf = Taxonomy.parse(["beagle", "pug"]).leaves[0]
             samples = [FileSample(leaf, path, "x.png", "00")] * 10000
             for batch in stream(
-                samples, endless, split="test", ledger=Ledger(), batch_size=1, workers=2
+                samples, endless, split="test", ledger=Ledger(), reading=Reading(1, 2)
             ):
                 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
             """
@@ -220,7 +221,7 @@ def test_memory_does_not_grow(leaf: Concept) -> None:
     made = [DrawnOnce(leaf, i) for i in range(200)]
     alive_at_once = []
     references: list[weakref.ref[Batch]] = []
-    for batch in stream(made, transform, split="test", ledger=Ledger(), batch_size=4, workers=0):
+    for batch in stream(made, transform, split="test", ledger=Ledger(), reading=Reading(4, 0)):
         references.append(weakref.ref(batch))
         del batch
         alive_at_once.append(sum(reference() is not None for reference in references))
@@ -294,7 +295,7 @@ def test_reading_twice_is_listed_once(samples: list[FileSample]) -> None:
     ledger = Ledger()
     for _ in range(2):
         batches = list(
-            stream(samples, transform, split="gradient", ledger=ledger, batch_size=64, workers=0)
+            stream(samples, transform, split="gradient", ledger=ledger, reading=Reading(64, 0))
         )
         assert sum(len(batch.samples) for batch in batches) == 37
     assert len(ledger.skipped) == 3 and not ledger.overlaps
@@ -326,7 +327,9 @@ def test_pixels_beyond_the_budget_lie_in_a_file(
     (tmp_path / "temporary").mkdir()
     enough = 4 * len(samples) * 3 * 8 * 8
     whole, spilled = (
-        collect(samples, transform, split="search", ledger=Ledger(), budget=budget, batch_size=5)
+        collect(
+            samples, transform, split="search", ledger=Ledger(), budget=budget, reading=Reading(5)
+        )
         for budget in (enough, enough - 1)
     )
     assert made == [(len(samples), 3, 8, 8)]  # the second only
@@ -350,7 +353,9 @@ def test_openclip_preprocessing_in_workers(samples: list[FileSample]) -> None:
     weights.matmul(weights).sum().backward()
     preprocess = image_transform(224, is_train=False)
     one, two = (
-        collect(samples[:5], preprocess, split="test", ledger=Ledger(), workers=workers)[1]
+        collect(
+            samples[:5], preprocess, split="test", ledger=Ledger(), reading=Reading(workers=workers)
+        )[1]
         for workers in (0, 2)
     )
     assert one.shape == (5, 3, 224, 224) and torch.equal(one, two)
@@ -358,7 +363,7 @@ def test_openclip_preprocessing_in_workers(samples: list[FileSample]) -> None:
 
 @pytest.mark.photographs
 def test_imagenet_sample_loads(shared_data: Path) -> None:
-    from slsgu.data.folders import taxonomy_of_folders
+    from slsgu.data.sources.folders import taxonomy_of_folders
 
     root = shared_data / "imagenet-sample"
     taxonomy = taxonomy_of_folders(root)
@@ -370,5 +375,5 @@ def test_imagenet_sample_loads(shared_data: Path) -> None:
     ]
     assert len(made) == 86 == len(taxonomy.leaves) and all(leaf.id for leaf in taxonomy.leaves)
     ledger = Ledger()
-    found, _ = collect(made, transform, split="test", ledger=ledger, workers=2)
+    found, _ = collect(made, transform, split="test", ledger=ledger, reading=Reading(workers=2))
     assert len(found) == 86 and not ledger.skipped

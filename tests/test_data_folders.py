@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from slsgu.data.folders import FolderSource, taxonomy_of_folders
-from slsgu.data.scan import scan
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.sources.scan import scan
 from slsgu.errors import DataError
-from slsgu.taxonomy import Taxonomy
 
 TREE = {
     "dog": {"golden retriever": {"$id": "n02099601"}, "beagle": None},
@@ -224,3 +227,39 @@ def test_scan_is_of_real_files(tmp_path: Path) -> None:
     put(tmp_path, "beagle/1.png")
     (tmp_path / "beagle" / "folder.png").mkdir()
     assert scan(tmp_path, tmp_path).images == {Path("beagle"): [Path("beagle/1.png")]}
+
+
+def test_folders_of_any_bytes_find_their_class_and_are_printed_safely(tmp_path: Path) -> None:
+    names = ["cat", "d\x1b]0;x\x07og", os.fsdecode(b"f\xff"), "äpfel"]
+    for part in ("train", "test"):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / part / name / "\u202e0.png")
+    (tmp_path / "e\x1b[2J").mkdir()
+    source = FolderSource(tmp_path)
+    assert sorted(leaf.name for leaf in source.parts["train"]) == sorted(
+        ["cat", "d\ufffd]0;x\ufffdog", "f\ufffd", "äpfel"]
+    )
+    assert all(len(source.parts["test"][leaf]) == 1 for leaf in source.taxonomy.leaves)
+    (path,) = source.parts["test"][source.taxonomy.leaves[0]]
+    assert source.sample(source.taxonomy.leaves[0], path, "").name == "test/cat/\ufffd0.png"
+    assert source.notes == ("besides train/ and test/, left out: e\ufffd[2J",)
+    (tmp_path / "train" / "d\x1b]0;x\x1bog").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "train" / "d\x1b]0;x\x1bog" / "0.png")
+    with pytest.raises(DataError, match="would both be 'd\ufffd]0;x\ufffdog'"):
+        FolderSource(tmp_path)
+
+
+def test_folders_are_found_where_the_locale_knows_only_ascii(tmp_path: Path) -> None:
+    for name in ("äpfel", "犬"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "0.png")
+    code = (
+        "import sys; from slsgu.data.sources.folders import FolderSource\n"
+        "print(ascii(sorted(leaf.name for leaf in FolderSource(sys.argv[1]).parts['all'])))\n"
+    )
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=env
+    )
+    assert ran.stdout.strip() == ascii(sorted(["äpfel", "犬"])), ran.stderr

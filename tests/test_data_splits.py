@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slsgu.data import choice, two_classes
-from slsgu.data.drawings import DrawingSource, split_seed
-from slsgu.data.folders import FolderSource
-from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.samples import Sample
-from slsgu.data.splits import FEW, Limits, Splits, make_splits
+from slsgu.data.sources.drawings import DrawingSource, split_seed
+from slsgu.data.sources.folders import FolderSource
+from slsgu.data.splits import folder_splits as choice
+from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
+from slsgu.data.splits.splits import FEW, Limits, Splits, make_splits, two_classes
 from slsgu.errors import DataError
-from slsgu.files import file_sha256
 from slsgu.menagerie import TAXONOMY_FILE
-from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
+from slsgu.utils.files import file_sha256
 
 FREE = Limits(None, None, None)
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 import slsgu
 from slsgu import cli
-from slsgu.direction import DIRECTIONS
-from slsgu.losses import FORGET_LOSSES
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.direction.direction import DIRECTIONS
+from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.menagerie import MODEL_DIR
-from slsgu.taxonomy import Taxonomy
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -191,7 +191,7 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_noticed() -> None:
-    assert missing_files("`slsgu/patch.py` `slsgu/no_such.py`") == ["slsgu/no_such.py"]
+    assert missing_files("`slsgu/patch/patch.py` `slsgu/no_such.py`") == ["slsgu/no_such.py"]
 
 
 # -- code -------------------------------------------------------------------------------------

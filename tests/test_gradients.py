@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from slsgu.cache import Gradients
-from slsgu.clip import Clip
-from slsgu.data.batches import Ledger
+from slsgu.concepts.prompts import prompts_for
+from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError
-from slsgu.gradients import compute_gradients
-from slsgu.layers import inventory
-from slsgu.losses import contrastive, multi_positive
-from slsgu.plan import Plan, make_plan
-from slsgu.prompts import prompts_for
-from slsgu.runs import key_differences, obtain_gradients, run_folder
-from slsgu.settings import Settings
+from slsgu.gradients.compute import compute_gradients
+from slsgu.gradients.gradients import Gradients
+from slsgu.losses.retain import contrastive, multi_positive
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.pipeline.run_folder import key_differences, obtain_gradients, run_folder
+from slsgu.task.plan import Plan, make_plan
+from slsgu.task.settings import Settings
 
 
 def plan_for(clip: Clip, photos: Path, concept: str = "beagle", **choices: object) -> Plan:
@@ -35,24 +35,24 @@ def plan_for(clip: Clip, photos: Path, concept: str = "beagle", **choices: objec
 def naive_forget(plan: Plan) -> dict[str, torch.Tensor]:
     """Eq. 5 written out: every image alone, every caption encoded for it, autograd, the mean. The
     relative loss adds the mean cosine to the captions of the siblings."""
-    model, total = plan.clip.model, {}
+    model, total = plan.task.clip.model, {}
     layers = inventory(model, norms=True)
     parameters = dict(model.named_parameters())
     for layer in layers:
         parameters[layer.name].requires_grad_(True)
     losses = []
-    for sample in plan.forget_samples:
-        image = model.encode_image(plan.clip.preprocess(sample.read())[None], normalize=True)
-        own = plan.request.forgotten_names(sample.leaf)
+    for sample in plan.task.forget_samples:
+        image = model.encode_image(plan.task.clip.preprocess(sample.read())[None], normalize=True)
+        own = plan.task.request.forgotten_names(sample.leaf)
         relative = plan.settings.forget_loss_used == "relative"
-        siblings = plan.request.siblings(sample.leaf) if relative else ()
+        siblings = plan.task.request.siblings(sample.leaf) if relative else ()
         for concepts, sign in ((own, -1), (siblings, 1)):
             for concept in concepts:
-                for prompt in prompts_for(concept, plan.templates):
-                    text = model.encode_text(plan.clip.tokenize([prompt]), normalize=True)
-                    count = len(plan.templates) * len(concepts)
+                for prompt in prompts_for(concept, plan.task.templates):
+                    text = model.encode_text(plan.task.clip.tokenize([prompt]), normalize=True)
+                    count = len(plan.task.templates) * len(concepts)
                     losses.append((1 + sign * (image * text).sum()) / count)
-    (torch.stack(losses).sum() / len(plan.forget_samples)).backward()
+    (torch.stack(losses).sum() / len(plan.task.forget_samples)).backward()
     for layer in layers:
         total[layer.name] = parameters[layer.name].grad.clone()
         parameters[layer.name].grad = None
@@ -102,7 +102,7 @@ def test_a_ragged_last_batch_weighs_what_it_should(tiny: Clip, photos: Path) -> 
     plan = plan_for(tiny, photos, contrastive_batch=16)
     found = compute_gradients(plan, Ledger())
     assert found.counts["retain"] % 16, "the last batch must be ragged for this test to mean much"
-    assert found.counts["retain"] == len(plan.retain_samples)
+    assert found.counts["retain"] == len(plan.task.retain_samples)
     assert found.losses["retain"] > 0
     parameters = dict(tiny.model.named_parameters())
     assert all(p.grad is None and not p.requires_grad for p in parameters.values())
@@ -116,7 +116,7 @@ def test_gradients_point_where_the_loss_rises(tiny: Clip, photos: Path) -> None:
 
     def loss() -> float:
         text = tiny.encode_text(["a photo of a beagle"])
-        images = torch.stack([tiny.preprocess(s.read()) for s in plan.forget_samples])
+        images = torch.stack([tiny.preprocess(s.read()) for s in plan.task.forget_samples])
         return float((1 - tiny.encode_image(images) @ text[0]).double().mean())
 
     with torch.no_grad():
@@ -198,6 +198,7 @@ def test_key_differences_name_what_differs(tiny: Clip, photos: Path) -> None:
 
 def test_one_thread_or_two_reading_gives_the_same(tiny: Clip, photos: Path) -> None:
     plan = plan_for(tiny, photos)
-    other = replace(plan, settings=replace(plan.settings, workers=2))
+    machine = replace(plan.task.machine, workers=2)
+    other = replace(plan, task=replace(plan.task, machine=machine))
     one, two = compute_gradients(plan, Ledger()), compute_gradients(other, Ledger())
     assert close(dict(one.forget), dict(two.forget), 0)

@@ -22,8 +22,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from slsgu.cache import Gradients
-from slsgu.patch import Patch
+from slsgu.gradients.gradients import Gradients
+from slsgu.patch.patch import Patch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -34,7 +34,7 @@ NURSERY = """
 import json, os, signal, sys, time
 import torch
 torch.set_num_threads(1)
-import matplotlib.pyplot, slsgu.estimate, slsgu.pipeline, slsgu.report
+import matplotlib.pyplot, slsgu.pipeline.estimate, slsgu.pipeline.run, slsgu.report.html
 from slsgu.cli import main
 from slsgu.cli import apply, grads
 flush = os.fsync
@@ -233,7 +233,7 @@ def test_what_another_process_writes_is_left_alone(
     nursery: subprocess.Popen[str], command: list[str], tmp_path: Path
 ) -> None:
     """Clearing away what a killed run left must not touch what a living one is writing."""
-    from slsgu.files import write_text
+    from slsgu.utils.files import write_text
 
     job = Job(nursery, command, tmp_path, slow=0.2)
     part = wait_for(tmp_path, "run/.result.json.*.part")

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from made_pairs import ALL, Memory, picture
 
-from slsgu.data.pair_splits import BOTH, COPY, NO_CLASS, labelled_splits
-from slsgu.data.partition import SPLITS
-from slsgu.data.splits import Limits, Splits
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.pair_splits import BOTH, COPY, NO_CLASS, labelled_splits
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import DataError
-from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
 
 TREE = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby", "siamese"]})
 BEAGLE = Request.of(TREE, ["beagle"])

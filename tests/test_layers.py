@@ -10,8 +10,8 @@ import torch
 from networks import TOWERS, build_network
 from torch import Tensor, nn
 
-from slsgu.clip import Clip
-from slsgu.layers import Tower, inventory, stages
+from slsgu.models.clip import Clip
+from slsgu.models.layers import Tower, inventory, stages
 
 
 @pytest.fixture(params=TOWERS, scope="module")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from slsgu.evaluate import Exam
-from slsgu.line import Line, exact_curve, straight_line
-from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.evaluation.closed_form import Line, exact_curve, straight_line
+from slsgu.evaluation.exam import Exam
 
 PETS = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby", "persian"], "car": ["van"]})
 LEAVES = [PETS.find(n) for n in ("beagle", "pug", "tabby", "persian", "van")] * 30

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsgu.evaluate import Exam
-from slsgu.measures import bootstrap, measure, quality_utility, wilson
-from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.evaluation.exam import Exam
+from slsgu.evaluation.metrics import bootstrap, measure, quality_utility
+from slsgu.utils.statistics import wilson
 
 # Table 2 of the knowledge-tracing paper: forget coarse and fine, retain coarse and fine, then
 # quality, utility, Q-U. Its ME+GD row prints a utility of 88.69 where 86.69 fits Q-U and inputs.

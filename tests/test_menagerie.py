@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from matplotlib.transforms import Bbox
 from safetensors.torch import load_file
 
+from slsgu.concepts.taxonomy import Taxonomy, normalise
 from slsgu.errors import SlsguError
 from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE, TRAIN_SEED, draw
 from slsgu.menagerie.canvas import Canvas, Dice, Frame, minus, union
@@ -22,7 +23,6 @@ from slsgu.menagerie.check import check
 from slsgu.menagerie.draw import painters
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.sheet import contact_sheet, sheet_figure, wrap
-from slsgu.taxonomy import Taxonomy, normalise
 
 PINNED = {
     ("golden retriever", 0, 0, 64): "6993d8661a065f19",

@@ -13,17 +13,18 @@ from test_replay import PROMPTS, images, tokenize
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.clip import Clip
-from slsgu.evaluate import Exam
-from slsgu.keep import keep_metrics
-from slsgu.layers import Layer, inventory
-from slsgu.metric import INPUT_DAMPING, OUTPUT_DAMPING, Metric, damped
-from slsgu.prompts import PromptBook
-from slsgu.replay import Replay
-from slsgu.request import Request
-from slsgu.scene import Scene
-from slsgu.taps import Taps
-from slsgu.taxonomy import Taxonomy
+from slsgu.concepts.prompts import PromptBook
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.direction.kfac import INPUT_DAMPING, OUTPUT_DAMPING, KroneckerFisher, damped
+from slsgu.evaluation.exam import Exam
+from slsgu.evaluation.replay import Replay
+from slsgu.evaluation.search_set import SearchSet
+from slsgu.losses.captions import ForgetCaptions
+from slsgu.models.clip import Clip
+from slsgu.models.layers import Layer, inventory
+from slsgu.search.curvature import kept_fisher
+from slsgu.search.taps import Taps
 
 
 @pytest.mark.parametrize("tower", ["vision", "language"])
@@ -66,8 +67,8 @@ def test_taps_see_both_sides_of_every_gradient(tiny: Clip, name: str, tower: str
     assert len(sums) > len(layers) / 2
 
 
-def scene_of(clip: Clip, count: int = 12) -> Scene:
-    """A scene of random images and texts, which is all that a metric needs."""
+def search_set_of(clip: Clip, count: int = 12) -> SearchSet:
+    """A search_set of random images and texts, which is all that a metric needs."""
     tree = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["tabby", "persian"]})
     leaves = [tree.leaves[i % 4] for i in range(count)]
     exam = Exam(leaves, tree, Request.of(tree, ["beagle"]))
@@ -75,14 +76,14 @@ def scene_of(clip: Clip, count: int = 12) -> Scene:
     replay = Replay(clip, images(clip, count), book.texts, batch_size=5)
     embedded, prompts = replay.base
     classes = exam.class_embeddings(prompts, book)
-    return Scene(
+    return SearchSet(
         exam=exam,
         replay=replay,
         book=book,
         classes=classes,
         before=exam.answer(embedded, classes),
-        caption_weights=torch.zeros(count, len(book.texts)),
-        forget_loss="cosine",
+        captions=ForgetCaptions(exam.request, "cosine"),
+        forget_samples=(),
         scale=20.0,
     )
 
@@ -91,18 +92,18 @@ def clip_of(tiny: Clip, name: str = "vit") -> Clip:
     return replace(tiny, model=build_network(name), tokenizer=tokenize)
 
 
-def answers(scene: Scene, layer: Layer, weight: Tensor, *, forget: bool) -> list[Tensor]:
+def answers(search_set: SearchSet, layer: Layer, weight: Tensor, *, forget: bool) -> list[Tensor]:
     """Odds among the kept classes at every level that is kept, each [n, C]."""
-    found, prompts = scene.replay.with_weight(layer, weight)
-    classes = scene.exam.class_embeddings(prompts, scene.book)
-    rows = torch.from_numpy(scene.exam.forget == forget)
+    found, prompts = search_set.replay.with_weight(layer, weight)
+    classes = search_set.exam.class_embeddings(prompts, search_set.book)
+    rows = torch.from_numpy(search_set.exam.forget == forget)
     odds = []
     for level, texts, gone in zip(
-        scene.exam.levels, classes, scene.exam.forgotten_classes, strict=True
+        search_set.exam.levels, classes, search_set.exam.forgotten_classes, strict=True
     ):
         if forget and level.depth >= 2:
             continue
-        logits = (scene.scale * found[rows] @ texts.T)[:, torch.from_numpy(~gone)]
+        logits = (search_set.scale * found[rows] @ texts.T)[:, torch.from_numpy(~gone)]
         odds.append(logits.double().log_softmax(dim=1))
     return odds
 
@@ -118,14 +119,14 @@ def test_harm_is_twice_the_divergence_of_small_changes(tiny: Clip) -> None:
     """On one image the factors are exact, so the metric must predict what changing the last
     projection does to the answers: a difference, with no derivative taken."""
     clip = clip_of(tiny)
-    scene = scene_of(clip, count=1200)
+    search_set = search_set_of(clip, count=1200)
     pixels = images(clip, 1).expand(1200, -1, -1, -1)
-    replay = Replay(clip, pixels, scene.book.texts, batch_size=300)
-    scene = replace(scene, replay=replay)
+    replay = Replay(clip, pixels, search_set.book.texts, batch_size=300)
+    search_set = replace(search_set, replay=replay)
     layer = next(x for x in inventory(clip.model) if x.name == "visual.proj")
-    scene.replay.prepare(layer)
-    metric = keep_metrics(scene, [layer], seed=0)[layer.name]
-    weight = scene.replay.parameters[layer.name].detach().clone()
+    search_set.replay.prepare(layer)
+    metric = kept_fisher(search_set, [layer], seed=0)[layer.name]
+    weight = search_set.replay.parameters[layer.name].detach().clone()
     generator = torch.Generator().manual_seed(1)
     ratios = []
     for _ in range(4):
@@ -133,8 +134,8 @@ def test_harm_is_twice_the_divergence_of_small_changes(tiny: Clip) -> None:
         change /= weight.numel() ** 0.5
         total = 0.0
         for forget in (False, True):
-            old = answers(scene, layer, weight, forget=forget)
-            total += divergence(old, answers(scene, layer, weight + change, forget=forget))
+            old = answers(search_set, layer, weight, forget=forget)
+            total += divergence(old, answers(search_set, layer, weight + change, forget=forget))
         ratios.append(0.5 * metric.harm(change) / total)
     # Labels are drawn: 1200 images leave a few percent of noise, the same for each change.
     assert np.allclose(ratios, 1, atol=0.15), ratios
@@ -144,7 +145,7 @@ def test_harm_is_twice_the_divergence_of_small_changes(tiny: Clip) -> None:
 def test_preconditioning_solves_with_the_explicit_matrix() -> None:
     generator = torch.Generator().manual_seed(0)
     a, g = (torch.randn(20, n, generator=generator).double() for n in (3, 4))
-    metric = Metric(a.T @ a / 20, g.T @ g / 20, transposed=False)
+    metric = KroneckerFisher(a.T @ a / 20, g.T @ g / 20, transposed=False)
     gradient = torch.randn(4, 3, generator=generator)
     big = torch.kron(damped(metric.outputs, OUTPUT_DAMPING), damped(metric.inputs, INPUT_DAMPING))
     expected = torch.linalg.solve(big, gradient.double().flatten()).reshape(4, 3)
@@ -156,7 +157,9 @@ def test_preconditioning_solves_with_the_explicit_matrix() -> None:
 
 def test_a_factor_of_zeros_leaves_its_side_alone() -> None:
     gradient = torch.randn(2, 3)
-    metric = Metric(torch.zeros(3, 3).double(), torch.zeros(2, 2).double(), transposed=False)
+    metric = KroneckerFisher(
+        torch.zeros(3, 3).double(), torch.zeros(2, 2).double(), transposed=False
+    )
     assert torch.allclose(metric.precondition(gradient), gradient)
 
 
@@ -166,10 +169,10 @@ def test_most_forgetting_per_unit_of_harm(tiny: Clip, name: str, tower: str) -> 
     """For any gradient, the preconditioned step has more of it per root of harm than the gradient
     itself has: the property that the direction is made for."""
     clip = clip_of(tiny, name)
-    scene = scene_of(clip)
+    search_set = search_set_of(clip)
     layers = [x for x in inventory(clip.model) if x.tower == tower]
-    scene.replay.prepare(min(layers, key=lambda x: x.block or 0))
-    metrics = keep_metrics(scene, layers, seed=0)
+    search_set.replay.prepare(min(layers, key=lambda x: x.block or 0))
+    metrics = kept_fisher(search_set, layers, seed=0)
     assert len(metrics) > len(layers) / 2
     gains = []
     for layer in layers:
@@ -180,7 +183,9 @@ def test_most_forgetting_per_unit_of_harm(tiny: Clip, name: str, tower: str) -> 
         step = metric.precondition(gradient)
         assert step.shape == gradient.shape and float((step * gradient).sum()) > 0
 
-        def efficiency(change: Tensor, of: Tensor = gradient, by: Metric = metric) -> float:
+        def efficiency(
+            change: Tensor, of: Tensor = gradient, by: KroneckerFisher = metric
+        ) -> float:
             return float((change * of).sum()) / by.harm(change) ** 0.5
 
         gains.append(efficiency(step) / efficiency(gradient))
@@ -189,11 +194,11 @@ def test_most_forgetting_per_unit_of_harm(tiny: Clip, name: str, tower: str) -> 
 
 def test_layers_that_can_not_be_watched_have_no_metric(tiny: Clip) -> None:
     clip = clip_of(tiny)
-    scene = scene_of(clip)
+    search_set = search_set_of(clip)
     gains = [x for x in inventory(clip.model, norms=True) if x.kind == "norm"]
     vision = [x for x in gains if x.tower == "vision"]
-    assert vision and keep_metrics(scene, vision, seed=0) == {}
-    assert keep_metrics(scene, [], seed=0) == {}
+    assert vision and kept_fisher(search_set, vision, seed=0) == {}
+    assert kept_fisher(search_set, [], seed=0) == {}
 
 
 def test_the_metric_depends_on_the_seed_alone(tiny: Clip) -> None:
@@ -201,16 +206,16 @@ def test_the_metric_depends_on_the_seed_alone(tiny: Clip) -> None:
     layer = next(x for x in inventory(clip.model) if x.name == "visual.proj")
 
     def outputs(seed: int) -> Tensor:
-        return keep_metrics(scene_of(clip), [layer], seed=seed)[layer.name].outputs
+        return kept_fisher(search_set_of(clip), [layer], seed=seed)[layer.name].outputs
 
     assert torch.equal(outputs(0), outputs(0))
     assert not torch.equal(outputs(0), outputs(1))
 
 
 def test_normalised_features_are_what_is_embedded(tiny: Clip) -> None:
-    scene = scene_of(clip_of(tiny))
-    images_, _ = scene.replay.base
-    assert torch.equal(images_, normalize(scene.replay.features_of("vision"), dim=-1))
+    search_set = search_set_of(clip_of(tiny))
+    images_, _ = search_set.replay.base
+    assert torch.equal(images_, normalize(search_set.replay.features_of("vision"), dim=-1))
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -222,10 +227,10 @@ def test_efficiency_is_the_most_forgetting_per_unit_of_harm(
     torch.manual_seed(0)
     made = [torch.randn(20, size, dtype=torch.float64) for size in (4, 3)]
     inputs, outputs = (rows.T @ rows / 20 for rows in made)
-    metric = Metric(inputs, outputs, transposed)
+    metric = KroneckerFisher(inputs, outputs, transposed)
     gradient = torch.randn((4, 3) if transposed else (3, 4), dtype=torch.float64)
     for name in ("INPUT_DAMPING", "OUTPUT_DAMPING"):
-        monkeypatch.setattr(f"slsgu.metric.{name}", 0.0)
+        monkeypatch.setattr(f"slsgu.direction.kfac.{name}", 0.0)
     flat = (gradient.T if transposed else gradient).flatten()  # [o * i]
     fisher = torch.kron(outputs, inputs)
     best = float(flat @ torch.linalg.solve(fisher, flat)) ** 0.5

@@ -17,13 +17,14 @@ from made_pairs import (
     some,
 )
 
-from slsgu.captions import ForgetCaptions
+from slsgu.concepts.prompts import PromptBook, saying
 from slsgu.errors import ConceptError, DataError
-from slsgu.evaluate import CAPTIONS, Answers, Exam
-from slsgu.measures import Measures, measure
-from slsgu.pairs import read_names
-from slsgu.prompts import PromptBook, saying
-from slsgu.search import Goal, Trial, choose
+from slsgu.evaluation.exam import CAPTIONS, Answers, Exam
+from slsgu.evaluation.metrics import Measures, measure
+from slsgu.losses.captions import ForgetCaptions
+from slsgu.search.choice import Trial, choose
+from slsgu.search.goal import Goal
+from slsgu.task.pairs import read_names
 
 # -- the request -------------------------------------------------------------------------------
 

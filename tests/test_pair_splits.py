@@ -15,14 +15,14 @@ from made_pairs import (
     some,
 )
 
-from slsgu.data.labels import Labels
-from slsgu.data.pair_splits import BOTH
-from slsgu.data.partition import SMALL_CLASS, SPLITS
-from slsgu.data.splits import FEW, Limits
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.labels import Labels
+from slsgu.data.splits.pair_splits import BOTH
+from slsgu.data.splits.partition import SMALL_CLASS, SPLITS
+from slsgu.data.splits.splits import FEW, Limits
 from slsgu.errors import DataError
-from slsgu.measures import wilson
-from slsgu.pairs import Pairs
-from slsgu.taxonomy import Taxonomy
+from slsgu.task.pairs import Pairs
+from slsgu.utils.statistics import wilson
 
 # -- three sets ---------------------------------------------------------------------------------
 

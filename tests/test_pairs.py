@@ -19,22 +19,23 @@ from made_sources import png
 from PIL import Image
 from test_gradients import close
 
-from slsgu.clip import Clip
-from slsgu.data.batches import Ledger
-from slsgu.data.partition import SPLITS
-from slsgu.data.splits import Limits
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.ledger import Ledger
+from slsgu.data.splits.partition import SPLITS
+from slsgu.data.splits.splits import Limits
 from slsgu.errors import DataError
-from slsgu.evaluate import CAPTIONS
-from slsgu.gradients import compute_gradients
-from slsgu.layers import inventory
-from slsgu.pairs import Pairs
-from slsgu.pipeline import Result, run_plan, unlearn
-from slsgu.plan import Plan, make_plan
-from slsgu.report import html, to_json
-from slsgu.retain_cache import RetainCache
-from slsgu.runs import RunFolder
-from slsgu.settings import Settings
-from slsgu.taxonomy import Taxonomy
+from slsgu.evaluation.exam import CAPTIONS
+from slsgu.gradients.bank import RetainCache
+from slsgu.gradients.compute import compute_gradients
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.pipeline.result import Outcome
+from slsgu.pipeline.run import run_plan, unlearn
+from slsgu.pipeline.run_folder import RunFolder
+from slsgu.report.html import html, to_json
+from slsgu.task.pairs import Pairs
+from slsgu.task.plan import Plan, make_plan
+from slsgu.task.settings import Settings
 
 # -- the whole way ------------------------------------------------------------------------------
 
@@ -49,12 +50,12 @@ def others(tmp_path: Path, photos: Path) -> Path:
     return table(tmp_path / "others.jsonl", photos, ["pug", "tabby", "siamese"])
 
 
-def check(result: Result) -> None:
+def check(result: Outcome) -> None:
     """What any success must be."""
     assert result.success and result.patch is not None
     used = [set(result.ledger.hashes(split)) for split in SPLITS]
     assert all(used) and len(set().union(*used)) == sum(map(len, used))
-    assert result.chosen.measures.forget_accuracy <= result.goal.target
+    assert result.trace.chosen.measures.forget_accuracy <= result.goal.target
     after = result.proof.measures
     assert after.before["forget_fine"] and after.after["forget_fine"] is not None
     assert after.after["forget_fine"] < after.before["forget_fine"]
@@ -78,7 +79,7 @@ def test_pairs_without_a_name(taught: Clip, beagles: Path, others: Path) -> None
     pairs = Pairs(forget=beagles, retain=others)
     result = unlearn(taught, pairs=pairs, settings=Settings(**QUICK))
     check(result)
-    assert result.plan.request.title == "pairs of beagles"
+    assert result.task.request.title == "pairs of beagles"
     assert [level.depth for level in result.proof.exam.levels] == [CAPTIONS]
     asked = {c.name for c in result.proof.exam.levels[0].classes}
     assert asked == {say(name) for name in ("beagle", "pug", "tabby", "siamese")}
@@ -105,15 +106,15 @@ def test_without_a_retain_set(taught: Clip, beagles: Path, photos: Path) -> None
     page = html(result, command="", patch=None)
     assert "Not measured, so no floor holds there: retain_fine, retain_coarse." in page
     assert "0 other images" not in page and "Everything else" not in page
-    assert result.plan.traced and result.plan.retain_loss == "cosine"
-    assert result.gradients.counts["retain"] == result.gradients.counts["forget"]
+    assert result.task.forget_only and result.edit.settings["retain_loss"] == "cosine"
+    assert result.trace.gradients.counts["retain"] == result.trace.gradients.counts["forget"]
     measures = result.proof.measures
     assert result.goal.unmeasured(measures) == ["retain_fine", "retain_coarse"]
     assert measures.kept_ratios["retain_fine"] is None is measures.kept_ratios["retain_coarse"]
     assert measures.kept_ratios["forget_coarse"] is not None  # that they are dogs is known
-    trials = [trial for candidate in result.candidates for trial in candidate.trials]
+    trials = [trial for candidate in result.trace.candidates for trial in candidate.trials]
     met = [trial.relative_step for trial in trials if result.goal.met(trial.measures)]
-    assert result.chosen.relative_step == min(met)
+    assert result.trace.chosen.relative_step == min(met)
 
 
 def test_nothing_to_tell_apart_is_refused(taught: Clip, photos: Path, tmp_path: Path) -> None:
@@ -156,15 +157,16 @@ def test_the_same_pixels_in_another_file_are_forgotten_too(
         settings=Settings(**QUICK, limits=limits),
     )
     if cached:  # as an earlier request on the same retain set would have filled it
-        plain = replace(plan, splits=replace(plan.splits, reserved=()))
+        splits = replace(plan.task.splits, reserved=())
+        plain = replace(plan, task=replace(plan.task, splits=splits))
         compute_gradients(plain, Ledger(), cache=cache)
         assert cache is not None and len(list(cache.entries())) == 1
     result = run_plan(plan, cache=cache)
-    split_of = {s.name: split for split in SPLITS for s in plan.splits.of(split)}
+    split_of = {s.name: split for split in SPLITS for s in plan.task.splits.of(split)}
     wanted = {(f"{n:02}.bmp", split_of[f"{n:02}.bmp"], "forget") for n in range(20)}
     assert set(result.ledger.overlaps) == wanted and len({split for _, split, _ in wanted}) == 3
-    assert result.gradients.counts["forget"] == sum(
-        s.caption == say("beagle") for s in plan.splits.gradient
+    assert result.trace.gradients.counts["forget"] == sum(
+        s.caption == say("beagle") for s in plan.task.splits.gradient
     )
     assert not {s.name for s in result.proof.samples} & {name for name, *_ in wanted}
     # Reused gradients remember what they left out.
@@ -179,20 +181,20 @@ def test_the_same_pixels_in_another_file_are_forgotten_too(
 def naive_retain(plan: Plan, captions: dict[str, str]) -> dict[str, torch.Tensor]:
     """The retain loss written out: every picture and every caption encoded, batch by batch in the
     order that the seed gives, a cross-entropy for every row and column, autograd, the mean."""
-    model = plan.clip.model
+    model = plan.task.clip.model
     parameters = dict(model.named_parameters())
     names = [layer.name for layer in inventory(model, norms=True)]
     for name in names:
         parameters[name].requires_grad_(True)
-    samples = plan.retain_samples
-    order = np.random.Generator(np.random.PCG64(plan.settings.seed)).permutation(len(samples))
+    samples = plan.task.retain_samples
+    order = np.random.Generator(np.random.PCG64(plan.task.seed)).permutation(len(samples))
     total = torch.zeros(())
     for start in range(0, len(order), plan.settings.contrastive_batch):
         batch = [samples[i] for i in order[start : start + plan.settings.contrastive_batch]]
-        pixels = torch.stack([plan.clip.preprocess(sample.read()) for sample in batch])
+        pixels = torch.stack([plan.task.clip.preprocess(sample.read()) for sample in batch])
         said = [captions[sample.name] for sample in batch]
         images = model.encode_image(pixels, normalize=True)
-        texts = model.encode_text(plan.clip.tokenize(said), normalize=True)
+        texts = model.encode_text(plan.task.clip.tokenize(said), normalize=True)
         if plan.retain_loss == "cosine":
             total = total + sum(1 - images[i] @ texts[i] for i in range(len(batch)))
             continue
@@ -217,9 +219,9 @@ def test_the_retain_gradient_of_pairs_is_that_of_the_naive_loop(
 ) -> None:
     settings = Settings(**QUICK, retain_loss=loss)
     plan = make_plan(tiny, [], pairs=Pairs(forget=beagles, retain=others), settings=settings)
-    assert len(plan.retain_samples) % 16  # a ragged last batch
+    assert len(plan.task.retain_samples) % 16  # a ragged last batch
     found = dict(compute_gradients(plan, Ledger()).retain)
-    captions = {sample.name: sample.caption for sample in plan.retain_samples}
+    captions = {sample.name: sample.caption for sample in plan.task.retain_samples}
     assert set(captions.values()) == {say(name) for name in ("pug", "tabby", "siamese")}
     assert close(found, naive_retain(plan, captions), 1e-4)
     # Control: with the captions of the first and second picture exchanged it is another gradient.
@@ -238,7 +240,7 @@ def test_without_a_retain_set_the_parent_is_kept(tiny: Clip, beagles: Path, phot
     )
     found = dict(compute_gradients(plan, Ledger()).retain)
     parent, own = (
-        naive_retain(plan, {s.name: f"a photo of a {word}" for s in plan.retain_samples})
+        naive_retain(plan, {s.name: f"a photo of a {word}" for s in plan.task.retain_samples})
         for word in ("dog", "beagle")
     )
     assert close(found, parent, 1e-4)

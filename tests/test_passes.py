@@ -14,14 +14,14 @@ import pytest
 import torch
 from test_gradients import close, plan_for
 
-from slsgu import partial as partial_module
-from slsgu.cache import Gradients
-from slsgu.clip import Clip
-from slsgu.data.batches import Ledger
-from slsgu.data.folders import FileSample
+from slsgu.data.ledger import Ledger
+from slsgu.data.sources.folders import FileSample
 from slsgu.errors import SlsguError
-from slsgu.gradients import compute_gradients
-from slsgu.partial import Partial
+from slsgu.gradients import resume as partial_module
+from slsgu.gradients.compute import compute_gradients
+from slsgu.gradients.gradients import Gradients
+from slsgu.gradients.resume import Partial
+from slsgu.models.clip import Clip
 
 SHARED = 1e-5  # sums in another order; fp32 keeps about seven digits
 
@@ -40,7 +40,12 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
 ) -> None:
     """Within the forget pass, between the two, and within the retain pass."""
     plan = plan_for(tiny, photos, batch_size=2, contrastive_batch=4, workers=0)
-    assert len(plan.forget_samples) < 17 < 38 < len(plan.forget_samples + plan.retain_samples)
+    assert (
+        len(plan.task.forget_samples)
+        < 17
+        < 38
+        < len(plan.task.forget_samples + plan.task.retain_samples)
+    )
     ledger = Ledger()
     expected = compute_gradients(plan, ledger)
     kept = tmp_path / "partial.safetensors"
@@ -66,7 +71,7 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
     assert same(found.forget, expected.forget) and same(found.retain, expected.retain)
     assert found.losses == expected.losses and found.counts == expected.counts
     assert again.hashes("gradient") == ledger.hashes("gradient")
-    total = len(plan.forget_samples) + len(plan.retain_samples)
+    total = len(plan.task.forget_samples) + len(plan.task.retain_samples)
     if reads > 4:  # control: it did go on, and did not start anew
         assert count <= total - reads + 8
 
@@ -89,10 +94,12 @@ def test_sums_of_something_else_are_not_gone_on_with(
 
 def test_a_killed_command_goes_on(world: list[str], tmp_path: Path) -> None:
     code = (
-        "import slsgu.partial, slsgu.passes, time; slsgu.partial.EVERY = 0\n"
-        "add = slsgu.passes._add_batch\n"
+        "import time\n"
+        "from slsgu.gradients import accumulate, resume\n"
+        "resume.EVERY = 0\n"
+        "add = accumulate._add_batch\n"
         "def slow(*args):\n    add(*args)\n    time.sleep(SLEEP)\n"
-        "slsgu.passes._add_batch = slow\n"
+        "accumulate._add_batch = slow\n"
         "from slsgu.cli import main; main()"
     )
     options = ["grads", "--concept", "beagle", "--contrastive-batch", "4", "--batch-size", "4"]

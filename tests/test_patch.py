@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slsgu.artifact import content_sha256, write_artifact
 from slsgu.errors import ArtifactError, LayerMismatchError
-from slsgu.files import file_sha256
-from slsgu.patch import Patch, layer_hash
+from slsgu.patch.patch import Patch, layer_hash
+from slsgu.utils.artifact import content_sha256, write_artifact
+from slsgu.utils.files import file_sha256
 
 
 class Net(nn.Module):

@@ -19,20 +19,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import slsgu
-from slsgu.clip import Clip, weights_sha256
-from slsgu.data.batches import Ledger
-from slsgu.direction import DIRECTIONS, DirectionContext
+from slsgu.concepts.prompts import PromptBook
+from slsgu.data.ledger import Ledger
+from slsgu.direction.direction import DIRECTIONS, Direction, DirectionContext
 from slsgu.errors import ConceptError, NotReachedError
-from slsgu.evaluate import evaluated_levels
-from slsgu.patch import Patch
-from slsgu.pipeline import Result
-from slsgu.plan import make_plan
-from slsgu.prompts import PromptBook
-from slsgu.runs import key_differences
-from slsgu.settings import Settings
+from slsgu.evaluation.exam import evaluated_levels
+from slsgu.models.clip import Clip, weights_sha256
+from slsgu.patch.patch import Patch
+from slsgu.pipeline.result import Outcome
+from slsgu.pipeline.run_folder import key_differences
+from slsgu.report.html import html, to_json
+from slsgu.search.method import Edit
+from slsgu.task.plan import make_plan
+from slsgu.task.settings import Settings
+from slsgu.task.task import Task
+from slsgu.utils.progress import Progress
 
 Cli = Callable[..., Ran]
-Unlearn = Callable[..., Result]
+Unlearn = Callable[..., Outcome]
 FEW = Settings(trials=4, force=True)
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -41,7 +45,7 @@ WEIGHTS = "open_clip_model.safetensors"
 def unlearn(taught: Clip, photos: Path) -> Unlearn:
     """`slsgu.unlearn` of the taught model, on the photographs."""
 
-    def run(*concepts: str, data: Path | None = None, **settings: Any) -> Result:
+    def run(*concepts: str, data: Path | None = None, **settings: Any) -> Outcome:
         return slsgu.unlearn(
             taught,
             *concepts,
@@ -54,7 +58,7 @@ def unlearn(taught: Clip, photos: Path) -> Unlearn:
 
 
 @pytest.fixture(scope="module")
-def beagle(taught_dir: Path, photos: Path) -> Result:
+def beagle(taught_dir: Path, photos: Path) -> Outcome:
     """The beagle forgotten with all defaults."""
     clip = slsgu.load(f"local-dir:{taught_dir}")
     where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
@@ -64,13 +68,13 @@ def beagle(taught_dir: Path, photos: Path) -> Result:
 # -- the goal -----------------------------------------------------------------------------------
 
 
-def test_the_concept_goes_and_the_rest_stays(beagle: Result) -> None:
+def test_the_concept_goes_and_the_rest_stays(beagle: Outcome) -> None:
     before, after = beagle.proof.measures.before, beagle.proof.measures.after
     assert beagle.success and beagle.patch is not None and not beagle.shortfall
     assert before["forget_fine"] == 1 and after["forget_fine"] == 0
     for kept in ("forget_coarse", "retain_fine", "retain_coarse"):
         assert after[kept] >= 0.8 * before[kept]
-    goal, measures = beagle.plan.settings, beagle.chosen.measures
+    goal, measures = beagle.goal, beagle.trace.chosen.measures
     assert measures.forget_accuracy <= goal.target
     ratios = [ratio for ratio in measures.kept_ratios.values() if ratio is not None]
     assert ratios and min(ratios) >= min(goal.floors.values())
@@ -78,7 +82,7 @@ def test_the_concept_goes_and_the_rest_stays(beagle: Result) -> None:
 
 def test_an_inner_node_takes_all_leaves_under_it(unlearn: Unlearn) -> None:
     result = unlearn("dog")
-    assert [leaf.name for leaf in result.plan.request.forget_leaves] == list(TREE["dog"])
+    assert [leaf.name for leaf in result.task.request.forget_leaves] == list(TREE["dog"])
     measures = result.proof.measures
     assert measures.before["forget_coarse"] is None  # nothing stands above it
     assert measures.counts["forget_fine"] == measures.counts["retain_fine"] == 12
@@ -88,13 +92,13 @@ def test_an_inner_node_takes_all_leaves_under_it(unlearn: Unlearn) -> None:
 def test_the_trial_chosen_is_what_the_patch_does(unlearn: Unlearn, taught: Clip) -> None:
     beagle = unlearn("beagle", direction="gradient")
     patch = beagle.patch
-    assert patch is not None and patch.layers == (beagle.chosen.layer,)
-    weight = dict(taught.model.named_parameters())[beagle.chosen.layer]
-    moved = beagle.chosen.step * beagle.gradients.forget[beagle.chosen.layer]
-    assert torch.equal(patch.delta[beagle.chosen.layer], moved)
-    assert torch.equal(patch.original[beagle.chosen.layer], weight)
-    assert beagle.chosen.relative_step == pytest.approx(float(moved.norm() / weight.norm()))
-    assert beagle.chosen in [t for c in beagle.candidates for t in c.trials]
+    assert patch is not None and patch.layers == (beagle.trace.chosen.layer,)
+    weight = dict(taught.model.named_parameters())[beagle.trace.chosen.layer]
+    moved = beagle.trace.chosen.step * beagle.trace.gradients.forget[beagle.trace.chosen.layer]
+    assert torch.equal(patch.delta[beagle.trace.chosen.layer], moved)
+    assert torch.equal(patch.original[beagle.trace.chosen.layer], weight)
+    assert beagle.trace.chosen.relative_step == pytest.approx(float(moved.norm() / weight.norm()))
+    assert beagle.trace.chosen in [t for c in beagle.trace.candidates for t in c.trials]
 
 
 # -- sameness -----------------------------------------------------------------------------------
@@ -142,7 +146,7 @@ def test_a_search_that_fails_leaves_the_model_as_it_was(
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("slsgu.evaluate.Exam.measure", stop)
+    monkeypatch.setattr("slsgu.evaluation.exam.Exam.measure", stop)
     with pytest.raises(KeyboardInterrupt):
         unlearn("beagle")
     assert weights_sha256(taught.model) == taught.sha256
@@ -156,14 +160,14 @@ def pixels_of(samples: Any) -> set[bytes]:
     return {np.asarray(sample.read()).tobytes() for sample in samples}
 
 
-def test_splits_share_no_picture(beagle: Result) -> None:
-    splits = beagle.plan.splits
+def test_splits_share_no_picture(beagle: Outcome) -> None:
+    splits = beagle.task.splits
     parts = [pixels_of(part) for part in (splits.gradient, splits.search, splits.test)]
     assert [len(part) for part in parts] == [40, 16, 24]
     assert len(set.union(*parts)) == 80
     assert pixels_of(beagle.proof.samples) == parts[2]
     assert not beagle.ledger.overlaps
-    assert len(beagle.gradients.info["pixel_hashes"]) == 40
+    assert len(beagle.trace.gradients.info["pixel_hashes"]) == 40
 
 
 def test_a_picture_in_two_splits_is_used_in_one(
@@ -190,8 +194,8 @@ def test_a_picture_in_two_splits_is_used_in_one(
         f"test/beagle/again{number}.bmp" for number in range(5)
     ]
     assert {item.split for item in result.ledger.overlaps} == {"test"}
-    assert any("1 file(s) have the same bytes" in note for note in result.plan.splits.notes)
-    splits = result.plan.splits
+    assert any("1 file(s) have the same bytes" in note for note in result.task.splits.notes)
+    splits = result.task.splits
     used = pixels_of(result.proof.samples)
     assert len(result.proof.samples) == 24
     assert not used & (pixels_of(splits.gradient) | pixels_of(splits.search))
@@ -201,7 +205,7 @@ def test_a_picture_in_two_splits_is_used_in_one(
 def test_gradients_from_a_cache_keep_their_pictures_claimed(
     taught: Clip, photos: Path, tmp_path: Path
 ) -> None:
-    from slsgu.runs import obtain_gradients, run_folder
+    from slsgu.pipeline.run_folder import obtain_gradients, run_folder
 
     where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
     plan = make_plan(taught, ["beagle"], **where, settings=FEW)
@@ -270,7 +274,8 @@ def test_the_name_of_a_taxonomy_decides_nothing(taught: Clip, photos: Path, tmp_
         where = {"data": photos / "images", "taxonomy": tmp_path / f"{name}.yaml"}
         plans.append(make_plan(taught, ["beagle"], **where))
     one, two, more = plans
-    assert one.request.describe()["taxonomy"] == "one" != two.request.describe()["taxonomy"]
+    names = [plan.task.request.describe()["taxonomy"] for plan in (one, two)]
+    assert names == ["one", "two"]
     assert one.key == two.key and one.folder_name == two.folder_name
     told = key_differences(one.key, more.key)  # control
     assert [difference.split()[0] for difference in told] == ["prompt_tokens", "taxonomy"]
@@ -281,51 +286,59 @@ def test_the_name_of_a_taxonomy_decides_nothing(taught: Clip, photos: Path, tmp_
 
 def test_the_paper_s_rule(unlearn: Unlearn) -> None:
     result = unlearn("beagle", search="paper")
-    trials = [trial for candidate in result.candidates for trial in candidate.trials]
+    trials = [trial for candidate in result.trace.candidates for trial in candidate.trials]
 
     def left(trial: Any) -> tuple[float, float]:
         m = trial.measures
         return m.after["forget_fine"], -m.after["retain_fine"]
 
-    assert left(result.chosen) == min(left(trial) for trial in trials)
+    assert left(result.trace.chosen) == min(left(trial) for trial in trials)
     assert len({left(trial) for trial in trials}) > 1  # control: the rule had something to choose
-    assert all(len(c.trials) == 4 for c in result.candidates if not c.passed_over)
+    assert all(len(c.trials) == 4 for c in result.trace.candidates if not c.passed_over)
     # Its own loss and its own set of layers.
-    assert result.plan.key["retain_loss"] == "contrastive"
-    assert any(score.layer.endswith("ln_1.weight") for score in result.scores)
-    assert not any(s.layer.endswith("ln_1.weight") for s in unlearn("beagle").scores)
+    assert result.trace.gradients.key["retain_loss"] == "contrastive"
+    assert any(score.layer.endswith("ln_1.weight") for score in result.trace.scores)
+    assert not any(s.layer.endswith("ln_1.weight") for s in unlearn("beagle").trace.scores)
 
 
-def test_the_fronts_and_the_last_projections_are_searched(beagle: Result, unlearn: Unlearn) -> None:
-    front = {score.layer for score in beagle.scores if score.on_front}
+def test_the_fronts_and_the_last_projections_are_searched(
+    beagle: Outcome, unlearn: Unlearn
+) -> None:
+    front = {score.layer for score in beagle.trace.scores if score.on_front}
     last = {"visual.proj", "text_projection"}
-    assert {c.score.layer for c in beagle.candidates} == front | last
+    assert {c.score.layer for c in beagle.trace.candidates} == front | last
     paper = unlearn("beagle", search="paper")
-    front = {score.layer for score in paper.scores if score.on_front}
-    assert {c.score.layer for c in paper.candidates} == front
-    assert {c.score.tower for c in beagle.candidates} == {"vision", "language"}
+    front = {score.layer for score in paper.trace.scores if score.on_front}
+    assert {c.score.layer for c in paper.trace.candidates} == front
+    assert {c.score.tower for c in beagle.trace.candidates} == {"vision", "language"}
 
 
 @pytest.mark.parametrize("tower", ["vision", "language"])
 def test_a_fixed_tower(unlearn: Unlearn, tower: str) -> None:
     result = unlearn("beagle", tower=tower)
-    assert result.tower == tower and {c.score.tower for c in result.candidates} == {tower}
+    assert result.trace.tower == tower and {c.score.tower for c in result.trace.candidates} == {
+        tower
+    }
 
 
 @pytest.mark.parametrize("layer", ["text_projection", "transformer.resblocks.1.ln_2.weight"])
 def test_a_fixed_layer_and_step(unlearn: Unlearn, layer: str) -> None:
     searched = unlearn("beagle", layer=layer)
-    assert [c.score.layer for c in searched.candidates] == [layer] == [searched.chosen.layer]
-    assert len(searched.candidates[0].trials) > 1
+    assert (
+        [c.score.layer for c in searched.trace.candidates]
+        == [layer]
+        == [searched.trace.chosen.layer]
+    )
+    assert len(searched.trace.candidates[0].trials) > 1
     fixed = unlearn("beagle", layer=layer, step=0.125)
-    (trial,) = fixed.candidates[0].trials
-    assert trial is fixed.chosen and trial.step == 0.125
+    (trial,) = fixed.trace.candidates[0].trials
+    assert trial is fixed.trace.chosen and trial.step == 0.125
 
 
 def test_a_layer_that_does_not_exist_costs_no_pass(
     unlearn: Unlearn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slsgu.pipeline.obtain_gradients", pytest.fail)
+    monkeypatch.setattr("slsgu.pipeline.run.obtain_gradients", pytest.fail)
     with pytest.raises(slsgu.SlsguError, match=r"did you mean visual\.proj"):
         unlearn("beagle", layer="visual.porj")
 
@@ -339,14 +352,14 @@ def test_a_direction_that_forgets_nothing_is_passed_over(
     def standing(context: DirectionContext) -> Tensor:
         return torch.zeros_like(context.forget)
 
-    monkeypatch.setitem(DIRECTIONS, "reversed", reversed_)
-    monkeypatch.setitem(DIRECTIONS, "standing", standing)
+    monkeypatch.setitem(DIRECTIONS, "reversed", Direction(reversed_))
+    monkeypatch.setitem(DIRECTIONS, "standing", Direction(standing))
     with pytest.raises(ConceptError, match="does not raise the forget loss"):
         unlearn("beagle", direction="reversed")
     with pytest.raises(ConceptError, match="its direction is zero"):
         unlearn("beagle", direction="standing")
     good = unlearn("beagle")  # control
-    assert not any(candidate.passed_over for candidate in good.candidates)
+    assert not any(candidate.passed_over for candidate in good.trace.candidates)
 
 
 def test_a_goal_that_is_not_met(unlearn: Unlearn) -> None:
@@ -354,8 +367,8 @@ def test_a_goal_that_is_not_met(unlearn: Unlearn) -> None:
     with pytest.raises(NotReachedError, match=r"still recognised 100\.0% of the time") as caught:
         unlearn("beagle", **fixed, force=False)
     result = caught.value.result
-    assert isinstance(result, Result)
-    assert not result.success and result.patch is None and result.chosen.step == 1e-6
+    assert isinstance(result, Outcome)
+    assert not result.success and result.patch is None and result.trace.chosen.step == 1e-6
     forced = unlearn("beagle", **fixed)
     assert not forced.success and forced.patch is not None
     assert forced.patch.metadata["success"] is False
@@ -366,16 +379,16 @@ def test_a_floor_that_does_not_hold(unlearn: Unlearn) -> None:
     with pytest.raises(NotReachedError, match="floor") as caught:
         unlearn("beagle", **fixed, force=False)
     result = caught.value.result
-    assert isinstance(result, Result)
-    ratios = result.chosen.measures.kept_ratios.items()
-    assert any(r is not None and r < result.plan.settings.floors[name] for name, r in ratios)
+    assert isinstance(result, Outcome)
+    ratios = result.trace.chosen.measures.kept_ratios.items()
+    assert any(r is not None and r < result.goal.floors[name] for name, r in ratios)
 
 
 # -- independent oracles ------------------------------------------------------------------------
 
 
-def test_class_embeddings_are_those_of_open_clip(beagle: Result, taught: Clip) -> None:
-    plan = beagle.plan
+def test_class_embeddings_are_those_of_open_clip(beagle: Outcome, taught: Clip) -> None:
+    plan = beagle.task
     for level in evaluated_levels(plan.taxonomy):
         book = PromptBook.of(level.classes, plan.templates)
         with torch.no_grad():
@@ -435,13 +448,13 @@ def test_a_patched_model_is_what_the_proof_says(
     """The saved patch, applied to the local-dir, measured by OpenCLIP alone."""
     ran = cli("apply", "--concept", "beagle", *world, "--save-model", "saved", "--json")
     result = json.loads(ran.out)
-    splits = slsgu.make_plan(
+    task = slsgu.make_task(
         slsgu.load(f"local-dir:{taught_dir}"),
         ["beagle"],
         data=photos / "images",
         taxonomy=photos / "pets.yaml",
-    ).splits
-    pictures = [(photos / "images" / sample.name, sample.leaf.name) for sample in splits.test]
+    )
+    pictures = [(photos / "images" / sample.name, sample.leaf.name) for sample in task.splits.test]
     assert open_clip_accuracy(taught_dir, pictures) == pytest.approx(result["before"])
     assert open_clip_accuracy(tmp_path / "saved", pictures) == pytest.approx(result["after"])
     assert result["before"] != result["after"]  # control
@@ -492,6 +505,52 @@ def test_revert_is_exact_in_half_precision(
 
 def test_micro_batches_change_no_choice(unlearn: Unlearn) -> None:
     one, other = unlearn("beagle", batch_size=64), unlearn("beagle", batch_size=8)
-    assert one.chosen.layer == other.chosen.layer
-    assert one.chosen.step == pytest.approx(other.chosen.step, rel=1e-3)
+    assert one.trace.chosen.layer == other.trace.chosen.layer
+    assert one.trace.chosen.step == pytest.approx(other.trace.chosen.step, rel=1e-3)
     assert one.proof.measures.after == other.proof.measures.after
+
+
+# -- any method ----------------------------------------------------------------------------------
+
+
+def a_closed_form(task: Task, ledger: Ledger, progress: Progress) -> Edit:
+    """An edit without a gradient: the concept's texts lose what the last projection gives them."""
+    weight = task.clip.model.get_parameter("text_projection").detach()
+    names = [leaf.name for leaf in task.request.forget_leaves]
+    texts = task.clip.encode_text([t.replace("{}", n) for t in task.templates for n in names])
+    axis = torch.nn.functional.normalize(texts.detach().mean(dim=0), dim=0)
+    delta = -(weight @ axis)[:, None] * axis[None, :]
+    patch = Patch({"text_projection": delta}, {"text_projection": weight.clone()})
+    return Edit(replace(patch, metadata={"method": "closed form"}))
+
+
+def test_an_edit_without_a_gradient_is_held_to_the_same_proof(
+    taught: Clip, photos: Path, tmp_path: Path
+) -> None:
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    task = slsgu.make_task(taught, ["beagle"], **where)
+    outcome = slsgu.run_method(task, a_closed_form, target=0.5, floors={"retain_fine": 0.1})
+    assert outcome.trace is None and outcome.edit.patch.layers == ("text_projection",)
+    assert outcome.goal.floors["forget_coarse"] == 0.85  # what is not named keeps its default
+    assert outcome.success == outcome.goal.met(outcome.measures)
+    used = [set(outcome.ledger.hashes(split)) for split in ("search", "test")]
+    assert all(used) and not used[0] & used[1]
+    value = to_json(outcome, patch=None, report=None)
+    assert value["method"] == "closed form" and value["layer"] == "text_projection"
+    assert value["tower"] == "language" and value["step_size"] is None
+    assert value["candidates"] == [] and value["losses"] == {}
+    assert value["search_split"]["q_u"] == outcome.measures.q_u
+    json.dumps(value, allow_nan=False)
+    page = html(outcome, command="none", patch=None)
+    assert "closed form" in page and "Which layer" not in page
+
+    # Control: nothing done forgets nothing, by the same route.
+    def no_step(*given: Any) -> Edit:
+        return Edit(0 * a_closed_form(*given).patch)
+
+    nothing = slsgu.run_method(task, no_step)
+    assert not nothing.success and nothing.patch is None and nothing.measures.quality == 0
+    forced = slsgu.run_method(task, a_closed_form, target=0, force=True)
+    assert forced.patch is not None and forced.patch.metadata["method"] == "closed form"
+    forced.patch.save(tmp_path / "p.safetensors")
+    assert Patch.load(tmp_path / "p.safetensors").requested_paths() == ("dog/beagle",)

@@ -18,10 +18,17 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from slsgu.pareto import LayerScore
-from slsgu.plot import curve, levels, pareto_figure, save_pareto, similar_classes, similarity
-from slsgu.plot_pareto import LABEL
-from slsgu.plot_style import drawing, fit, short_layers, spread, text_width
+from slsgu.report.plots import (
+    curve,
+    levels,
+    pareto_figure,
+    save_pareto,
+    similar_classes,
+    similarity,
+)
+from slsgu.report.plots.pareto import CORNER, LABEL
+from slsgu.report.plots.style import BLUE, drawing, fit, short_layers, spread, text_width
+from slsgu.search.pareto import LayerScore
 
 
 def boxes(texts: list[Text], figure: Figure) -> list[Bbox]:
@@ -31,6 +38,10 @@ def boxes(texts: list[Text], figure: Figure) -> list[Bbox]:
 
 def labels_of(ax: Axes) -> list[Text]:
     return [text for text in ax.texts if text.get_gid() == LABEL]
+
+
+def corners_of(ax: Axes) -> list[Text]:
+    return [text for text in ax.texts if text.get_gid() == CORNER]
 
 
 def complaints(ax: Axes, labels: list[Text]) -> list[str]:
@@ -82,7 +93,7 @@ def test_labels_never_collide(scores: list[LayerScore]) -> None:
     with drawing():
         figure = pareto_figure(scores, title="Which layers?")
         for ax in figure.axes:
-            assert complaints(ax, labels_of(ax)) == []
+            assert complaints(ax, [*labels_of(ax), *corners_of(ax)]) == []
             ticks = [t for t in ax.get_xticklabels() if t.get_text()]
             for a, b in itertools.combinations(boxes(ticks, figure), 2):
                 assert not a.overlaps(b)
@@ -100,6 +111,31 @@ def test_labels_beside_their_dots_do_collide() -> None:
         ax.text(s.alignment, s.importance, s.layer) for s in CASES["fifteen"] if s.on_front
     ]  # fmt: skip
     assert complaints(ax, naive)
+
+
+@pytest.mark.parametrize("name", ["seven", "zeros", "one"])
+def test_the_front_is_one_line_in_one_colour_through_all_its_members(name: str) -> None:
+    ax = pareto_figure(CASES[name]).axes[0]
+    front = [s for s in CASES[name] if s.tower == "vision" and s.on_front]
+    (line,) = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]
+    assert line.get_color() == BLUE
+    assert len(line.get_xdata()) == len(front)  # type: ignore[arg-type]
+    assert list(line.get_ydata()) == sorted(s.importance for s in front)  # type: ignore[call-overload]
+    assert list(line.get_xdata()) == sorted(line.get_xdata())  # type: ignore[call-overload]
+    others = {line.get_color() for line in ax.lines} - {BLUE}
+    assert len(others) == 1  # the leaders: no colour says which dot they belong to
+    empty = pareto_figure(CASES["no front"]).axes[0]  # the control
+    assert not any(line.get_drawstyle() == "steps-post" for line in empty.lines)
+
+
+def test_the_better_corner_is_named_at_the_top_left() -> None:
+    figure = pareto_figure(CASES["seven"])
+    for ax in figure.axes:
+        (corner,) = corners_of(ax)
+        (box,) = boxes([corner], figure)
+        assert "more important, less aligned" in corner.get_text()
+        assert box.x0 < ax.bbox.x0 + 0.1 * ax.bbox.width
+        assert box.y1 > ax.bbox.y0 + 0.9 * ax.bbox.height
 
 
 def test_a_chosen_layer_is_ringed_and_its_bold_label_still_fits() -> None:
@@ -158,6 +194,14 @@ def test_the_saved_figure_is_repeatable_and_its_numbers_lie_beside_it(tmp_path: 
     assert not list((tmp_path / "one").glob(".*"))
 
 
+def test_the_saved_figure_marks_the_chosen_layer(tmp_path: Path) -> None:
+    scores = CASES["seven"]
+    for name, chosen in (("none", None), ("one", scores[3].layer), ("gone", "no.such.layer")):
+        save_pareto(scores, tmp_path / f"{name}.png", title="x", chosen=chosen)
+    none, one, gone = ((tmp_path / f"{n}.png").read_bytes() for n in ("none", "one", "gone"))
+    assert one != none == gone
+
+
 heights = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(sorted)
 
 
@@ -193,9 +237,9 @@ def test_fitted_text_fits() -> None:
 
 def test_the_curve_draws_the_trials() -> None:
     result = fake_result()
-    candidate = result.candidates[0]
+    candidate = result.trace.candidates[0]
     ax = Figure().add_subplot()
-    assert curve(candidate, result.goal, ax, chosen=result.chosen.step) is ax
+    assert curve(candidate, result.goal, ax, chosen=result.trace.chosen.step) is ax
     drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in ax.lines]
     steps = tuple(trial.step for trial in candidate.trials)
     for values in (
@@ -212,7 +256,7 @@ def test_the_curve_draws_the_trials() -> None:
 
 def test_a_curve_of_one_trial_and_of_a_flat_taxonomy() -> None:
     result = fake_result("one", tree=["one", "two", "three"])
-    ax = curve(result.candidates[0].trials[:1], result.goal, Figure().add_subplot())
+    ax = curve(result.trace.candidates[0].trials[:1], result.goal, Figure().add_subplot())
     boxes(list(ax.get_xticklabels()), ax.figure)  # type: ignore[arg-type]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from slsgu.captions import ForgetCaptions
-from slsgu.prompts import PromptBook
-from slsgu.request import Request
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.concepts.prompts import PromptBook
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.losses.captions import ForgetCaptions
 
 PETS = Taxonomy.parse({
     "dog": {"retriever": ["golden", "labrador"], "pug": {"$prompts": ["a pug", "a pug", "pugs"]}},

@@ -11,10 +11,10 @@ from networks import TOWERS, build_network
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.clip import Clip
-from slsgu.layers import Layer, inventory, stages
-from slsgu.replay import TOLERANCE, Replay, edited
-from slsgu.replay import Tower as ReplayTower
+from slsgu.evaluation.replay import TOLERANCE, Replay, edited
+from slsgu.evaluation.replay import Tower as ReplayTower
+from slsgu.models.clip import Clip
+from slsgu.models.layers import Layer, inventory, stages
 
 PROMPTS = ["a photo of a dog", "a cat", "the big red truck", "something else", "x"]
 

@@ -16,10 +16,10 @@ import pytest
 from fake_result import fake_result
 from PIL import Image
 
-from slsgu import report
-from slsgu.pipeline import Result
-from slsgu.report_data import plain, verdict
-from slsgu.search import choose_paper
+from slsgu.pipeline.result import Outcome
+from slsgu.report import html as report
+from slsgu.report.values import plain, verdict
+from slsgu.search.choice import choose_paper
 
 # Design, section 5.
 PROMISED = {
@@ -29,7 +29,8 @@ PROMISED = {
 }  # fmt: skip
 FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
 MORE = {
-    "relative_step", "shortfall", "intervals", "kept_ratios", "not_measurable", "search_split",
+    "method", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
+    "not_measurable", "search_split",
     "also", "floors_not_measured",
     "per_class", "losses", "gradient_images", "data", "notes", "skipped", "left_out", "overlaps",
     "templates", "settings", "command", "version",
@@ -80,12 +81,12 @@ def outside(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> Outcome:
     return fake_result("golden retriever", images=12)
 
 
 @pytest.fixture(scope="module")
-def page(result: Result) -> str:
+def page(result: Outcome) -> str:
     return report.html(result, command="slsgu apply --concept 'golden retriever'", patch=Path("p"))
 
 
@@ -95,7 +96,7 @@ def hostile_page() -> str:
     return report.html(result, command="slsgu apply --concept '</pre><b>\udcff'", patch=None)
 
 
-def test_json_has_the_promised_keys(result: Result) -> None:
+def test_json_has_the_promised_keys(result: Outcome) -> None:
     value = report.to_json(result, patch=Path("a/patch.safetensors"), report=None)
     assert value.keys() == PROMISED | MORE
     assert all(value[key].keys() == FOUR for key in ("before", "after", "counts"))
@@ -110,12 +111,12 @@ def test_json_has_the_promised_keys(result: Result) -> None:
     assert value["version"] == report.metadata_version()
 
 
-def test_json_is_plain(result: Result) -> None:
+def test_json_is_plain(result: Outcome) -> None:
     value = report.to_json(result, patch=None, report=None)
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert value["losses"]["retain"] is None
     with pytest.raises(ValueError, match="not JSON compliant"):  # the control: there was a NaN
-        json.dumps(dict(result.gradients.losses), allow_nan=False)
+        json.dumps(dict(result.trace.gradients.losses), allow_nan=False)
 
 
 def test_plain_knows_numpy_paths_and_broken_text() -> None:
@@ -123,7 +124,7 @@ def test_plain_knows_numpy_paths_and_broken_text() -> None:
     assert found == {"a": 0.5, "b": ["x", "?", None], "3": [1.0, 1.0]}
 
 
-def test_fractions_and_counts_are_those_of_the_proof(result: Result) -> None:
+def test_fractions_and_counts_are_those_of_the_proof(result: Outcome) -> None:
     value = report.to_json(result, patch=None, report=None)
     rows = [row for row in value["per_class"] if not row["forgotten"]]
     right = sum(row["after"] * row["count"] for row in rows)
@@ -139,15 +140,15 @@ def test_fractions_and_counts_are_those_of_the_proof(result: Result) -> None:
 def test_candidates_show_their_best_trial_under_the_rule_of_the_run(search: str) -> None:
     result = fake_result(search=search)
     value = report.to_json(result, patch=None, report=None)
-    for row, candidate in zip(value["candidates"], result.candidates, strict=True):
+    for row, candidate in zip(value["candidates"], result.trace.candidates, strict=True):
         assert row["trials"] == len(candidate.trials)
         if not candidate.trials:
             assert row["step_size"] is None
         elif search == "paper":
             assert row["step_size"] == choose_paper(candidate.trials, None).step  # type: ignore[arg-type]
-    chosen = [row for row in value["candidates"] if row["layer"] == result.chosen.layer]
+    chosen = [row for row in value["candidates"] if row["layer"] == result.trace.chosen.layer]
     if search == "default":
-        assert chosen[0]["step_size"] == result.chosen.step
+        assert chosen[0]["step_size"] == result.trace.chosen.step
 
 
 def test_the_page_fetches_and_runs_nothing(page: str, hostile_page: str) -> None:
@@ -199,12 +200,12 @@ def test_large_pictures_become_small_jpegs_and_lost_ones_are_said_to_be(hostile_
     assert "can not be read any more" in Page(hostile_page).words
 
 
-def test_the_same_result_gives_the_same_page(result: Result, page: str) -> None:
+def test_the_same_result_gives_the_same_page(result: Outcome, page: str) -> None:
     again = report.html(result, command="slsgu apply --concept 'golden retriever'", patch=Path("p"))
     assert again == page
 
 
-def test_the_page_says_what_matters(result: Result, page: str) -> None:
+def test_the_page_says_what_matters(result: Outcome, page: str) -> None:
     words = Page(page).words
     measures = result.proof.measures
     for text in (

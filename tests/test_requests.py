@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -14,14 +15,14 @@ import pytest
 from conftest import Ran
 from PIL import Image
 
-from slsgu.data.labels import Labels
-from slsgu.data.records import FilePicture, Record
+from slsgu.concepts.taxonomy import Taxonomy, normalise
 from slsgu.data.select import write_shard
+from slsgu.data.sources.records import FilePicture, Record
+from slsgu.data.splits.labels import Labels
 from slsgu.errors import DataError
-from slsgu.pairs import Pairs
-from slsgu.patch import Patch
-from slsgu.plan import SPENT
-from slsgu.taxonomy import Taxonomy, normalise
+from slsgu.patch.patch import Patch
+from slsgu.task.pairs import Pairs
+from slsgu.task.task import MADE_FROM
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]
@@ -72,7 +73,8 @@ def test_select_that_finds_nothing_leaves_what_is_there(
     cli: Cli, pairs: Path, beagles: Ran
 ) -> None:
     before = Path("beagle.tar").read_bytes()
-    ran = cli("select", "--source", pairs, "--match", "beagl", "--out", "beagle.tar")  # half a word
+    half = ["--match", "beagl", "--out", "beagle.tar", "--force"]  # half a word
+    ran = cli("select", "--source", pairs, *half)
     assert ran.code == 1 and "no caption in" in ran.err and "'beagl'" in ran.err
     assert Path("beagle.tar").read_bytes() == before
     assert cli("select", "--source", pairs, "--match", " ").code == 2
@@ -281,7 +283,7 @@ def test_also_has_a_floor_of_its_own(
         assert row["holds"] is True and row["floor"] == 0
     for name in ("rows", "all"):
         spent = [x["reason"] for x in value["left_out"] if x["set"] == name]
-        assert spent == [SPENT] * 42
+        assert spent == [MADE_FROM] * 42
         assert f"{name}: 42 left out, the edit is made from it: " in ran.err
     # The floor of one breaks: no patch, and it says which. A model that loses all but one class.
     shutil.rmtree(tmp_path / "runs")
@@ -404,9 +406,27 @@ def test_a_retain_set_with_a_gap_is_not_cached(cli: Cli, asked: list[str], beagl
 
 def test_select_does_not_overwrite_its_source(cli: Cli, beagles: Ran) -> None:
     before = Path("beagle.tar").read_bytes()
-    ran = cli("select", "--source", "beagle.tar", "--match", "number 01", "--out", "beagle.tar")
+    words = ["select", "--source", "beagle.tar", "--match", "number 01", "--out", "beagle.tar"]
+    ran = cli(*words, "--force")
     assert ran.code == 1 and "is a part of the source" in ran.err
     assert Path("beagle.tar").read_bytes() == before
+
+
+def test_select_replaces_a_file_only_by_force_and_nothing_else_ever(
+    cli: Cli, pairs: Path, tmp_path: Path
+) -> None:
+    words = ["select", "--source", pairs, "--match", "beagle", "--out"]
+    Path("mine.tar").write_text("mine")
+    Path("device.tar").symlink_to("/dev/full")
+    os.mkfifo("pipe.tar")
+    ran = cli(*words, "mine.tar")
+    assert ran.code == 1 and "mine.tar exists already: give another name, or --force" in ran.err
+    for name in ("device.tar", "pipe.tar"):
+        ran = cli(*words, name, "--force")
+        assert ran.code == 1 and f"{name} is a pipe or a device" in ran.err
+    assert Path("mine.tar").read_text() == "mine" and Path("device.tar").is_symlink()
+    ran = cli(*words, "mine.tar", "--force")  # control
+    assert ran.code == 0 and tarfile.is_tarfile("mine.tar")
 
 
 def test_a_named_floor_wins_in_any_order_and_bare_folders_take_a_taxonomy(

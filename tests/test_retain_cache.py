@@ -11,17 +11,17 @@ import torch
 from conftest import Ran
 
 from slsgu.errors import SlsguError
-from slsgu.passes import Pass
-from slsgu.retain_cache import RetainCache, RetainGradient, cache_folder
+from slsgu.gradients.accumulate import LossGradient
+from slsgu.gradients.bank import RetainCache, cache_folder
 
 Cli = Callable[..., Ran]
-FOUND = RetainGradient(Pass({"a": torch.ones(2)}, 0.5, 3), ["x"])
+FOUND = LossGradient({"a": torch.ones(2)}, None, 0.5, 3, finished=True)
 
 
 def filled(folder: Path, *keys: str) -> RetainCache:
     cache = RetainCache(folder)
     for key in keys:
-        cache.save({"key": key}, FOUND, title=key)
+        cache.save({"key": key}, FOUND, ["x"], title=key)
     return cache
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slsgu.checkpoint import read_state_dict, write_state_dict
-from slsgu.patch import Patch, layer_hash
-from slsgu.rewrite import WEIGHT_FILE
+from slsgu.models.checkpoint import read_state_dict, write_state_dict
+from slsgu.patch.patch import Patch, layer_hash
+from slsgu.patch.rewrite import WEIGHT_FILE
 
 Cli = Callable[..., Any]
 LAYER = "visual.proj"

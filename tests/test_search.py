@@ -10,18 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsgu.measures import Measures
-from slsgu.pareto import LayerScore, pareto_front
-from slsgu.search import (
-    WINDOW,
-    Goal,
-    Trial,
-    choose,
-    choose_paper,
-    explore_step,
-    search_step,
-    steadied,
-)
+from slsgu.evaluation.metrics import KEYS, Measures
+from slsgu.search.choice import Trial, choose, choose_paper
+from slsgu.search.goal import Goal
+from slsgu.search.met_ranges import describe_met, met_ranges
+from slsgu.search.pareto import LayerScore, pareto_front
+from slsgu.search.step import WINDOW, explore_step, search_step, steadied
 
 
 def scores_of(points: list[tuple[float, float]]) -> list[LayerScore]:
@@ -146,3 +140,52 @@ def test_a_floor_that_can_not_be_measured_is_not_called_broken() -> None:
     assert GOAL.broken_floors(measures(0, 1.0, 1.0)) == []
     assert GOAL.broken_floors(measures(0, 0.89, 1.0)) == ["retain_fine"]
     assert not math.isnan(GOAL.target)
+
+
+def test_a_missed_goal_is_told_in_words_a_stranger_knows() -> None:
+    (forget,) = GOAL.misses(measures(0.3, 1.0, 0.7), "beagle")
+    (kept,) = GOAL.misses(measures(0.0, 0.5, 0.7), "beagle")
+    assert forget == "beagle is still recognised 30.0% of the time (target 5.0%)"
+    assert kept == (
+        "accuracy on other images at the finest level falls to 50.0% of what it was (floor 90.0%)"
+    )
+    assert not any(key in kept for key in KEYS)
+
+
+def along(*steps: tuple[float, bool]) -> list[Trial]:
+    """Trials at given steps that meet the goal or do not."""
+    return [Trial("a", at, at, measures(0.0 if met else 1.0, 1.0, 0.5), 0.5) for at, met in steps]
+
+
+def test_the_goal_is_met_from_the_first_to_the_last_step_of_each_run() -> None:
+    trials = along((8, True), (1, False), (2, True), (4, True), (16, False), (32, True))
+    assert met_ranges(trials, GOAL) == [(2, 8), (32, 32)]
+    assert met_ranges(along((1, False), (2, False)), GOAL) == []
+    strict = Goal(target=0.05, floors={"retain_fine": 1.1})  # control: the floor counts too
+    assert met_ranges(trials, strict) == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 99), st.booleans()), unique_by=lambda pair: pair[0]))
+def test_a_range_holds_every_step_that_meets_the_goal_and_no_other(
+    steps: list[tuple[int, bool]],
+) -> None:
+    ranges = met_ranges(along(*steps), GOAL)
+    for step, met in steps:
+        assert any(low <= step <= high for low, high in ranges) == met
+    assert ranges == sorted(ranges)
+
+
+def test_where_the_goal_is_met_is_said_in_words() -> None:
+    def words(*steps: tuple[float, bool]) -> str:
+        return describe_met(along(*steps), GOAL)
+
+    assert words((1, False), (2, False)) == "at none of the steps tried"
+    assert words((1, False), (2, True), (4, True), (8, False)) == "from step 2 to step 4"
+    assert words((1, False), (2, True), (4, False)) == "at step 2"
+    assert words((1, False), (2, True), (42.123, True)) == (
+        "from step 2 to step 42.12, the longest step tried"
+    )
+    assert words((3, True)) == "at step 3"
+    assert words((1, True), (2, False), (4, True), (8, True)) == (
+        "at step 1 and from step 4 to step 8, the longest step tried"
+    )

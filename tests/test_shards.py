@@ -21,11 +21,11 @@ import pytest
 from made_sources import captions, pairs, png, read, write_tar
 from PIL import Image
 
-from slsgu.data import shards as shards_module
 from slsgu.data.images import UnreadableImageError, pixel_hash
-from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample
-from slsgu.data.shards import expand
+from slsgu.data.sources import shards as shards_module
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.records import PairSample
+from slsgu.data.sources.shards import expand
 from slsgu.errors import DataError
 
 # -- shards: what is read -----------------------------------------------------------------------
@@ -133,21 +133,31 @@ def test_braces_lists_and_folders_name_the_same_shards(tmp_path: Path) -> None:
     assert open_source(f"{tmp_path}/s-{{000..011}}.tar").describe()["shards"] == 12
 
 
-@pytest.mark.parametrize("spec", ["s-{000.tar", "::a.tar", "a.tar::"])
+@pytest.mark.parametrize("spec", ["s-{000.tar", "::a.tar", "a.tar::", "s-{0..999999999}.tar"])
 def test_braces_and_lists_that_name_nothing(spec: str) -> None:
     with pytest.raises(DataError, match="names no shard"):
         open_source(spec)
 
 
-def test_braces_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
-    monkeypatch.setitem(sys.modules, "webdataset.gopen", None)
-    shard = write_tar(tmp_path / "a.tar", pairs(0))
-    with pytest.raises(DataError, match=r"braces .* pip install 'slsgu\[webdataset\]'"):
-        open_source(f"{tmp_path}/{{a,b}}.tar")
+def test_a_file_that_is_called_so_is_meant(tmp_path: Path) -> None:
+    for name, number in (("{a,b}", 0), ("a", 1), ("b", 2), ("x::y", 3)):
+        write_tar(tmp_path / f"{name}.tar", pairs(number))
+    assert captions(f"{tmp_path}/{{a,b}}.tar") == ["picture 0"]
+    assert captions(f"{tmp_path}/{{a,b}}.tar::{tmp_path}/b.tar") == ["picture 0", "picture 2"]
+    assert captions(f"{tmp_path}/x::y.tar") == ["picture 3"]
+    (tmp_path / "{a,b}.tar").unlink()
+    assert captions(f"{tmp_path}/{{a,b}}.tar") == ["picture 1", "picture 2"]  # control
+
+
+def test_only_pipes_need_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("", ".shardlists", ".gopen"):
+        monkeypatch.setitem(sys.modules, f"webdataset{name}", None)
+    for name, number in (("a", 0), ("b", 1)):
+        write_tar(tmp_path / f"{name}.tar", pairs(number))
+    assert captions(f"{tmp_path}/{{a,b}}.tar") == ["picture 0", "picture 1"]
+    assert captions(f"{tmp_path}/b.tar::{tmp_path}/a.tar") == ["picture 1", "picture 0"]
     with pytest.raises(DataError, match=r"pipe: .* pip install 'slsgu\[webdataset\]'"):
-        list(open_source(f"pipe:cat {shard}").records())
-    assert captions(shard) == ["picture 0"]  # control: a plain shard needs nothing
+        list(open_source(f"pipe:cat {tmp_path}/a.tar").records())
 
 
 @pytest.mark.parametrize(
@@ -254,7 +264,7 @@ def test_a_pipe_that_fails_is_refused(tmp_path: Path, spooled: Path, command: st
 def test_what_came_from_a_pipe_is_removed_at_exit(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", pairs(0))
     code = (
-        "import sys; from slsgu.data.opening import open_source\n"
+        "import sys; from slsgu.data.sources.open import open_source\n"
         "record = next(open_source(sys.argv[1]).records())\n"
         "print(record.picture.path, record.picture.path.is_file(), end='')\n"
     )

@@ -12,9 +12,9 @@ import pytest
 from made_sources import Members, captions, pairs, png, read, write_tar
 
 from slsgu.data.images import UnreadableImageError
-from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample
-from slsgu.data.shards import ShardSource
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.records import PairSample
+from slsgu.data.sources.shards import ShardSource
 from slsgu.errors import DataError
 
 # -- shards: what is left out -------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_a_strict_build_refuses_broken_links_and_missing_names(tmp_path: Path) -
     page.write_text(text + "\n::: slsgu.NoSuchName\n")
     assert any("slsgu.NoSuchName could not be found" in x for x in warnings_of_a_build(tmp_path))
 
-    wrong = ["nowhere.md", "#nothing", "../method.md#nothing", "../../slsgu/patch.py"]
+    wrong = ["nowhere.md", "#nothing", "../method.md#nothing", "../../slsgu/patch/patch.py"]
     right = ["../method.md", "../../README.md", "../../README.md#set-up", "../../examples"]
     page.write_text(text + " ".join(f"[a]({target})" for target in (*wrong, *right)))
     warnings = warnings_of_a_build(tmp_path)

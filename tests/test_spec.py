@@ -14,8 +14,8 @@ import torch
 from conftest import ALONE, NAME, TINY_CFG
 from safetensors.torch import load_file, save_file
 
-from slsgu.clip import SlsguWarning, load
-from slsgu.errors import ModelError
+from slsgu.errors import ModelError, SlsguWarning
+from slsgu.models.clip import load
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from made_sources import captions, png, read, write_tar
 
-from slsgu.data.opening import PictureFolder, is_class_folders, open_source
-from slsgu.data.records import FilePicture
-from slsgu.data.shards import ShardSource, is_shards
-from slsgu.data.tables import TableSource
+from slsgu.data.sources.open import PictureFolder, is_class_folders, open_source
+from slsgu.data.sources.records import FilePicture
+from slsgu.data.sources.shards import ShardSource, is_shards
+from slsgu.data.sources.tables import TableSource
 from slsgu.errors import DataError
 
 # -- tables -------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ import pytest
 import timm.data
 import yaml
 
-from slsgu.data.folders import FolderSource
+from slsgu.concepts.taxonomies import BUNDLED, bundled_file
+from slsgu.concepts.taxonomy import Taxonomy, normalise
+from slsgu.data.sources.folders import FolderSource
 from slsgu.errors import ConceptError, DataError
-from slsgu.sources import find_taxonomy
-from slsgu.taxonomies import BUNDLED, bundled_file
-from slsgu.taxonomy import Taxonomy, normalise
+from slsgu.task.find import find_taxonomy
 
 ROOT = Path(__file__).resolve().parents[1]
 INFO = Path(timm.data.__file__).parent / "_info"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.errors import ConceptError, DataError
-from slsgu.request import Request
-from slsgu.taxonomy import Taxonomy
 
 TREE = """
 $name: zoo

@@ -8,9 +8,9 @@ from pathlib import Path
 import open_clip
 import pytest
 
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.concepts.templates import TEMPLATE_SETS, load_templates, read_templates
 from slsgu.errors import DataError
-from slsgu.taxonomy import Taxonomy
-from slsgu.templates import TEMPLATE_SETS, load_templates, read_templates
 
 ROOT = Path(__file__).resolve().parents[1]
 PETS = Taxonomy.parse({"dog": ["pug"], "cat": ["tabby"]})

@@ -14,8 +14,8 @@ import open_clip
 import torch
 from PIL import Image
 
-from slsgu.clip import Clip
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.models.clip import Clip
 
 
 def random_clip(name: str = "ViT-B-32") -> Clip:

@@ -23,9 +23,9 @@ CONCEPTS = ("golden retriever", "tabby cat", "sunflower", "sailboat")
 def case(images: int, concepts: int) -> tuple[float, float]:
     """Seconds, and MiB above the process after the model was loaded."""
     import slsgu
-    from slsgu.data.batches import Ledger
-    from slsgu.gradients import compute_gradients
-    from slsgu.plan import make_plan
+    from slsgu.data.ledger import Ledger
+    from slsgu.gradients.compute import compute_gradients
+    from slsgu.task.plan import make_plan
 
     clip = slsgu.load()
     limits = slsgu.Limits(gradient=50, retain_gradient=images - 50 * concepts, search=1, test=1)
@@ -75,7 +75,7 @@ def main(
 def draw(sizes: tuple[int, ...], found: dict[int, list[tuple[float, float]]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from slsgu.plot_style import CYCLE, bare, drawing
+    from slsgu.report.plots.style import CYCLE, bare, drawing
 
     with drawing():
         whole = Figure(figsize=(7.6, 2.9))

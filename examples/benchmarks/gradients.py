@@ -21,14 +21,20 @@ import torch
 from common import Noise, classes, machine, print_table, processor_time, random_clip
 from torch import Tensor
 
-from slsgu.clip import Clip
 from slsgu.data.batches import Batch
-from slsgu.layers import inventory
-from slsgu.losses import contrastive, cosine
-from slsgu.memory import give_freed_memory_back
-from slsgu.passes import forget_loss_of, retain_loss_of, run_pass
+from slsgu.gradients.accumulate import forget_loss_of, retain_loss_of, run_pass
+from slsgu.losses.forget import cosine
+from slsgu.losses.retain import contrastive
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.utils.memory import give_freed_memory_back
 
-TEMPLATES = ["a photo of a {}", "a picture of the {}", "a drawing of a {}", "the {} in a scene"]
+TEMPLATES = [
+    "a photo of a {}",
+    "a picture of the {}",
+    "a drawing of a {}",
+    "the {} in a scene",
+]
 
 
 class Work:

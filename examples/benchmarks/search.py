@@ -18,12 +18,12 @@ from common import classes, machine, median_of, print_table, random_clip, timed
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.evaluate import Exam
-from slsgu.layers import Layer, inventory
-from slsgu.line import Line, straight_line
-from slsgu.prompts import PromptBook
-from slsgu.replay import Replay, edited
-from slsgu.request import Request
+from slsgu.concepts.prompts import PromptBook
+from slsgu.concepts.request import Request
+from slsgu.evaluation.closed_form import Line, straight_line
+from slsgu.evaluation.exam import Exam
+from slsgu.evaluation.replay import Replay, edited
+from slsgu.models.layers import Layer, inventory
 
 LAYERS = (
     "visual.transformer.resblocks.0.attn.out_proj.weight",

@@ -27,9 +27,10 @@ import numpy as np
 from common import machine, print_table, random_clip, timed
 from PIL import Image
 
-from slsgu.data.batches import Ledger, Transform, stream
-from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample
+from slsgu.data.batches import Reading, Transform, stream
+from slsgu.data.ledger import Ledger
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.records import PairSample
 
 SHARD = 1000
 
@@ -70,7 +71,7 @@ def read_all(source: Path, count: int, transform: Transform) -> None:
         for r in open_source(source).records()
     ]
     read = stream(
-        samples, transform, split="gradient", ledger=Ledger(), batch_size=64, workers=0, strict=True
+        samples, transform, split="gradient", ledger=Ledger(), reading=Reading(64, 0, strict=True)
     )
     assert sum(len(batch.samples) for batch in read) == count
 

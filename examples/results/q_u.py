@@ -25,11 +25,11 @@ import click
 from PIL import Image
 
 import slsgu
+from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
-from slsgu.data.splits import Splits
-from slsgu.files import json_sha256, write_json
-from slsgu.sources import find_splits, find_taxonomy
-from slsgu.taxonomy import Concept
+from slsgu.data.splits.splits import Splits
+from slsgu.task.find import find_splits, find_taxonomy
+from slsgu.utils.files import json_sha256, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))  # for who imports this file from elsewhere
 from tried import TRIED
@@ -92,10 +92,12 @@ def run(
     clip: slsgu.Clip, concept: Concept, shelf: dict[str, Image.Image], **where: Any
 ) -> dict[str, Any]:
     plan = slsgu.make_plan(clip, [concept.key], **where)
-    result = slsgu.run_plan(replace(plan, splits=hold(plan.splits, shelf)))
+    result = slsgu.run_plan(
+        replace(plan, task=replace(plan.task, splits=hold(plan.task.splits, shelf)))
+    )
     measures = result.proof.measures
     return {
-        "layer": result.chosen.layer,
+        "layer": result.trace.chosen.layer,
         "success": result.success,
         "before": measures.before,
         "after": measures.after,

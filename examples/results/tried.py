@@ -11,9 +11,9 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from slsgu import pareto
-from slsgu.losses import RETAIN_LOSSES
-from slsgu.pareto import LayerScore
+from slsgu.losses.retain import RETAIN_LOSSES
+from slsgu.search.pareto import LayerScore
+from slsgu.search.step import pareto
 
 
 @contextlib.contextmanager

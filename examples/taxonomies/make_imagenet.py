@@ -1,4 +1,4 @@
-"""Make slsgu/taxonomies/imagenet.yaml: the 1000 ImageNet classes under WordNet parents.
+"""Make slsgu/concepts/taxonomies/imagenet.yaml: the 1000 ImageNet classes under WordNet parents.
 
     python examples/taxonomies/make_imagenet.py --wordnet /usr/share/wordnet/data.noun
 
@@ -20,8 +20,8 @@ from typing import Any
 import click
 import yaml
 
-from slsgu.taxonomies import bundled_file
-from slsgu.taxonomy import normalise
+from slsgu.concepts.taxonomies import bundled_file
+from slsgu.concepts.taxonomy import normalise
 
 GROUPS = Path(__file__).parent / "imagenet_groups.yaml"
 HEADER = """\

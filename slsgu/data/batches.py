@@ -25,12 +25,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from slsgu.concepts.taxonomy import Concept
 from slsgu.data.images import UnreadableImageError, pixel_hash
 from slsgu.data.ledger import Ledger as Ledger
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError
-from slsgu.progress import Advance
-from slsgu.taxonomy import Concept
+from slsgu.utils.progress import Advance
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -38,6 +38,24 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
 _SMALL_JOB = 256  # samples; below this, starting processes costs more than it saves
 _MOST_WORKERS = 4
 _CHUNK = 16  # pictures that travel together from a worker
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    Attributes:
+        batch_size: B, samples per stretch that is read and handed on together.
+        workers: processes that decode. 0 decodes in this one; None takes `default_workers`.
+        strict: an unreadable picture is an error; otherwise it is left out.
+    """
+
+    batch_size: int = 64
+    workers: int | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.batch_size >= 1, f"batch_size is {self.batch_size}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +86,7 @@ def stream(
     *,
     split: str,
     ledger: Ledger,
-    batch_size: int,
-    workers: int | None = None,
-    strict: bool = False,
+    reading: Reading = Reading(),
     progress: Advance | None = None,
 ) -> Iterator[Batch]:
     """Read samples in order, in batches of fixed stretches of them.
@@ -85,22 +101,20 @@ def stream(
         transform: OpenCLIP's preprocessing, RGB picture to float32 [3, H, W].
         split: gradient, search or test; it claims the pictures.
         ledger: what every split has used so far.
-        batch_size: B, samples a stretch.
-        workers: processes that decode. 0 decodes in this one; None takes `default_workers`.
-        strict: an unreadable picture is an error.
+        reading: the size of a stretch, the processes that decode, and whether an unreadable
+            picture is an error.
         progress: called with how many more samples are done, whether used or not.
 
     Raises:
-        DataError: a picture can not be read and `strict` is set, or a worker process died.
+        DataError: a picture cannot be read and `reading.strict` is set, or a worker process died.
     """
-    assert batch_size >= 1, f"batch_size is {batch_size}"
     kept: list[Sample] = []
     pixels: list[npt.NDArray[np.float32]] = []
     # closing: leaving early, by an error or Ctrl-C, ends the workers at once.
-    with contextlib.closing(_decode(samples, transform, workers)) as decoded:
+    with contextlib.closing(_decode(samples, transform, reading.workers)) as decoded:
         for stop, (sample, item) in enumerate(zip(samples, decoded, strict=True), start=1):
             if item.pixels is None:
-                if strict:
+                if reading.strict:
                     raise DataError(
                         f"{sample.name}: {item.reason} (strict: unreadable images are refused)"
                     )
@@ -114,7 +128,7 @@ def stream(
                 ledger.overlap(sample.name, split, other)
             if progress is not None:
                 progress(1)
-            if stop % batch_size == 0 or stop == len(samples):
+            if stop % reading.batch_size == 0 or stop == len(samples):
                 if kept:
                     yield _batch(kept, pixels, stop)
                 kept, pixels = [], []
@@ -126,9 +140,7 @@ def collect(
     *,
     split: str,
     ledger: Ledger,
-    batch_size: int = 64,
-    workers: int | None = None,
-    strict: bool = False,
+    reading: Reading = Reading(),
     progress: Advance | None = None,
     required: Iterable[Concept] = (),
     budget: float = math.inf,
@@ -139,7 +151,7 @@ def collect(
         required: leaves that must have at least one usable picture.
         budget: bytes of main memory. What is larger lies in a temporary file that is mapped into
             memory: the system keeps of it what fits.
-        samples, transform, split, ledger, batch_size, workers, strict, progress: as for `stream`.
+        samples, transform, split, ledger, reading, progress: as for `stream`.
 
     Returns:
         The samples that were read, and their pixels [N, 3, H, W].
@@ -154,9 +166,7 @@ def collect(
         transform,
         split=split,
         ledger=ledger,
-        batch_size=batch_size,
-        workers=workers,
-        strict=strict,
+        reading=reading,
         progress=progress,
     ):
         if pixels is None:

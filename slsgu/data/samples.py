@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from slsgu.taxonomy import Concept
+from slsgu.concepts.taxonomy import Concept
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,14 +8,14 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from slsgu.concepts.taxonomy import normalise
 from slsgu.data.images import ending
-from slsgu.data.records import LeftOut, Record, Source
+from slsgu.data.sources.records import LeftOut, Record, RecordSource
 from slsgu.errors import DataError
-from slsgu.files import replacing
-from slsgu.taxonomy import normalise
+from slsgu.utils.files import replacing
 
 
-def matching(source: Source, phrases: Iterable[str]) -> Iterator[Record]:
+def matching(source: RecordSource, phrases: Iterable[str]) -> Iterator[Record]:
     """The records whose caption names one of some phrases, as whole words, without regard to
     case, dashes and underscores.
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
 from slsgu.menagerie.canvas import Dice
-from slsgu.taxonomy import Concept, Taxonomy, normalise
 
 # The taxonomy's own templates are added to these; the empty frame is the bare name.
 TEMPLATES = (

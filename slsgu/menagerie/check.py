@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.train import PREPROCESS_CFG
-from slsgu.taxonomy import Concept, Taxonomy
 
 Words = Literal["name", "bare name", "alias", "plural", "definition"]
 WORDS: tuple[Words, ...] = ("name", "bare name", "alias", "plural", "definition")

@@ -30,7 +30,7 @@ def painters() -> dict[str, Callable[[Canvas, Dice, str], None]]:
     """Every leaf that can be drawn, with the function that paints it."""
     if not _painters:
         for module_name, (function, table) in FAMILIES.items():
-            module = import_module(f"slsgu.menagerie.{module_name}")
+            module = import_module(f"slsgu.menagerie.kinds.{module_name}")
             for leaf in getattr(module, table):
                 _painters[leaf] = getattr(module, function)
     return _painters

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slsgu.errors import SlsguError
-from slsgu.files import replacing
 from slsgu.menagerie.draw import DRAW_VERSION, draw
+from slsgu.utils.files import replacing
 
 FEW = 400
 """Fewer pictures than this are drawn here: starting another process would take longer."""

@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slsgu.files import replacing
+from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.menagerie import TAXONOMY_FILE
 from slsgu.menagerie.draw import draw
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.utils.files import replacing
 
 DPI = 100
 PAPER, TEXT, QUIET = "#fbf9f4", "#2b2724", "#8a8177"

@@ -27,14 +27,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.errors import SlsguError
-from slsgu.files import replacing_folder
 from slsgu.menagerie import TAXONOMY_FILE
 from slsgu.menagerie.canvas import Dice
 from slsgu.menagerie.captions import Phrases, phrases
 from slsgu.menagerie.draw import DRAW_VERSION
 from slsgu.menagerie.pool import draw_pool
-from slsgu.taxonomy import Concept, Taxonomy
+from slsgu.utils.files import replacing_folder
 
 TRAIN_SEED = 1_000_003
 """The stream of drawings that training uses; evaluate on any other."""

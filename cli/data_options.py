@@ -1,0 +1,144 @@
+"""Options that say what to forget, on which model and on which images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .groups import option, stack
+
+F = TypeVar("F", bound=Callable[..., Any])
+TAXONOMIES = "cifar10, cifar100, oxford-pets, imagenet-dogs, imagenet, menagerie"
+
+pair_options: Callable[[F], F] = stack(
+    option(
+        "Request",
+        "--forget",
+        metavar="SOURCE",
+        help="Images to forget, in place of --concept: a .csv, .tsv or .jsonl table of images and "
+        "captions, .tar shards, or a folder.",
+    ),
+    option(
+        "Request",
+        "--retain",
+        metavar="SOURCE",
+        help="Images of everything else, with --forget.  [default: none, which needs a parent]",
+    ),
+    option("Request", "--name", metavar="TEXT", help="What the images to forget are called."),
+    option(
+        "Request",
+        "--parent",
+        metavar="TEXT",
+        help='A broader name that the model may keep using, such as "car".',
+    ),
+    option(
+        "Request",
+        "--classes",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="The other names to choose among, one per line; or give --taxonomy.",
+    ),
+)
+
+record_options: Callable[[F], F] = stack(
+    option("Request", "--asked-by", metavar="TEXT", help="Who asked for it: recorded everywhere."),
+    option("Request", "--reason", metavar="TEXT", help="Why: recorded everywhere."),
+)
+
+model_options: Callable[[F], F] = stack(
+    option(
+        "Model",
+        "--model",
+        metavar="SPEC",
+        help="OpenCLIP name, local-dir:PATH or hf-hub:ORG/REPO.  [default: the menagerie's model "
+        "of drawings]",
+    ),
+    option("Model", "--pretrained", metavar="TAG|FILE", help="Pretrained tag or checkpoint file."),
+    option(
+        "Model",
+        "--quick-gelu/--gelu",
+        default=None,
+        help="Which activation a checkpoint file was trained with.  [default: as configured]",
+    ),
+    option(
+        "Model",
+        "--cache-dir",
+        type=click.Path(file_okay=False),
+        help="Where OpenCLIP keeps downloads.",
+    ),
+)
+
+data_options: Callable[[F], F] = stack(
+    option(
+        "Data",
+        "--data",
+        metavar="DIR",
+        help="One folder per class, with train/ and test/ if you have them.  "
+        "[default: the menagerie's drawings]",
+    ),
+    option(
+        "Data",
+        "--taxonomy",
+        metavar="NAME|FILE",
+        help=f"Tree of concepts: {TAXONOMIES}, or a YAML file.  [default: the class folders]",
+    ),
+    option(
+        "Data",
+        "--templates",
+        metavar="NAME|FILE",
+        help="Prompt templates: simple, openai, photo, imagenet-dogs, compcars, or a file.  "
+        "[default: the taxonomy's, or simple]",
+    ),
+    option("Data", "--seed", type=click.IntRange(0), default=0, show_default=True,
+           help="Chooses which images are used."),
+    option(
+        "Data",
+        "--strict/--no-strict",
+        help="Refuse unreadable images.  [default: leave them out and say so]",
+    ),
+)  # fmt: skip
+
+gradient_image_option: Callable[[F], F] = option(
+    "Data",
+    "--gradient-images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images per class for the gradients.  [default: 50; at most 500 retain images in all]",
+)
+search_image_option: Callable[[F], F] = option(
+    "Data",
+    "--search-images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images per class for the search.  [default: 25; at most 500 retain images in all]",
+)
+retain_image_option: Callable[[F], F] = option(
+    "Data",
+    "--retain-images",
+    type=click.IntRange(3),
+    metavar="N",
+    help="With --retain: its images in all, for gradients and for the search.  [default: 500]",
+)
+
+
+def test_image_option(default: str) -> Callable[[F], F]:
+    """`--test-images`, with the number that holds where it is not given."""
+    return option(
+        "Data",
+        "--test-images",
+        type=click.IntRange(1),
+        metavar="N",
+        help=f"Images per class for the reported figures.  [default: {default}]",
+    )
+
+
+also_option: Callable[[F], F] = option(
+    "Data",
+    "--also",
+    multiple=True,
+    metavar="NAME=SOURCE[:TAXONOMY]",
+    help="Another data set that must stay as it is: class folders, or shards with labels. May be "
+    "given several times; --floor NAME=X sets its floor.",
+)

@@ -1,0 +1,204 @@
+"""Options that say how: losses, direction, search, speed and memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .groups import option, stack
+
+F = TypeVar("F", bound=Callable[..., Any])
+FLOORS = ("forget_coarse", "retain_fine", "retain_coarse")
+
+
+def parse_floors(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str | None, float]:
+    """`0.9` for all floors that are not named (under None), or `retain_fine=0.9` for one. Which
+    names there are is known once `--also` is."""
+    floors: dict[str | None, float] = {}
+    for value in values:
+        name, equals, number = value.rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not NAME=NUMBER or NUMBER") from None
+        if not 0 <= share <= 1:
+            raise click.BadParameter(f"{share} is not between 0 and 1")
+        floors[name if equals else None] = share
+    return floors
+
+
+def positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A finite number above 0; `float` accepts nan and inf."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(
+            f"{value:g} is not positive and finite (a positive step ascends the forget loss)"
+        )
+    return value
+
+
+def floor_option(text: str) -> Callable[[F], F]:
+    """`--floor`, with what its shares are of."""
+    return option(
+        "Search",
+        "--floor",
+        "floors",
+        multiple=True,
+        metavar="[NAME=]X",
+        callback=parse_floors,
+        help=text + "  [default: 0.85]",
+    )
+
+
+machine_options: Callable[[F], F] = stack(
+    option("Speed and memory", "--device", default="auto", show_default=True,
+           help="cpu, cuda, cuda:1 or mps."),
+    option(
+        "Speed and memory",
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        default="fp32",
+        show_default=True,
+        help="Precision of evaluation; weights and updates are always fp32.",
+    ),
+    option(
+        "Speed and memory",
+        "--batch-size",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        help="Images per forward pass. Never changes a result beyond rounding.",
+    ),
+    option(
+        "Speed and memory",
+        "--workers",
+        type=click.IntRange(0),
+        help="Processes that read images.  [default: up to 4]",
+    ),
+)  # fmt: skip
+
+gradient_options: Callable[[F], F] = stack(
+    option(
+        "Method",
+        "--forget-loss",
+        metavar="NAME",
+        help="relative or cosine (the paper's).  [default: relative; with --search paper: cosine]",
+    ),
+    option(
+        "Method",
+        "--retain-loss",
+        metavar="NAME",
+        help="multi-positive, contrastive (the paper's) or cosine (nothing is contrasted).  "
+        "[default: multi-positive; with --search paper: contrastive; without retain images: "
+        "cosine]",
+    ),
+    option(
+        "Method",
+        "--contrastive-batch",
+        type=click.IntRange(2),
+        metavar="N",
+        help="Images contrasted with each other in the retain loss.  [default: 64]",
+    ),
+    option(
+        "Method",
+        "--gradient-precision",
+        type=click.Choice(["fp32", "bf16"]),
+        help="Precision of the gradient pass; sums are fp32.  [default: fp32]",
+    ),
+)
+
+direction_option: Callable[[F], F] = option(
+    "Method",
+    "--direction",
+    metavar="NAME",
+    help="Which way the layer moves: keep-aware or gradient (the paper's).  [default: keep-aware; "
+    "with --search paper: gradient]",
+)
+norms_option: Callable[[F], F] = option(
+    "Method",
+    "--norms/--no-norms",
+    help="Let the gains of LayerNorm and BatchNorm compete too.  [default: no; with --search "
+    "paper: yes]",
+)
+
+search_mode_option: Callable[[F], F] = option(
+    "Search",
+    "--search",
+    type=click.Choice(["default", "paper"]),
+    help="How layer and step are chosen: by Q-U under the floors, or by the paper's algorithms.  "
+    "[default: default]",
+)
+
+search_options: Callable[[F], F] = stack(
+    search_mode_option,
+    option(
+        "Search",
+        "--target",
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        help="Highest accuracy that may remain at any level that is to be forgotten.  "
+        "[default: 0.05]",
+    ),
+    floor_option(
+        "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
+        "retain_fine=X, retain_coarse=X, or the name of a data set of --also."
+    ),
+    option(
+        "Search",
+        "--tower",
+        type=click.Choice(["vision", "language"]),
+        help="Only layers of this tower.  [default: both]",
+    ),
+    option("Search", "--layer", metavar="NAME", help="Only this layer (`slsgu layers` lists all)."),
+    option(
+        "Search",
+        "--step",
+        type=float,
+        metavar="X",
+        callback=positive,
+        help="Only this step size; needs --layer.",
+    ),
+    option(
+        "Search",
+        "--trials",
+        type=click.IntRange(1, 60),
+        metavar="K",
+        help="Steps tried per layer.  [default: 10]",
+    ),
+    option(
+        "Search",
+        "--thorough/--no-thorough",
+        help="Search every candidate layer, even after one reaches a near-perfect Q-U.",
+    ),
+    option(
+        "Search",
+        "--force/--no-force",
+        help="Go on, and write the patch, where slsgu would refuse.",
+    ),
+)
+
+activation_memory_option: Callable[[F], F] = option(
+    "Speed and memory",
+    "--activation-memory",
+    type=click.FloatRange(0, math.inf, max_open=True),
+    metavar="GIB",
+    help="Memory for the images and activations that the search keeps.  [default: half of "
+    "what is free]",
+)
+memory_options: Callable[[F], F] = stack(
+    option(
+        "Speed and memory",
+        "--checkpoint-activations/--no-checkpoint-activations",
+        help="Compute activations again on the way back: less memory, more time.",
+    ),
+    option(
+        "Speed and memory",
+        "--cache/--no-cache",
+        default=True,
+        help="Reuse and keep the gradient of --retain (see `slsgu cache`).  [default: cache]",
+    ),
+)

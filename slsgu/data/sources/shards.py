@@ -1,0 +1,329 @@
+"""WebDataset shards: tar files in which members of one name belong together.
+
+    000000001.jpg  000000001.txt  000000001.cls
+
+Shards are never unpacked. A local shard is looked through once, from its beginning, and every
+picture is later read from its place; what comes through a pipe has no places, so it is kept in a
+temporary file while the program runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from slsgu.data.sources.braces import expand_braces
+from slsgu.data.sources.records import LeftOut, PartPicture, Record
+from slsgu.data.sources.scan import shown
+from slsgu.errors import DataError
+
+PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
+TEXTS = ("txt", "cls")
+BLOCK = 512  # bytes: a tar file consists of such, and ends with two that are empty
+NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
+_MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
+_ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_MOST_TEXT = 1 << 20  # bytes of a caption
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is one that the webdataset library opens, and no path.
+
+    >>> is_address("pipe:cat a.tar"), is_address("s3://b/a.tar"), is_address("my: ship.tar")
+    (True, True, False)
+    """
+    return _ADDRESS.match(text) is not None
+
+
+def is_shards(spec: str) -> bool:
+    """Whether a source is named as shards."""
+    ends = (".tar", ".tar.gz", ".tgz")
+    return any(is_address(part) or part.lower().endswith(ends) for part in spec.split("::"))
+
+
+def expand(spec: str) -> list[str]:
+    """The shards that a specification names: `a-{000..012}.tar`, several joined by `::`. A file
+    that is called so, braces and all, is meant before what its name would stand for.
+
+    Raises:
+        DataError: the braces are not balanced, or stand for absurdly many shards; or there is
+            nothing before or behind a `::`.
+    """
+    if _is_file(spec):
+        return [spec]
+    shards: list[str] = []
+    for part in spec.split("::"):
+        if "{" not in part or _is_file(part):
+            shards.append(part)
+            continue
+        try:
+            shards += expand_braces(part)
+        except ValueError as error:
+            raise DataError(f"{part} names no shards: {error}") from None
+    if not all(shards):
+        raise DataError(f"{spec} names no shard before or behind a '::'")
+    return shards
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+class ShardSource:
+    """The records of shards, one shard after the other.
+
+    Args:
+        shards: paths, or what the webdataset library opens (`pipe:COMMAND`).
+    """
+
+    def __init__(self, shards: list[str]) -> None:
+        self.shards = shards
+        self.left_out = LeftOut()
+        folders = dict.fromkeys(Path(shard).parent for shard in shards if not is_address(shard))
+        self._names = {
+            folder: _class_names(folder / NAMES) for folder in folders if (folder / NAMES).is_file()
+        }
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, as far as files beside the shards list them."""
+        return list(dict.fromkeys(name for names in self._names.values() for name in names))
+
+    def records(self) -> Iterator[Record]:
+        for shard in self.shards:
+            path = _spooled(shard) if is_address(shard) else Path(shard)
+            yield from self._shard(path, shard)
+
+    def describe(self) -> dict[str, Any]:
+        more = f" and {len(self.shards) - 1} more" if len(self.shards) > 1 else ""
+        root = _title(self.shards[0])
+        return {"kind": "shards", "root": root + more, "shards": len(self.shards)}
+
+    def _shard(self, path: Path, shard: str) -> Iterator[Record]:
+        name = _title(shard)
+        names = self._names.get(Path(shard).parent)
+        try:
+            if path.is_fifo():
+                raise DataError(f"{shard} can be read only once: give 'pipe:cat {shard}'")
+            with path.open("rb") as file:
+                if file.read(2) == b"\x1f\x8b":
+                    raise DataError(
+                        f"{shard} is compressed, so its pictures have no places: decompress it, "
+                        f"or give 'pipe:gzip -dc {shard}'"
+                    )
+                file.seek(0)
+                entry = _Entry("")
+                part = 1
+                for member in self._members(file, name):
+                    if member is None:  # another tar file: its names have nothing to do with these
+                        yield from self._record(path, name, entry, names)
+                        entry = _Entry("")
+                        part += 1
+                        name = f"{_title(shard)} ({part})"
+                        continue
+                    match = _MEMBER.match(member.name)
+                    if match is None:
+                        continue
+                    kind = match[2].lower()
+                    if match[1] != entry.key or kind in entry.members:  # a name that stands twice
+                        yield from self._record(path, name, entry, names)
+                        entry = _Entry(match[1])
+                    entry.members[kind] = member
+                    if kind in TEXTS:  # now, so that the file is read forwards
+                        entry.texts[kind] = _read(file, member)
+                yield from self._record(path, name, entry, names)
+        except tarfile.ReadError as error:
+            raise DataError(f"{shard} is no tar file ({error})") from None
+        except OSError as error:
+            raise DataError(f"cannot read shard {shard}: {error.strerror or error}") from None
+
+    def _members(self, file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo | None]:
+        """The files of a shard, as far as it is whole; where it is several in a row, those of all,
+        with None between them.
+
+        Raises:
+            tarfile.ReadError: there is none, and it is no tar file.
+        """
+        count = 0
+        before = 0
+        more = whole = True
+        try:
+            while more:
+                before = count
+                tar = tarfile.open(fileobj=file, mode="r:")
+                for member in tar:
+                    tar.members = []  # type: ignore[attr-defined]  # it would remember all
+                    if member.size < 0:
+                        raise tarfile.ReadError("negative size")  # would lead back, for ever
+                    if member.isfile():
+                        count += 1
+                        yield member
+                file.seek(tar.offset)
+                # `tarfile` takes a damaged header for the end, and the end of the file too.
+                whole = file.read(BLOCK) == bytes(BLOCK)
+                more = whole and _skip_zeros(file)
+                if more:
+                    yield None
+        except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
+            if count == 0:
+                raise tarfile.ReadError(str(error)) from None
+            whole = False
+        if not whole:
+            problem = "goes on with what is no tar file" if count == before > 0 else "is damaged"
+            self.left_out.add(name, f"the shard {problem} after {count} members; those are used")
+
+    def _record(
+        self, path: Path, shard: str, entry: _Entry, names: list[str] | None
+    ) -> Iterator[Record]:
+        """The record of members that share a key, unless something is missing."""
+        members = entry.members
+        if not members:
+            return
+        name = f"{shard}/{shown(Path(entry.key))}"
+        kind = next((kind for kind in PICTURES if kind in members), None)
+        if kind is None:
+            self.left_out.add(name, f"no {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+        elif (picture := members[kind]).size == 0:
+            self.left_out.add(name, "the picture is empty")
+        elif not entry.texts:
+            self.left_out.add(name, "neither txt nor cls")
+        else:
+            try:
+                caption, label = (
+                    _text(entry.texts[part]) if part in entry.texts else None for part in TEXTS
+                )
+                label = _class(label, names)
+            except ValueError as error:
+                self.left_out.add(name, str(error))
+                return
+            if caption is None and label is None:
+                self.left_out.add(name, "the caption has no text")
+                return
+            place = PartPicture(path, picture.offset_data, picture.size)
+            yield Record(name, place, caption, label)
+
+
+@dataclass
+class _Entry:
+    """The members of one name, and the bytes of those that are text, or why there are none."""
+
+    key: str
+    members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
+    texts: dict[str, bytes | str] = field(default_factory=dict)
+
+
+def _title(shard: str) -> str:
+    """What a shard is called: without the folders of a path or an address."""
+    return shown(Path(shard.split("/")[-1]))
+
+
+def _class(text: str | None, names: list[str] | None) -> str | None:
+    """The name of a class: a `cls` is an index into the names, or a name itself. Without names a
+    number stays one, which a taxonomy may know.
+
+    Raises:
+        ValueError: there are not so many names.
+    """
+    if text is None or not text.isdecimal() or names is None:
+        return text
+    if len(text) > 9 or int(text) >= len(names):  # `int` refuses thousands of digits
+        raise ValueError(f"cls is {text[:9]}, and there are {len(names)} class names")
+    return names[int(text)]
+
+
+def _skip_zeros(file: BinaryIO) -> bool:
+    """Go to the next block that holds anything; False if there is none."""
+    while block := file.read(BLOCK):
+        if block.strip(b"\0"):
+            file.seek(-len(block), os.SEEK_CUR)
+            return True
+    return False
+
+
+def _class_names(path: Path) -> list[str]:
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise DataError(f"{path} line {names.index('') + 1} is empty, and `cls` counts the lines")
+    return names
+
+
+def _read(file: BinaryIO, member: tarfile.TarInfo) -> bytes | str:
+    """The bytes of a member, or in words why there are none."""
+    if member.size > _MOST_TEXT:
+        return "its text is no caption"
+    file.seek(member.offset_data)
+    data = file.read(member.size)
+    return data if len(data) == member.size else "its text can not be read"
+
+
+def _text(data: bytes | str) -> str | None:
+    """What a member says; None for nothing.
+
+    Raises:
+        ValueError: it is not text.
+    """
+    if isinstance(data, str):
+        raise ValueError(data)
+    try:
+        return data.decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError:
+        raise ValueError("its text is not UTF-8") from None
+
+
+_SPOOLED: dict[str, Path] = {}
+
+
+def _spooled(url: str) -> Path:
+    """What comes from a pipe, in a temporary file that is removed when the program ends; fetched
+    once."""
+    if url not in _SPOOLED:
+        gopen = _webdataset("gopen", url.split(":")[0] + ":").gopen
+        if not _SPOOLED:
+            _SPOOLED[""] = Path(tempfile.mkdtemp(prefix="slsgu-"))
+            atexit.register(shutil.rmtree, _SPOOLED[""], ignore_errors=True)
+        path = _SPOOLED[""] / f"{len(_SPOOLED)}.tar"
+        try:
+            with gopen(url) as stream, path.open("wb") as file:
+                shutil.copyfileobj(stream, file)
+        except Exception as error:  # whatever a command or a server does
+            raise DataError(f"cannot read {url}: {_in_words(error)}") from None
+        _SPOOLED[url] = path
+    return _SPOOLED[url]
+
+
+def _in_words(error: Exception) -> str:
+    """What the webdataset library has to say; its own words for a command that fails are the
+    arguments of `subprocess.Popen`."""
+    text = str(error)
+    if found := re.search(r"\bexit (\d+)", text):
+        return f"the command that fetches it ended with exit status {found[1]}"
+    if "no gopen handler" in text:
+        return "webdataset can not open such an address; give a command, 'pipe:COMMAND'"
+    return text
+
+
+def _webdataset(module: str, what: str) -> Any:
+    """A module of the webdataset library (`webdataset.gopen` itself names a function)."""
+    try:
+        return importlib.import_module(f"webdataset.{module}")
+    except ImportError:
+        raise DataError(
+            f"{what} in a source needs the webdataset library: pip install 'slsgu[webdataset]'"
+        ) from None

@@ -1,0 +1,133 @@
+"""The images of a data set that is only measured: all of them are for the test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.data.samples import Sample
+from slsgu.data.sources.folders import FolderSource
+from slsgu.data.sources.open import is_class_folders, open_source
+from slsgu.data.sources.records import LeftOut, PairSample
+from slsgu.data.splits.folder_splits import choose_files
+from slsgu.data.splits.labels import Labels
+from slsgu.data.splits.pair_splits import NO_CLASS
+from slsgu.data.splits.partition import SMALL_CLASS, rank
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Images to measure on.
+
+    Attributes:
+        left_out: pictures that are not among them, each with its reason.
+        notes: what else was odd, for people.
+    """
+
+    samples: Sequence[Sample]
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: Sequence[str] = ()
+
+
+def images_of(
+    source: str,
+    taxonomy: Taxonomy,
+    leaves: Collection[Concept],
+    *,
+    limit: int | None,
+    seed: int,
+    excluded: Mapping[str, str],
+    strict: bool,
+) -> FoundImages:
+    """Choose the images of a data set.
+
+    Args:
+        source: class folders (of `test/`, if there is one), or what `open_source` takes, with a
+            label or a caption that names a class.
+        leaves: those whose images are asked for.
+        limit: the most images of a leaf; None for all.
+        seed: another one chooses other images.
+        excluded: pictures that are not to be among them, by content: the reason why.
+        strict: refuse a source that holds anything that is no usable record.
+
+    Raises:
+        DataError: the source can not be used.
+    """
+    if is_class_folders(source):
+        return _from_folders(FolderSource(Path(source), taxonomy), leaves, limit, seed, excluded)
+    return _from_records(source, Labels(taxonomy), leaves, limit, seed, excluded, strict)
+
+
+def _from_folders(
+    folders: FolderSource,
+    leaves: Collection[Concept],
+    limit: int | None,
+    seed: int,
+    excluded: Mapping[str, str],
+) -> FoundImages:
+    enough: dict[Concept, int | None] = dict.fromkeys(folders.taxonomy.leaves, limit)
+    while True:
+        bounds = {leaf: {"test": most} for leaf, most in enough.items()}
+        chosen, notes = choose_files(folders, bounds, frozenset(), seed, wanted=("test",))
+        lost = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded)
+        more = {x: limit + lost[x] for x in lost if limit is not None}
+        more = {x: wanted for x, wanted in more.items() if wanted > (enough[x] or 0)}
+        if not more:
+            break
+        enough |= more  # others take the place of what is excluded
+    kept: list[Sample] = []
+    left_out = LeftOut()
+    counts: Counter[Concept | None] = Counter()
+    for sample in chosen["test"]:
+        if sample.leaf not in leaves or counts[sample.leaf] == limit:
+            continue
+        if sample.fingerprint in excluded:
+            left_out.add(sample.name, excluded[sample.fingerprint])
+        else:
+            kept.append(sample)
+            counts[sample.leaf] += 1
+    return FoundImages(kept, left_out, (*folders.notes, *notes))
+
+
+def _from_records(
+    spec: str,
+    labels: Labels,
+    leaves: Collection[Concept],
+    limit: int | None,
+    seed: int,
+    excluded: Mapping[str, str],
+    strict: bool,
+) -> FoundImages:
+    source = open_source(spec)
+    left_out = LeftOut()
+    chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in leaves}
+    for record in source.records():
+        leaf = labels.of(record)
+        if leaf is None:
+            source.left_out.add(record.name, NO_CLASS)
+            continue
+        members = chosen.get(leaf)
+        if members is None or (limit is not None and len(members) >= max(limit, SMALL_CLASS)):
+            continue
+        try:
+            content = record.picture.fingerprint()
+        except OSError as error:
+            why = f"the image can not be read ({error.strerror or error})"
+            source.left_out.add(record.name, why)
+            continue
+        if content in excluded:
+            left_out.add(record.name, excluded[content])
+        else:
+            sample = PairSample(leaf, None, record.name, content, record.picture)
+            members.setdefault(content, sample)
+    if strict:
+        source.left_out.refuse(spec)
+    left_out.update(source.left_out)
+    ranked = [
+        sorted(members.values(), key=lambda sample: rank(sample.fingerprint, seed))[:limit]
+        for members in chosen.values()
+    ]
+    return FoundImages([sample for members in ranked for sample in members], left_out)

@@ -1,0 +1,1 @@
+"""From a gradient to the direction in which a layer moves. Pure."""

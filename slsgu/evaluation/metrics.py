@@ -1,0 +1,302 @@
+"""Accuracy before and after an edit, and what follows from it: quality, utility, Q-U.
+
+The definitions are those of the design, section 5 (the knowledge-tracing paper's, with the
+ratios clipped to 1, which is what reproduces its Table 2). Plain numpy: correctness in, numbers
+out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slsgu.concepts.request import KEPT
+from slsgu.utils.statistics import stratified_resamples, wilson
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+KEYS = ("forget_fine", *KEPT)
+WORDS = {  # the four accuracies, for people
+    "forget_fine": "requested images at the finest level",
+    "forget_coarse": "requested images at coarser levels",
+    "retain_fine": "other images at the finest level",
+    "retain_coarse": "other images at coarser levels",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The images whose accuracy at one level is one number.
+
+    Attributes:
+        level: depth in the taxonomy.
+        column: the level's column in a correctness matrix.
+        images: `forget` or `retain`.
+        forgotten: whether this level is to be forgotten on these images.
+        fine: whether this is the deepest level.
+        classes: how many classes the level has; chance is one over it.
+        mask: which images belong [N].
+    """
+
+    level: int
+    column: int
+    images: str
+    forgotten: bool
+    fine: bool
+    classes: int
+    mask: Bools
+
+
+@dataclass(frozen=True)
+class LevelAccuracy:
+    """Accuracy at one level on one group of images, before and after, with 95 % intervals."""
+
+    level: int
+    images: str
+    forgotten: bool
+    fine: bool
+    count: int
+    chance: float
+    before: float
+    after: float
+    before_interval: tuple[float, float]
+    after_interval: tuple[float, float]
+    measurable: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "level": self.level,
+            "images": self.images,
+            "before": self.before,
+            "after": self.after,
+            "count": self.count,
+            "forgotten": self.forgotten,
+            "chance": self.chance,
+            "before_interval": list(self.before_interval),
+            "after_interval": list(self.after_interval),
+            "measurable": self.measurable,
+        }
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What an edit did on one set of images. A value that is not defined is None.
+
+    Attributes:
+        forget_accuracy: the highest accuracy left at any level that is to be forgotten
+            (measurable levels, or all where none is). Zero where nothing is to be forgotten.
+    """
+
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    counts: dict[str, int]
+    kept_ratios: dict[str, float | None]
+    quality: float | None
+    utility: float | None
+    q_u: float | None
+    forget_accuracy: float
+    levels: tuple[LevelAccuracy, ...]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def forget_fine_after(self) -> float:
+        value = self.after["forget_fine"]
+        return 1.0 if value is None else value
+
+    def differences(self) -> dict[str, float | None]:
+        """Quality, utility, Q-U, and `change_<key>`, after minus before, of the four accuracies."""
+        values: dict[str, float | None] = {
+            "quality": self.quality,
+            "utility": self.utility,
+            "q_u": self.q_u,
+        }
+        for key in KEYS:
+            old, new = self.before[key], self.after[key]
+            values[f"change_{key}"] = None if old is None or new is None else new - old
+        return values
+
+    @property
+    def unmeasurable(self) -> list[LevelAccuracy]:
+        """Levels whose accuracy before the edit can not be told from chance."""
+        return [row for row in self.levels if not row.measurable]
+
+
+def quality_utility(
+    forgotten: Sequence[float], kept: Sequence[float]
+) -> tuple[float | None, float | None, float | None]:
+    """Quality, utility and Q-U from ratios after / before.
+
+    Args:
+        forgotten: the ratio A of each level that is to be forgotten.
+        kept: the ratios of what is to be kept.
+
+    >>> quality_utility([0.5], [1.0, 1.2])
+    (0.5, 1.0, 0.6666666666666666)
+    >>> quality_utility([], [1.0])
+    (None, 1.0, None)
+    """
+    found = _quality_utility(
+        *(np.array([ratios], dtype=np.float64) for ratios in (forgotten, kept))
+    )
+    quality, utility, q_u = (_or_none(values[0]) for values in found)
+    return quality, utility, q_u
+
+
+def _quality_utility(forgotten: Floats, kept: Floats) -> tuple[Floats, Floats, Floats]:
+    """Quality, utility and Q-U [R] of R cases, from ratios [R, .]; NaN is left out of means."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN, as wanted
+        worst = np.nanmax(forgotten, axis=1) if forgotten.shape[1] else _nans(len(forgotten))
+        quality = 1 - np.minimum(1, worst)
+        utility = np.nanmean(np.minimum(1, kept), axis=1)
+        total = quality + utility
+        q_u = np.where(total == 0, 0.0, 2 * quality * utility / total)
+    return quality, utility, q_u
+
+
+def measure(groups: list[Group], before: Bools, after: Bools) -> Measures:
+    """Compare correctness before and after an edit.
+
+    Args:
+        groups: which images and levels are to be forgotten and kept.
+        before: whether image n was right at level column l, before the edit [N, L].
+        after: the same after it [N, L], for the same images.
+    """
+    return _compare(tuple(_level_accuracy(group, before, after) for group in groups))
+
+
+def bootstrap(
+    groups: list[Group], before: Bools, after: Bools, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % paired bootstrap intervals: images are resampled, and an image brings its answers
+    before and after with it. Images that belong to the same groups are resampled among
+    themselves, so every group keeps its count.
+
+    Returns:
+        Intervals of `quality`, `utility`, `q_u`, and of `after - before` as `change_<key>` for
+        each of the four accuracies.
+    """
+    point = measure(groups, before, after)
+    masks = np.stack([group.mask for group in groups], axis=1)  # [N, G]
+    _, strata = np.unique(masks, axis=0, return_inverse=True)
+    weights = stratified_resamples(strata, resamples, seed)  # [R, N]
+    columns = [group.column for group in groups]
+    counts = masks.sum(axis=0)
+    drawn = [weights @ (answers[:, columns] & masks) / counts for answers in (before, after)]
+    found = summarise(point.levels, *drawn)
+    values = {"quality": found.quality, "utility": found.utility, "q_u": found.q_u}
+    values |= {f"change_{key}": found.after[key] - found.before[key] for key in KEYS}
+    return {
+        name: (float(np.nanquantile(draws, 0.025)), float(np.nanquantile(draws, 0.975)))
+        for name, draws in values.items()
+        if not np.isnan(draws).all()
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """R cases (steps, or draws of a bootstrap) at once; each value is [R], undefined ones NaN."""
+
+    before: dict[str, Floats]
+    after: dict[str, Floats]
+    kept_ratios: dict[str, Floats]
+    quality: Floats
+    utility: Floats
+    q_u: Floats
+    forget_accuracy: Floats
+
+
+def summarise(levels: Sequence[LevelAccuracy], before: Floats, after: Floats) -> Summary:
+    """The four accuracies and what follows from them.
+
+    Args:
+        levels: G groups of images with their accuracy before the edit, which decides what is
+            measurable.
+        before, after: accuracy of each group in each of R cases [R, G].
+    """
+    places = {id(row): index for index, row in enumerate(levels)}
+
+    def mean(key: str, values: Floats) -> Floats:
+        rows = _rows(levels, key)
+        rows = [row for row in rows if row.measurable] or rows
+        columns = [places[id(row)] for row in rows]
+        return values[:, columns].mean(axis=1) if columns else _nans(len(values))
+
+    old = {key: mean(key, before) for key in KEYS}
+    new = {key: mean(key, after) for key in KEYS}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = {
+            key: np.where(old[key] > 0, new[key] / old[key], np.nan)
+            if any(row.measurable for row in _rows(levels, key))
+            else _nans(len(after))
+            for key in KEPT
+        }
+        gone = [i for i, row in enumerate(levels) if row.forgotten and row.measurable]
+        forgotten = np.where(before[:, gone] > 0, after[:, gone] / before[:, gone], np.nan)
+    quality, utility, q_u = _quality_utility(forgotten, np.stack([*ratios.values()], axis=1))
+    rows = gone or [i for i, row in enumerate(levels) if row.forgotten]
+    left = after[:, rows].max(axis=1) if rows else np.zeros(len(after))
+    return Summary(old, new, ratios, quality, utility, q_u, left)
+
+
+def _compare(levels: tuple[LevelAccuracy, ...]) -> Measures:
+    accuracies = [
+        np.array([[getattr(row, when) for row in levels]]) for when in ("before", "after")
+    ]
+    found = summarise(levels, *accuracies)
+    return Measures(
+        before={key: _or_none(values[0]) for key, values in found.before.items()},
+        after={key: _or_none(values[0]) for key, values in found.after.items()},
+        counts={key: max((row.count for row in _rows(levels, key)), default=0) for key in KEYS},
+        kept_ratios={key: _or_none(values[0]) for key, values in found.kept_ratios.items()},
+        quality=_or_none(found.quality[0]),
+        utility=_or_none(found.utility[0]),
+        q_u=_or_none(found.q_u[0]),
+        forget_accuracy=float(found.forget_accuracy[0]),
+        levels=levels,
+    )
+
+
+def _level_accuracy(group: Group, before: Bools, after: Bools) -> LevelAccuracy:
+    count = int(group.mask.sum())
+    right_before = int(before[group.mask, group.column].sum())
+    right_after = int(after[group.mask, group.column].sum())
+    chance = 1 / group.classes
+    interval = wilson(right_before, count)
+    return LevelAccuracy(
+        level=group.level,
+        images=group.images,
+        forgotten=group.forgotten,
+        fine=group.fine,
+        count=count,
+        chance=chance,
+        before=right_before / count,
+        after=right_after / count,
+        before_interval=interval,
+        after_interval=wilson(right_after, count),
+        measurable=interval[0] > chance,
+    )
+
+
+def _rows(levels: Sequence[LevelAccuracy], key: str) -> list[LevelAccuracy]:
+    """The rows that the mean named `key` is taken over."""
+    images, fine = key.split("_")
+    if key == "forget_fine":
+        return [row for row in levels if row.images == "forget" and row.fine]
+    if key == "forget_coarse":
+        return [row for row in levels if row.images == "forget" and not row.forgotten]
+    return [row for row in levels if row.images == images and row.fine == (fine == "fine")]
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _nans(count: int) -> Floats:
+    return np.full(count, np.nan)

@@ -1,0 +1,182 @@
+"""The search split, embedded once: what the search asks about every edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from slsgu.concepts.prompts import PromptBook
+from slsgu.concepts.request import Request
+from slsgu.data.batches import collect
+from slsgu.data.ledger import Ledger
+from slsgu.data.samples import Sample
+from slsgu.errors import ConceptError
+from slsgu.evaluation.closed_form import Line
+from slsgu.evaluation.exam import Answers, Exam, exam_of
+from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.replay import Replay
+from slsgu.losses.captions import ForgetCaptions
+from slsgu.losses.forget import FORGET_LOSSES
+from slsgu.models.layers import Layer
+from slsgu.task.plan import Plan
+from slsgu.task.task import Task
+from slsgu.utils.progress import SILENT, Progress
+
+CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
+
+
+@dataclass(frozen=True, eq=False)
+class SearchSet:
+    """The search split, embedded, ready to be asked what an edit does.
+
+    Attributes:
+        exam: labels of its images.
+        replay: their embeddings under edits.
+        book: the prompts of every class.
+        classes: class embeddings of the unedited model at every level, each [C, d].
+        before: answers of the unedited model.
+        captions: of the images that are to be forgotten.
+        forget_samples: these images, in order.
+        scale: 1 / temperature.
+    """
+
+    exam: Exam
+    replay: Replay
+    book: PromptBook
+    classes: list[Tensor]
+    before: Answers
+    captions: ForgetCaptions
+    forget_samples: tuple[Sample, ...]
+    scale: float
+
+    @classmethod
+    def of(
+        cls, task: Task, samples: Sequence[Sample], pixels: Tensor, *, forget_loss: str
+    ) -> SearchSet:
+        """Embed the search split.
+
+        Args:
+            samples: the images.
+            pixels: what was read of them [N, 3, H, W].
+            forget_loss: its name; it decides what forget images are captioned with.
+        """
+        exam = exam_of(samples, task.taxonomy, task.request)
+        forget = tuple(x for x, wanted in zip(samples, exam.forget, strict=True) if wanted)
+        captions = ForgetCaptions.of(task.request, forget_loss, samples)
+        book = PromptBook.of((*exam.concepts, *captions.concepts), task.templates)
+        replay = Replay(
+            task.clip,
+            pixels,
+            book.texts,
+            batch_size=task.machine.batch_size,
+            budget=task.machine.activation_bytes(task.clip.device),
+        )
+        images, prompts = replay.base
+        classes = exam.class_embeddings(prompts, book)
+        return cls(
+            exam=exam,
+            replay=replay,
+            book=book,
+            classes=classes,
+            before=exam.answer(images, classes),
+            captions=captions,
+            forget_samples=forget,
+            scale=float(replay.parameters["logit_scale"].exp()),
+        )
+
+    @classmethod
+    def read(cls, plan: Plan, ledger: Ledger, progress: Progress = SILENT) -> SearchSet:
+        """Read and embed the search split of a plan.
+
+        Args:
+            ledger: what the gradient split has used; it learns what this split uses.
+
+        Raises:
+            ConceptError: the model does not know the concept, or nothing that must be kept can
+                be measured; not with `force`.
+            DataError: no usable image is left.
+        """
+        task = plan.task
+        with progress.bar("search images", len(task.splits.search)) as advance:
+            samples, pixels = collect(
+                task.splits.search,
+                task.clip.preprocess,
+                split="search",
+                ledger=ledger,
+                reading=task.reading,
+                progress=advance,
+                required=task.request.forget_leaves,
+                budget=task.machine.activation_bytes(torch.device("cpu")),
+            )
+        search_set = cls.of(task, samples, pixels, forget_loss=plan.settings.forget_loss_used)
+        if not plan.settings.force:
+            refuse_unmeasurable(task.request, search_set.unchanged)
+        return search_set
+
+    @cached_property
+    def unchanged(self) -> Measures:
+        """The measures of the unedited model, against itself: what can be measured at all."""
+        return self.exam.measure(self.before, self.before)
+
+    def measure(self, layer: Layer, weight: Tensor) -> Measures:
+        """What replacing one layer does to the answers."""
+        images, prompts = self.replay.with_weight(layer, weight)
+        moved = layer.tower == "language"
+        classes = self.exam.class_embeddings(prompts, self.book) if moved else self.classes
+        return self.exam.measure(self.before, self.exam.answer(images, classes))
+
+    def measure_line(self, line: Line, step: float) -> Measures:
+        """The same for a layer along which features move on a line."""
+        return self.exam.measure(self.before, self.exam.answer(line.at(step), self.classes))
+
+    def loss(self, images: Tensor, prompts: Tensor) -> float:
+        """The forget loss on the forget images, from embeddings.
+
+        What each image is captioned with is a row over all prompts, so it is made for a few images
+        at a time: images times prompts would not fit in memory.
+        """
+        rows = torch.from_numpy(self.exam.forget).to(images.device)
+        losses = []
+        parts = torch.split(images[rows], CAPTIONED)
+        for start, part in zip(range(0, len(self.forget_samples), CAPTIONED), parts, strict=True):
+            samples = self.forget_samples[start : start + CAPTIONED]
+            weights = torch.stack([self.captions.weights(sample, self.book) for sample in samples])
+            loss = FORGET_LOSSES[self.captions.loss].of_images
+            losses.append(loss(part, prompts, weights.to(images)))
+        return float(torch.cat(losses).double().mean())
+
+
+def refuse_unmeasurable(request: Request, unchanged: Measures) -> None:
+    """Refuse a request of which nothing could be said.
+
+    Args:
+        unchanged: the measures of the unedited model.
+
+    Raises:
+        ConceptError: the model does not know the concept, or nothing that must be kept can be
+            told from chance.
+    """
+    rows = [row for row in unchanged.levels if row.forgotten and row.fine]
+    if rows and not rows[0].measurable:
+        row = rows[0]
+        raise ConceptError(
+            f"the model does not know {request.title!r} in the first place: it names "
+            f"{row.before:.1%} of {row.count} images right, and chance is {row.chance:.1%} "
+            f"(95 % interval {row.before_interval[0]:.1%} to {row.before_interval[1]:.1%}). "
+            "Use --force to go on all the same"
+        )
+    if unchanged.utility is None:
+        raise ConceptError(
+            "nothing that must be kept can be measured: "
+            + "; ".join(
+                f"level {row.level} is right on {row.before:.1%} of {row.count} {row.images} images"
+                f", and chance is {row.chance:.1%}"
+                for row in unchanged.levels
+                if not row.forgotten
+            )
+            + ". Give a retain set, other classes or another parent, or --force to go on blindly"
+        )

@@ -1,0 +1,137 @@
+"""Retain gradients that were computed before, by what they were computed from.
+
+One retain gradient serves every request on the same model and retain set: the second request
+costs only its own forget pass. The name of a file is a hash of everything that decides it: model,
+preprocessing, tokens, the pictures with their captions in their order, and the loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsgu.errors import ArtifactError, SlsguError
+from slsgu.gradients.accumulate import LossGradient
+from slsgu.utils.artifact import read_artifact, write_artifact
+from slsgu.utils.files import json_sha256, remove_stale
+
+SCHEMA = 1
+KIND = "slsgu-retain-gradient"
+VARIABLE = "SLSGU_CACHE_DIR"
+FILES = "retain-*.safetensors"
+
+
+def cache_folder() -> Path:
+    """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder.
+
+    Raises:
+        SlsguError: the user has no home folder, as in a container under a number without a name.
+    """
+    if found := os.environ.get(VARIABLE):
+        return Path(found)
+    if found := os.environ.get("XDG_CACHE_HOME"):
+        return Path(found) / "slsgu"
+    try:
+        return Path.home() / ".cache" / "slsgu"
+    except RuntimeError:
+        raise SlsguError(
+            f"there is no home folder for the cache: set {VARIABLE} to a folder"
+        ) from None
+
+
+@dataclass(frozen=True)
+class RetainCache:
+    """A folder of retain gradients."""
+
+    folder: Path
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """Where the gradient of a key lies, if it is there."""
+        return self.folder / f"retain-{json_sha256(dict(key))[:32]}.safetensors"
+
+    def load(self, key: Mapping[str, Any]) -> tuple[LossGradient, list[str]] | None:
+        """The gradient that was computed from the same, and the pixel hashes of the pictures, of
+        which none was left out; None if nothing was, or it is damaged."""
+        path = self.path(key)
+        try:
+            header, tensors = read_artifact(path, kind=KIND, schema=SCHEMA, what="retain gradient")
+            if header["key"] != dict(key):
+                return None
+            loss, count = float(header["loss"]), int(header["count"])
+            return LossGradient(tensors, None, loss, count, finished=True), list(header["hashes"])
+        except (ArtifactError, KeyError, TypeError, ValueError):
+            return None
+
+    def save(
+        self, key: Mapping[str, Any], result: LossGradient, hashes: Sequence[str], *, title: str
+    ) -> None:
+        """Keep a finished gradient. A disk that refuses is no reason to stop.
+
+        Args:
+            hashes: the pixel hashes of the pictures.
+            title: what people are shown: the retain set and the model.
+        """
+        header = {
+            "key": dict(key),
+            "title": title,
+            "loss": result.loss,
+            "count": result.count,
+            "hashes": list(hashes),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_artifact(
+                self.path(key), result.gradients, kind=KIND, schema=SCHEMA, header=header
+            )
+        except (OSError, SlsguError):
+            return
+
+    def entries(self) -> Iterator[tuple[Path, int, str]]:
+        """Every file: its path, its bytes, and what it is of. One that goes away meanwhile, because
+        somebody clears the cache, is passed over."""
+        for path in sorted(self.folder.glob(FILES)):
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.stat().st_size, self._title(path)
+
+    def clear(self) -> tuple[int, int]:
+        """Remove every file, and what killed writers have left.
+
+        Returns:
+            How many gradients there were, and their bytes.
+
+        Raises:
+            SlsguError: some can not be removed; the others are.
+        """
+        count = size = 0
+        refused: list[str] = []
+        remove_stale(self.folder, FILES)
+        for path in sorted(self.folder.glob(FILES)):
+            try:
+                bytes_ = path.lstat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                refused.append(f"{path} ({error.strerror})")
+                continue
+            count, size = count + 1, size + bytes_
+        if refused:
+            raise SlsguError(f"cannot remove {', '.join(refused)}; removed {count} other(s)")
+        return count, size
+
+    @staticmethod
+    def _title(path: Path) -> str:
+        import json
+
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["slsgu"])
+            return f"{header['title']}, {header['count']} images"
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+            return "damaged"

@@ -1,0 +1,1 @@
+"""The families of things that the menagerie draws, one file each."""

@@ -1,0 +1,155 @@
+"""From a `ModelSpec` to a network with its weights, through OpenCLIP's public functions.
+
+OpenCLIP logs through the root logger, warns, and reports a checkpoint that does not fit as a
+traceback. Here it does so quietly and in words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from slsgu.errors import ModelError, SlsguWarning
+from slsgu.models.checkpoint import CONFIG_NAME, shapes
+from slsgu.models.resolve import LOCAL, ModelSpec
+
+_LISTED = 8  # keys named in a message about a checkpoint that does not fit
+
+
+def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
+    """Build the model of `source` and load `weights` into it.
+
+    The global random state is left as it was, although OpenCLIP draws initial weights.
+
+    Returns:
+        The network in eval mode without gradients, the validation transform, the tokenizer.
+
+    Raises:
+        ModelError: OpenCLIP can not build it, or the weights do not fit or are not finite.
+    """
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        network, preprocess, tokenizer = _build(source, cache_dir)
+        _load_weights(network, weights)
+    network.eval().requires_grad_(False)
+    _refuse_nonfinite(network, weights)
+    _warn_resized(network, weights)
+    return network, preprocess, tokenizer
+
+
+def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
+    """The architecture with random weights, the validation transform, the tokenizer.
+
+    Every kind of source becomes a local-dir that holds a configuration alone: one way through
+    OpenCLIP instead of four, and weights are loaded where we can explain what does not fit.
+    """
+    cfg = json.loads(json.dumps(source.model_cfg))
+    for tower in ("vision_cfg", "text_cfg"):
+        cfg[tower].pop("output_tokens", None)  # the towers return embeddings, nothing beside
+    with tempfile.TemporaryDirectory() as folder:
+        config = {"model_cfg": cfg, "preprocess_cfg": source.preprocess_cfg}
+        Path(folder, CONFIG_NAME).write_text(json.dumps(config), encoding="utf-8")
+        try:
+            network, _, preprocess = open_clip.create_model_and_transforms(
+                f"{LOCAL}{folder}", load_weights=False, force_patch_dropout=0.0
+            )
+        except Exception as error:
+            raise ModelError(f"OpenCLIP can not build this architecture: {error}") from error
+        if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
+            raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
+        try:
+            tokenizer = open_clip.get_tokenizer(
+                source.tokenizer or f"{LOCAL}{folder}", cache_dir=cache_dir
+            )
+        except Exception as error:
+            raise ModelError(
+                f"the tokenizer of this model can not be loaded ({error}). A Hugging Face "
+                "tokenizer needs `pip install transformers`, and the network on first use"
+            ) from error
+    return network, preprocess, tokenizer
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    try:
+        open_clip.load_checkpoint(network, str(path), strict=True, weights_only=True)
+    except Exception as error:
+        # OpenCLIP's own conversions run first, so only what they can not mend arrives here.
+        raise ModelError(_misfit(network, path, error)) from None
+
+
+def _misfit(network: nn.Module, path: Path, error: Exception) -> str:
+    stored = shapes(path)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    lists = {
+        "missing": [f"{name} {wanted[name]}" for name in wanted if name not in stored],
+        "unexpected": [f"{name} {stored[name]}" for name in stored if name not in wanted],
+        "of another shape": [
+            f"{name} {stored[name]} (the architecture has {wanted[name]})"
+            for name in wanted
+            if name in stored and stored[name] != wanted[name]
+        ],
+    }
+    lines = [f"{path} does not fit the architecture. Of {len(wanted)} tensors it should hold:"]
+    for what, keys in lists.items():
+        if keys:
+            more = [f"    ... and {len(keys) - _LISTED} more"] if len(keys) > _LISTED else []
+            lines += [f"  {len(keys)} {what}:", *(f"    {key}" for key in keys[:_LISTED]), *more]
+    if len(lines) == 1:
+        lines = [f"{path} does not fit the architecture: {error}"]
+    return "\n".join([*lines, "Check the architecture's name, or the file."])
+
+
+def _refuse_nonfinite(network: nn.Module, path: Path) -> None:
+    for name, tensor in network.state_dict().items():
+        if not math.isfinite(float(tensor.sum(dtype=torch.float64))):
+            raise ModelError(f"{path} is damaged: {name} holds values that are not numbers")
+
+
+def _warn_resized(network: nn.Module, path: Path) -> None:
+    """OpenCLIP fits a table of positions to another image size or context length, silently."""
+    stored = shapes(path)
+    resized = [
+        f"{name} from {stored[name]} to {tuple(parameter.shape)}"
+        for name, parameter in network.named_parameters()
+        if name in stored and parameter.ndim >= 2 and stored[name] != tuple(parameter.shape)
+    ]
+    if resized:
+        warnings.warn(
+            f"{path} was made for another image size or context length: OpenCLIP interpolated "
+            f"{', '.join(resized)}",
+            SlsguWarning,
+            stacklevel=4,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCLIP's log lines and warnings from the user, and logging as it was.
+
+    OpenCLIP logs through the root logger, and `logging.info()` installs a handler there if it
+    finds none; a handler of ours for the time being prevents that.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+
+    def foreign(record: logging.LogRecord) -> bool:
+        return Path(record.pathname).parent.name != "open_clip"
+
+    root.addHandler(handler)
+    root.addFilter(foreign)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeFilter(foreign)
+        root.removeHandler(handler)

@@ -1,0 +1,294 @@
+"""A patch: the change of one or more layers, with where it came from and what it did.
+
+A patch is a value. `0.5 * p` is half the step, `-p` the opposite step, `a + b` both at once
+(patches of one layer must be added before they are applied). `apply` returns a new model;
+`applied` edits in place inside a `with` and restores every bit on the way out.
+
+The file is safetensors: `delta/<layer>` in fp32, `original/<layer>` as the layer was stored, and
+one JSON string of metadata under the key `slsgu` (format: docs/formats.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.patch.header import described, scaled
+from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
+
+SCHEMA = 1
+KIND = "slsgu-patch"
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The change of some layers of one model.
+
+    Attributes:
+        delta: what is added to each layer, fp32, in OpenCLIP's layout.
+        original: each layer as it was before, in its stored precision.
+        metadata: JSON values: request, model, loss, direction, step size, what it did.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> before = model.weight.detach().clone()
+        >>> patch = Patch({"weight": torch.ones(2, 2)}, {"weight": before.clone()})
+        >>> with (0.5 * patch).applied(model):
+        ...     bool(torch.equal(model.weight, before + 0.5))
+        True
+        >>> bool(torch.equal(model.weight, before))
+        True
+    """
+
+    delta: Mapping[str, Tensor]
+    original: Mapping[str, Tensor]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.delta.keys() == self.original.keys()
+        for name, delta in self.delta.items():
+            assert delta.dtype == torch.float32, (name, delta.dtype)
+            assert delta.shape == self.original[name].shape, name
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self.delta)
+
+    def requested_paths(self) -> tuple[str, ...]:
+        """The concepts it was made to forget, as paths in their taxonomy; none of a request by
+        captions alone, which has no name."""
+        parts = self.metadata.get("sum_of", [self.metadata])
+        requests = [part.get("request", {}) for part in parts]
+        paths = (path for x in requests if x.get("named", True) for path in x.get("paths", ()))
+        return tuple(dict.fromkeys(paths))
+
+    def patched(self, name: str) -> Tensor:
+        """A layer with the change, fp32."""
+        return self.original[name].float() + self.delta[name]
+
+    # -- algebra ------------------------------------------------------------------------------
+
+    def __mul__(self, factor: float) -> Patch:
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        delta = {name: tensor * float(factor) for name, tensor in self.delta.items()}
+        return Patch(delta, self.original, scaled(self.metadata, float(factor)))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Patch:
+        """The opposite step from the same model. (To take a patch back, use `revert`.)"""
+        return self * -1.0
+
+    def __add__(self, other: Patch) -> Patch:
+        """Both changes at once.
+
+        Raises:
+            LayerMismatchError: the patches were made for different weights of one layer.
+        """
+        if not isinstance(other, Patch):
+            return NotImplemented
+        shared = self.delta.keys() & other.delta.keys()
+        for name in sorted(shared):
+            if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
+                raise LayerMismatchError(
+                    f"can not add patches: they were made for different weights of {name}"
+                )
+        delta = {**self.delta, **other.delta}
+        delta |= {name: self.delta[name] + other.delta[name] for name in shared}
+        parts = [dict(m) for p in (self, other) for m in p.metadata.get("sum_of", [p.metadata])]
+        return Patch(delta, {**self.original, **other.original}, {"sum_of": parts})
+
+    # -- models -------------------------------------------------------------------------------
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A copy of `model` with the patch applied; `model` is unchanged.
+
+        Raises:
+            LayerMismatchError: a layer is absent, is not the one the patch was made for, is
+                patched already, or would hold what its precision has no number for.
+        """
+        self.check(dict(model.named_parameters()))
+        patched = copy.deepcopy(model)
+        tensors = dict(patched.named_parameters())
+        self._write(tensors)
+        for name in self.delta:
+            _refuse_infinite(name, tensors[name])
+        return patched
+
+    @contextlib.contextmanager
+    def applied(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Apply in place, and restore bit for bit on exit, whatever happens inside.
+
+        Raises:
+            LayerMismatchError: as for `apply`.
+        """
+        tensors = dict(model.named_parameters())
+        self.check(tensors)
+        kept = {name: tensors[name].detach().clone() for name in self.delta}
+        try:
+            self._write(tensors)
+            yield model
+        finally:
+            with torch.no_grad():
+                for name, tensor in kept.items():
+                    tensors[name].copy_(tensor)
+
+    # -- state dicts --------------------------------------------------------------------------
+
+    def apply_to(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict with the patch applied; each layer keeps its dtype.
+
+        Raises:
+            LayerMismatchError: as for `apply`.
+        """
+        self.check(tensors)
+        changed = {
+            name: (tensors[name].detach().float() + delta).to(tensors[name].dtype)
+            for name, delta in self.delta.items()
+        }
+        for name, tensor in changed.items():
+            _refuse_infinite(name, tensor)
+        return {**tensors, **changed}
+
+    def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict with the layers as they were before this patch, exact to the bit.
+
+        Raises:
+            LayerMismatchError: a layer does not hold this patch.
+        """
+        for name in self.delta:
+            if self._state(name, tensors) == "original":
+                raise LayerMismatchError(f"{name} is not patched: there is nothing to revert")
+            if self._state(name, tensors) != "patched":
+                raise LayerMismatchError(
+                    f"{name} holds neither this patch nor the layer it was made for; "
+                    "revert the patches applied after it first, or check that this is the model"
+                )
+        return {
+            **tensors,
+            **{name: o.to(tensors[name].dtype) for name, o in self.original.items()},
+        }
+
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse weights that the patch was not made for.
+
+        Raises:
+            LayerMismatchError: a layer is absent, of another shape, of other weights, or patched.
+        """
+        missing = [name for name in self.delta if name not in tensors]
+        if missing:
+            raise LayerMismatchError(
+                f"the patch does not fit this model: it has no layer {', '.join(missing)}"
+            )
+        for name in self.delta:
+            match self._state(name, tensors):
+                case "patched":
+                    raise LayerMismatchError(f"the patch is applied already: {name} holds it")
+                case "foreign":
+                    shape = tuple(tensors[name].shape)
+                    raise LayerMismatchError(
+                        f"the patch was not made for this model: {name} {shape} has other weights "
+                        f"(found {layer_hash(name, tensors[name])[:12]}, "
+                        f"made for {layer_hash(name, self.original[name])[:12]}). A layer that "
+                        "another patch changed needs both patches added before they are applied"
+                    )
+
+    def _state(self, name: str, tensors: Mapping[str, Tensor]) -> str:
+        """`original`, `patched` or `foreign`. A patched layer may have been rounded on saving."""
+        if name not in tensors or tensors[name].shape != self.delta[name].shape:
+            return "foreign"
+        found = layer_hash(name, tensors[name])
+        original = self.original[name]
+        if found == layer_hash(name, original):
+            return "original"
+        patched = self.patched(name)
+        dtypes = {torch.float32, original.dtype, tensors[name].dtype}
+        if any(found == layer_hash(name, patched.to(dtype)) for dtype in dtypes):
+            return "patched"
+        return "foreign"
+
+    def _write(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, delta in self.delta.items():
+                tensor = tensors[name]
+                tensor.copy_((tensor.float() + delta.to(tensor.device)).to(tensor.dtype))
+
+    # -- files --------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the patch file, whole or not at all."""
+        tensors, header = self._content()
+        write_artifact(Path(path), tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    @property
+    def file_sha256(self) -> str:
+        """SHA-256 of the file that `save` writes, whatever lies on a disk by now."""
+        tensors, header = self._content()
+        return artifact_sha256(tensors, kind=KIND, schema=SCHEMA, header=header)
+
+    def _content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and header of the file."""
+        tensors = {f"delta/{name}": t.contiguous() for name, t in self.delta.items()}
+        tensors |= {f"original/{name}": t.contiguous() for name, t in self.original.items()}
+        hashes = {name: layer_hash(name, tensor) for name, tensor in self.original.items()}
+        return tensors, {**self.metadata, "layers": hashes}
+
+    @classmethod
+    def load(cls, path: str | Path) -> Patch:
+        """Read a patch file.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, not a patch, or of a newer format.
+        """
+        header, tensors = read_artifact(Path(path), kind=KIND, schema=SCHEMA, what="patch")
+        layers = header.pop("layers", {})
+        if not isinstance(layers, dict) or not described(header):
+            raise ArtifactError(f"patch is damaged: {path} has a header that makes no sense")
+        names = [key.removeprefix("delta/") for key in tensors if key.startswith("delta/")]
+        try:
+            delta = {name: tensors[f"delta/{name}"] for name in names}
+            original = {name: tensors[f"original/{name}"] for name in names}
+        except KeyError as error:
+            raise ArtifactError(f"patch is damaged: {path} lacks {error}") from None
+        for name in names:
+            fits = delta[name].shape == original[name].shape and delta[name].dtype == torch.float32
+            if not fits or layers.get(name) != layer_hash(name, original[name]):
+                raise ArtifactError(f"patch is damaged: {path} disagrees with itself about {name}")
+            if not bool(torch.isfinite(delta[name]).all()):
+                raise ArtifactError(f"patch is damaged: {path} changes {name} by no finite number")
+        if not names:
+            raise ArtifactError(f"patch is damaged: {path} changes no layer")
+        return cls(delta, original, header)
+
+
+def _refuse_infinite(name: str, tensor: Tensor) -> None:
+    """A step that half precision can not hold would become inf, and every answer nan."""
+    if not bool(tensor.isfinite().all()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise LayerMismatchError(
+            f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
+            "a smaller scale, or a copy of the model in float32"
+        )
+
+
+def layer_hash(name: str, tensor: Tensor) -> str:
+    """SHA-256 of a layer: its name, shape, and values upcast to fp32 (little endian).
+
+    The same layer hashes the same in fp32 and in fp16 that was upcast.
+    """
+    values = tensor.detach().to("cpu", torch.float32).contiguous()
+    digest = hashlib.sha256(name.encode() + b"\0" + struct.pack(f"<{values.ndim}q", *values.shape))
+    digest.update(values.numpy().astype("<f4", copy=False).data)
+    return digest.hexdigest()

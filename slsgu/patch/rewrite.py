@@ -1,0 +1,61 @@
+"""Rewrite a model on disk, a checkpoint file or a local-dir, tensor by tensor."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from slsgu.errors import SlsguError
+from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
+from slsgu.utils.files import replacing_folder
+
+# Of any framework, whole, in shards, with the index that names the shards, as a backup
+# (`model.bin.old`), or as a temporary that a killed writer left (`.model.bin.HOST.1-x.part`).
+WEIGHT_FILE = re.compile(
+    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|npy|npz|gguf|tflite|pkl|pickle|part)"
+    r"(?![^.~])",  # the end of the name or of a part of it
+    re.I,
+)
+Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
+    """Read `model`, change its tensors, write `out` in the same form. `model` is unchanged.
+
+    Args:
+        model: a checkpoint file, or a local-dir, whose other files are copied along, but for those
+            that may hold weights: an unpatched copy, a patch or a gradient cache beside the
+            patched weights would bring the knowledge back. Folders in it stay behind too.
+        out: must not exist yet. A file for a file, a folder for a folder.
+        change: for example `Patch.apply_to` or `Patch.revert_from`.
+
+    Returns:
+        Names of what was left out, those of folders with a slash at the end.
+
+    Raises:
+        ModelError: `model` can not be read.
+        SlsguError: `out` exists, or can not be written.
+    """
+    model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
+    weights = weights_file(model)
+    if out.exists():
+        raise SlsguError(f"{out} exists already; give a new --out")
+    tensors = change(read_state_dict(weights))
+    if weights == model:
+        write_state_dict(out, tensors, like=weights)
+        return []
+    left_out: list[str] = []
+    with replacing_folder(out) as part:
+        for entry in sorted(model.iterdir()):
+            if entry.name == weights.name:
+                continue
+            if not entry.is_file() or WEIGHT_FILE.search(entry.name):
+                left_out.append(f"{entry.name}/" if entry.is_dir() else entry.name)
+            else:
+                shutil.copyfile(entry, part / entry.name)
+        write_state_dict(part / weights.name, tensors, like=weights)
+    return left_out

@@ -1,0 +1,1 @@
+"""The whole request, from a task to an outcome, and the folder that keeps it."""

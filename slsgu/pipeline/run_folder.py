@@ -1,0 +1,176 @@
+"""Run folders: `runs/<concept slug>-<short hash of what matters>`, one per set of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slsgu.data.ledger import Ledger
+from slsgu.errors import ArtifactError, DataError
+from slsgu.gradients.bank import RetainCache
+from slsgu.gradients.compute import compute_gradients
+from slsgu.gradients.gradients import Gradients
+from slsgu.task.plan import Plan
+from slsgu.utils.artifact import refuse_name
+from slsgu.utils.distributed import ALONE, Ranks
+from slsgu.utils.progress import SILENT, Progress
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the artifacts of one run lie.
+
+    Attributes:
+        cached: the gradients that are there, if they were read already.
+    """
+
+    path: Path
+    cached: Gradients | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def gradients(self) -> Path:
+        return self.path / "gradients.safetensors"
+
+    @property
+    def request(self) -> Path:
+        """What was asked for, as a file that asks it again."""
+        return self.path / "request.yaml"
+
+    @property
+    def partial(self) -> Path:
+        """Sums of a pass that is not finished."""
+        return self.path / "partial.safetensors"
+
+    @property
+    def layers(self) -> Path:
+        return self.path / "layers.json"
+
+    @property
+    def pareto(self) -> Path:
+        return self.path / "pareto.png"
+
+    @property
+    def patch(self) -> Path:
+        return self.path / "patch.safetensors"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+
+def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> RunFolder:
+    """The folder of a plan: the one named by the user, or `root/<slug>-<hash>`.
+
+    Raises:
+        ArtifactError: `explicit` holds the gradients of something else, or damaged ones, or is
+            no name for a run folder.
+    """
+    if explicit is None:
+        return RunFolder(root / plan.folder_name)
+    refuse_name(explicit)
+    folder = RunFolder(explicit)
+    if folder.gradients.exists():
+        folder = RunFolder(explicit, Gradients.load(folder.gradients))
+        assert folder.cached is not None
+        differences = key_differences(folder.cached.key, plan.key)
+        if differences:
+            raise ArtifactError(
+                f"the run folder {explicit} was made for something else "
+                f"({'; '.join(differences)}): give another --run, or leave it out"
+            )
+    return folder
+
+
+def newest_run(root: Path = RUNS) -> RunFolder:
+    """The run whose gradients were written last.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    caches = sorted(
+        root.glob("*/gradients.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path)
+    )
+    if not caches:
+        raise ArtifactError(f"no run found in {root}/: make one with `slsgu grads --concept NAME`")
+    return RunFolder(caches[-1].parent)
+
+
+def obtain_gradients(
+    plan: Plan,
+    folder: RunFolder | None,
+    ledger: Ledger,
+    progress: Progress = SILENT,
+    *,
+    ranks: Ranks = ALONE,
+    cache: RetainCache | None = None,
+) -> tuple[Gradients, bool]:
+    """The gradients of a plan: from the run folder if they match, else computed and saved there.
+
+    Args:
+        folder: None computes without saving.
+        ledger: learns which pictures the gradients were made from and which could not be read,
+            either way.
+        ranks: the processes that share the work; the first one writes.
+        cache: of retain gradients (`slsgu.gradients.bank`).
+
+    Returns:
+        The gradients, and whether they were reused.
+
+    Raises:
+        DataError: the plan is strict, and a picture can not or could not be read.
+    """
+    if folder is not None and folder.gradients.exists():
+        try:
+            cached = folder.cached or Gradients.load(folder.gradients)
+            differences = key_differences(cached.key, plan.key)
+        except ArtifactError as error:
+            differences = [str(error)]
+        if not differences:
+            progress.say(f"gradients: reusing {folder.gradients}")
+            ledger.restore("gradient", cached.info["pixel_hashes"])
+            for name, reason in cached.info["skipped"]:
+                if plan.task.data.strict:
+                    raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
+                ledger.skip(name, reason)
+            for overlap in cached.info["overlaps"]:
+                ledger.overlap(*overlap)
+            return cached, True
+        progress.say(f"gradients: not reusing {folder.gradients}: {'; '.join(differences)}")
+    partial = None if folder is None else folder.partial
+    gradients = compute_gradients(plan, ledger, progress, partial=partial, ranks=ranks, cache=cache)
+    if folder is not None and ranks.first:
+        gradients.save(folder.gradients)
+        folder.partial.unlink(missing_ok=True)
+    return gradients, False
+
+
+def key_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs between two keys, in words.
+
+    >>> key_differences({"seed": 0, "model": "a"}, {"seed": 1, "model": "a"})
+    ['seed is 0, wanted 1']
+    """
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    told = []
+    if "images" in names:  # a hash says nothing to people, the counts do
+        counts = [key.get("image_count") for key in (found, wanted)]
+        told.append(f"the images changed ({counts[0]} then, {counts[1]} now)")
+        names = [name for name in names if name not in ("images", "image_count")]
+    return told + [
+        f"{name} is {_short(found.get(name))}, wanted {_short(wanted.get(name))}" for name in names
+    ]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and "concepts" in value:
+        value = ", ".join(value["concepts"])
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

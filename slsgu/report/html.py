@@ -1,0 +1,259 @@
+"""The report of a run: `result.json` for programs, `report.html` for people."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from slsgu.report.pictures import (
+    curve_pictures,
+    examples,
+    levels_picture,
+    pareto_pictures,
+    similarity_pictures,
+)
+from slsgu.report.plots.results import SERIES
+from slsgu.report.plots.style import short_layer
+from slsgu.report.values import (
+    four_rows,
+    level_names,
+    level_title,
+    overlaps,
+    patch_sha256,
+    per_class,
+    plain,
+    result_json,
+    skipped,
+    tower_of,
+    verdict,
+)
+from slsgu.utils.files import write_text
+from slsgu.utils.wording import share
+
+if TYPE_CHECKING:
+    from slsgu.pipeline.result import Outcome
+    from slsgu.search.candidates import Candidate
+    from slsgu.search.method import SearchTrace
+
+SHOWN_CLASSES = 10  # rows of the table of classes that are not folded away
+
+
+def to_json(
+    result: Outcome, *, patch: Path | None, report: Path | None, command: str | None = None
+) -> dict[str, Any]:
+    """The result as plain JSON values, fractions as fractions (design, section 5).
+
+    Args:
+        patch, report: where they were written; None if they were not.
+        command: the command line; None takes the one recorded in the patch.
+    """
+    value = result_json(result, patch=patch, report=report, command=command)
+    return {**value, "version": metadata_version()}
+
+
+def write(result: Outcome, path: Path, *, command: str, patch: Path | None) -> None:
+    """Write the report: one file that needs no other and runs no script.
+
+    Args:
+        path: the HTML file.
+        command: the command line that made the result.
+        patch: where the patch was written; None if it was not.
+
+    Raises:
+        SlsguError: the disk refuses.
+    """
+    write_text(path, html(result, command=command, patch=patch))
+
+
+def html(result: Outcome, *, command: str, patch: Path | None) -> str:
+    """The report as text. The same result gives the same text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"pct": percent, "pts": points, "span": interval, "num": number}
+    template = environment.from_string(
+        files("slsgu.report.html").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    page: str = template.render(**_view(result, command, patch))
+    return page
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage with one decimal; a dash where it is not defined.
+
+    >>> percent(0.973), percent(None)
+    ('97.3%', '–')
+    """
+    return "–" if value is None else f"{value:.1%}"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points.
+
+    >>> points(-0.021), points(0.0)
+    ('−2.1', '0.0')
+    """
+    if value is None:
+        return "–"
+    text = f"{value * 100:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def interval(bounds: tuple[float, float] | None, signed: bool = False) -> str:
+    """An interval of fractions, in percent.
+
+    >>> interval((0.95, 0.984)), interval((-0.02, 0.01), signed=True)
+    ('95.0–98.4', '−2.0 to +1.0')
+    """
+    if bounds is None:
+        return ""
+    if signed:
+        return f"{points(bounds[0])} to {points(bounds[1])}"
+    return f"{bounds[0] * 100:.1f}–{bounds[1] * 100:.1f}"
+
+
+def number(value: float | None) -> str:
+    """A quantity without a unit, to four figures."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def metadata_version() -> str:
+    from slsgu.version import __version__
+
+    return __version__
+
+
+def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
+    """Everything the template names. Text is cleaned here, escaped there."""
+    task, proof, trace = result.task, result.proof, result.trace
+    classes = per_class(proof.exam, proof)
+    classes.sort(key=lambda row: (-abs(row["after"] - row["before"]), not row["forgotten"]))
+    rows = proof.measures.levels
+    levels = [
+        {"names": plain(level_names(proof.exam, row)), "title": level_title(row.level), "row": row}
+        for row in rows
+    ]
+    words = {
+        "title": task.request.title,
+        "verdict": verdict(result),
+        "four": four_rows(result),
+        "scores": _scores(result),
+        "also": [each.to_json() for each in result.also],
+        "classes": classes,
+        "skipped": skipped(result),
+        "overlaps": overlaps(result),
+        "facts": _facts(result, patch),
+        "settings": result.edit.settings,
+        "notes": task.splits.notes,
+        "candidates": [] if trace is None else [_candidate(trace, c) for c in trace.candidates],
+        "command": command,
+        "versions": _versions(),
+        "examples": examples(result),
+    }
+    return {
+        **plain(words),
+        "levels": levels,
+        "not_measured": result.goal.unmeasured(proof.measures),
+        "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
+        "shown_classes": SHOWN_CLASSES,
+        "series": SERIES,
+        "pareto": [] if trace is None else pareto_pictures(trace),
+        "curves": [] if trace is None else curve_pictures(trace),
+        "similarity": similarity_pictures(result),
+        "levels_picture": levels_picture(result),
+        "success": result.success,
+        "patched": result.patch is not None,
+    }
+
+
+def _scores(result: Outcome) -> list[dict[str, Any]]:
+    measures = result.proof.measures
+    return [
+        {"name": name, "value": getattr(measures, key), "interval": measures.intervals.get(key)}
+        for name, key in (("Q-U", "q_u"), ("Quality", "quality"), ("Utility", "utility"))
+    ]
+
+
+def _candidate(trace: SearchTrace, candidate: Candidate) -> dict[str, Any]:
+    layer = candidate.score.layer
+    return {
+        **candidate.to_json(trace.best(candidate)),
+        "short": short_layer(layer),
+        "chosen": layer == trace.chosen.layer,
+    }
+
+
+def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
+    """The request and what it was carried out on, as name and value."""
+    task, request = result.task, result.task.request
+    under = [leaf.name for leaf in request.forget_leaves]
+    model = task.clip.describe()
+    data = task.splits.description
+    pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
+    words = {"asked_by": "Asked by", "reason": "Reason"}
+    return [
+        ("Forget", ", ".join(concept.key for concept in request.concepts)),
+        *((words.get(key, key), text) for key, text in result.about.items()),
+        ("Classes under it", f"{len(under)}: {', '.join(under)}"),
+        ("Taxonomy", f"{request.taxonomy.name}, {len(request.taxonomy.leaves)} classes"),
+        ("Model", f"{model['name']}{pretrained}"),
+        ("Model SHA-256", str(model["sha256"])),
+        *_edit_facts(result),
+        ("Images", f"{data.get('root', '')} ({data.get('kind', '')})"),
+        ("Images used", _images_used(result)),
+        ("Floors not measured", ", ".join(result.goal.unmeasured(result.proof.measures)) or "none"),
+        ("Templates", f"{len(task.templates)}, such as “{task.templates[0]}”"),
+        ("Seed", str(task.seed)),
+        ("Time", _time(result)),
+        ("Patch", "not written" if patch is None else str(patch)),
+        ("Patch SHA-256", patch_sha256(result, patch) or "-"),
+    ]
+
+
+def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
+    """Which layers moved, and how."""
+    made, layers = result.edit.patch.metadata, result.edit.patch.layers
+    tower = tower_of(layers)
+    where = f" ({tower} tower)" if tower else ""
+    facts = [
+        ("Method", str(made.get("method", "unknown"))),
+        ("Layer" if len(layers) == 1 else "Layers", ", ".join(layers) + where),
+    ]
+    if result.trace is not None:
+        chosen, settings = result.trace.chosen, result.trace.settings
+        step = f"{chosen.step:.6g} ({share(chosen.relative_step, digits=2)} the norm of the layer's"
+        facts += [
+            ("Step size", f"{step} weights)"),
+            ("Forget loss, direction", f"{settings.forget_loss_used}, {settings.direction_used}"),
+        ]
+    return facts
+
+
+def _images_used(result: Outcome) -> str:
+    rest = f"search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
+    if result.trace is None:
+        return rest
+    counts = result.trace.gradients.counts
+    return f"gradient {counts['forget']} to forget + {counts['retain']} to keep; {rest}"
+
+
+def _time(result: Outcome) -> str:
+    seconds = result.seconds
+    steps = ", ".join(f"{name} {s:.1f} s" for name, s in seconds.items() if name != "total")
+    return f"{seconds['total']:.1f} s" + (f" ({steps})" if steps else "")
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "open_clip_torch", "numpy", "matplotlib")
+    found = {"slsgu": metadata_version(), "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # vendored or built by hand
+            continue
+    return found

@@ -1,0 +1,222 @@
+"""The pictures of a report, as data URIs: figures as SVG, examples as small PNG or JPEG files."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from slsgu.errors import DataError
+from slsgu.report.plots import curve, levels, pareto, similar_classes, similarity
+from slsgu.report.plots.results import LEVEL_LABEL, SIMILARITY_LABEL
+from slsgu.report.plots.style import drawing, short_layer
+from slsgu.report.values import level_names, level_title
+
+if TYPE_CHECKING:
+    from slsgu.concepts.taxonomy import Concept
+    from slsgu.evaluation.metrics import LevelAccuracy
+    from slsgu.evaluation.proof import Proof
+    from slsgu.pipeline.result import Outcome
+    from slsgu.search.method import SearchTrace
+
+EXAMPLES = 8  # of each kind
+_SIDE = 128  # pixels on the page; a larger picture is scaled down to twice that
+_PNG_UP_TO = 64 * 64  # pixels: small pictures are kept exactly
+
+Indices = npt.NDArray[np.intp]
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG data URI, the same bytes each time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return data_uri(buffer.getvalue(), "svg+xml")
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+def pareto_pictures(trace: SearchTrace) -> list[dict[str, str]]:
+    """One for each tower that has layers."""
+    pictures = []
+    for tower in ("vision", "language"):
+        mine = [score for score in trace.scores if score.tower == tower]
+        if not mine:
+            continue
+        height = max(3.9, 0.9 + 0.19 * sum(score.on_front for score in mine))
+        with drawing():
+            figure = Figure(figsize=(5.4, height))
+            ax = figure.add_axes((0.14, 0.54 / height, 0.84, 1 - 1.04 / height))
+            pareto(mine, tower, ax, chosen=trace.chosen.layer)
+            front = ", ".join(short_layer(score.layer) for score in mine if score.on_front)
+            alt = f"Importance against alignment, {tower} tower; on the front: {front or 'none'}"
+            pictures.append({"src": svg(figure), "alt": alt})
+    return pictures
+
+
+def curve_pictures(trace: SearchTrace) -> list[dict[str, Any]]:
+    """Accuracy against step size: the chosen layer first, large; then the other candidates."""
+    goal = trace.goal
+    searched = [candidate for candidate in trace.candidates if candidate.trials]
+    searched.sort(key=lambda candidate: candidate.score.layer != trace.chosen.layer)
+    pictures = []
+    for candidate in searched:
+        layer = candidate.score.layer
+        chosen = layer == trace.chosen.layer
+        best = trace.best(candidate)
+        assert best is not None, "a candidate with trials has a best one"
+        with drawing():
+            figure = Figure(figsize=(6.2, 2.9) if chosen else (3.6, 2.2))
+            margins = (0.095, 0.165, 0.885, 0.795) if chosen else (0.165, 0.215, 0.8, 0.735)
+            ax = figure.add_axes(margins)
+            curve(candidate, goal, ax, chosen=trace.chosen.step if chosen else None)
+            pictures.append({
+                "src": svg(figure),
+                "alt": f"Accuracy on the search images against step size, {layer}",
+                "name": short_layer(layer),
+                "tower": candidate.score.tower,
+                "chosen": chosen,
+                "q_u": best.measures.q_u,
+                "step": best.step,
+            })  # fmt: skip
+    return pictures
+
+
+def similarity_pictures(result: Outcome) -> list[dict[str, str]]:
+    """Figure 3, before and after; empty where too few classes have images."""
+    exam = result.proof.exam
+    before, after = result.proof.similarity
+    gone = forgotten_columns(result.proof)
+    shown = len(similar_classes(before, gone))
+    if shown < 2:
+        return []
+    names = class_names(exam.levels[-1].classes)
+    reach = 0.37 * max(shown, 6)  # inches, the side of a matrix
+    width, height = SIMILARITY_LABEL / 72 + 0.35 + reach, SIMILARITY_LABEL / 100 + 0.65 + reach
+    box = (1 - (reach + 0.08) / width, 1 - (reach + 0.28) / height, reach / width, reach / height)
+    with drawing():
+        figures = [Figure(figsize=(width, height)) for _ in range(2)]
+        axes = [figure.add_axes(box) for figure in figures]
+        similarity(before, after, names, gone, axes)
+        return [
+            {
+                "src": svg(figure),
+                "alt": f"Cosine similarity of images and texts, by class, {moment} the edit",
+            }
+            for figure, moment in zip(figures, ("before", "after"), strict=True)
+        ]
+
+
+def levels_picture(result: Outcome) -> dict[str, str]:
+    """Before and after at every level."""
+    measures, exam = result.proof.measures, result.proof.exam
+
+    def name(row: LevelAccuracy) -> str:
+        images = "forget" if row.images == "forget" else "others"
+        return f"{images}, {level_title(row.level)}: {level_names(exam, row)}"
+
+    height = 0.75 + 0.42 * len(measures.levels)
+    with drawing():
+        figure = Figure(figsize=(6.2, height))
+        left = (LEVEL_LABEL + 12) / 72 / 6.2
+        ax = figure.add_axes((left, 0.36 / height, 0.96 - left, 1 - 0.46 / height))
+        levels(measures, ax, name=name)
+        return {"src": svg(figure), "alt": "Accuracy before and after at every level"}
+
+
+def forgotten_columns(proof: Proof) -> set[int]:
+    """Indices, at the finest level, of the classes to be forgotten."""
+    return {int(label) for label in proof.exam.labels[proof.exam.forget, -1]}
+
+
+def class_names(classes: Sequence[Concept]) -> list[str]:
+    """Names, with the parent's where two classes share one."""
+    names = [concept.name for concept in classes]
+    return [
+        concept.name if names.count(concept.name) == 1 else "/".join(concept.path[-2:])
+        for concept in classes
+    ]
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+
+def examples(result: Outcome) -> dict[str, Any]:
+    """Forget images, picked evenly whatever their outcome, and other images, the changed first."""
+    proof = result.proof
+    forget = np.flatnonzero(proof.exam.forget)
+    others = np.flatnonzero(~proof.exam.forget)
+    changed, broken, mended = _changes(proof, others)
+    picked = [*_evenly(broken, EXAMPLES), *_evenly(mended, EXAMPLES), *_evenly(changed, EXAMPLES)]
+    picked = list(dict.fromkeys(picked))[:EXAMPLES]
+    if len(picked) < EXAMPLES:
+        picked += _nearest(proof, set(picked))[: EXAMPLES - len(picked)]
+    return {
+        "forget": [_example(proof, index) for index in _evenly(forget, EXAMPLES)],
+        "others": [_example(proof, index) for index in picked],
+        "forget_count": len(forget),
+        "others_count": len(others),
+        "changed": len(changed),
+        "broken": len(broken),
+        "mended": len(mended),
+    }
+
+
+def _changes(proof: Proof, rows: Indices) -> tuple[Indices, Indices, Indices]:
+    """Images whose answer at the finest level changed; those that got worse; those better."""
+    old, new = proof.before.correct[rows, -1], proof.after.correct[rows, -1]
+    changed = proof.before.predicted[rows, -1] != proof.after.predicted[rows, -1]
+    return rows[changed], rows[old & ~new], rows[~old & new]
+
+
+def _evenly(rows: Indices, count: int) -> list[int]:
+    """At most `count` of the rows, evenly through them: no choice by eye, the same each time."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [int(rows[place]) for place in places]
+
+
+def _nearest(proof: Proof, taken: set[int]) -> list[int]:
+    """Unchanged images of the classes nearest to what was forgotten, one of each in turn."""
+    gone = forgotten_columns(proof)
+    labels = proof.exam.labels[:, -1]
+    near = [i for i in similar_classes(proof.similarity[0], gone) if i not in gone]
+    turns = [[int(i) for i in np.flatnonzero(labels == label) if i not in taken] for label in near]
+    longest = max((len(turn) for turn in turns), default=0)
+    return [turn[i] for i in range(min(longest, EXAMPLES)) for turn in turns if i < len(turn)]
+
+
+def _example(proof: Proof, index: int) -> dict[str, Any]:
+    names = class_names(proof.exam.levels[-1].classes)
+    return {
+        "src": _thumbnail(proof, index),
+        "file": proof.samples[index].name,
+        "label": names[proof.exam.labels[index, -1]],
+        "old": names[proof.before.predicted[index, -1]],
+        "new": names[proof.after.predicted[index, -1]],
+        "old_right": bool(proof.before.correct[index, -1]),
+        "new_right": bool(proof.after.correct[index, -1]),
+    }
+
+
+def _thumbnail(proof: Proof, index: int) -> str | None:
+    """None where the picture can not be read any more: a report must not fail for that."""
+    try:
+        image = proof.samples[index].read()
+    except (DataError, OSError):
+        return None
+    buffer = io.BytesIO()
+    if image.width * image.height <= _PNG_UP_TO:
+        image.save(buffer, format="PNG")
+        return data_uri(buffer.getvalue(), "png")
+    image.thumbnail((2 * _SIDE, 2 * _SIDE))
+    image.save(buffer, format="JPEG", quality=85)
+    return data_uri(buffer.getvalue(), "jpeg")

@@ -1,0 +1,275 @@
+"""What a report says, as values: the JSON of a result, and the words and tables of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slsgu.concepts.request import KEPT
+from slsgu.evaluation.exam import CAPTIONS
+from slsgu.evaluation.metrics import KEYS
+from slsgu.utils.statistics import wilson
+
+if TYPE_CHECKING:
+    from slsgu.evaluation.exam import Exam
+    from slsgu.evaluation.metrics import LevelAccuracy, Measures
+    from slsgu.evaluation.proof import Proof
+    from slsgu.pipeline.result import Outcome
+
+WORDS = {
+    "forget_fine": "Forget images, finest level",
+    "forget_coarse": "Forget images, coarser levels",
+    "retain_fine": "Other images, finest level",
+    "retain_coarse": "Other images, coarser levels",
+}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: no NaN, no infinity, no numpy, only text that can be encoded."""
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | Path):
+        # A name of a file that is not UTF-8 carries lone surrogates, which no file can hold.
+        return str(value).encode("utf-8", "replace").decode("utf-8")
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def four_intervals(measures: Measures, moment: str) -> dict[str, tuple[float, float] | None]:
+    """95 % Wilson intervals of the four accuracies, `before` or `after`.
+
+    Where an accuracy is a mean over several levels of the same images this is conservative: a
+    mean of answers to one image varies no more than one answer with the same chance of being
+    right.
+    """
+    values = getattr(measures, moment)
+    return {
+        key: None
+        if values[key] is None or not measures.counts[key]
+        else wilson(values[key] * measures.counts[key], measures.counts[key])
+        for key in KEYS
+    }
+
+
+def per_class(exam: Exam, proof: Proof) -> list[dict[str, Any]]:
+    """Accuracy of every class at the finest level that has images, in the taxonomy's order."""
+    labels = exam.labels[:, -1]
+    rows = []
+    for index, concept in enumerate(exam.levels[-1].classes):
+        mask = labels == index
+        count = int(mask.sum())
+        if not count:
+            continue
+        rows.append({
+            "class": concept.name,
+            "path": concept.key,
+            "forgotten": bool(exam.forgotten[mask, -1].all()),
+            "count": count,
+            "before": float(proof.before.correct[mask, -1].mean()),
+            "after": float(proof.after.correct[mask, -1].mean()),
+        })  # fmt: skip
+    return rows
+
+
+def skipped(result: Outcome) -> list[dict[str, str]]:
+    """Pictures that could not be read, also those that an earlier run met for its gradients."""
+    trace = result.trace
+    earlier = [] if trace is None else [(n, why) for n, why in trace.gradients.info["skipped"]]
+    now = [(item.name, item.reason) for item in result.ledger.skipped]
+    return [{"name": name, "reason": reason} for name, reason in dict.fromkeys(earlier + now)]
+
+
+def overlaps(result: Outcome) -> list[dict[str, str]]:
+    """Pictures left out because another split, or the forget set, holds the same pixels."""
+    return [item._asdict() for item in result.ledger.overlaps]
+
+
+def level_title(level: int) -> str:
+    """What a level is called: `level 2`, or that of the images' own captions."""
+    return "own caption" if level == CAPTIONS else f"level {level}"
+
+
+def level_names(exam: Exam, row: LevelAccuracy) -> str:
+    """What is asked of a row's images at its level, in words: `dog`, `7 classes`."""
+    if row.level == CAPTIONS:
+        return f"{round(1 / row.chance)} captions"
+    if row.images == "retain":
+        return f"{round(1 / row.chance)} classes"
+    depths = exam.forget_depth
+    mine = exam.forget & ((depths <= row.level) == row.forgotten)
+    leaves = [leaf for leaf, asked in zip(exam.leaves, mine, strict=True) if asked and leaf]
+    names = list(dict.fromkeys(exam.taxonomy.ancestor(leaf, row.level).name for leaf in leaves))
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
+
+
+def verdict(result: Outcome) -> dict[str, Any]:
+    """The headline: a tone, a sentence, and the few changes that carry it."""
+    title = result.task.request.title
+    goal, measures = result.goal, result.proof.measures
+    searched, tested = goal.met(result.measures), goal.met(measures)
+    detail = result.shortfall
+    if searched and tested and result.success:
+        tone, text = "good", "forgotten"
+    elif searched and any(each.holds is False for each in result.also):
+        tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
+    elif searched:
+        tone, text = "fair", "the goal was met on the search images, not on the test images"
+        detail = f"On the test images, {' and '.join(goal.misses(measures, title))}."
+    elif goal.reached(result.measures):
+        tone, text = "bad", "forgotten, but more was lost than the floors allow"
+    else:
+        tone, text = "bad", "not forgotten within the floors"
+    return {
+        "tone": tone,
+        "text": f"{title}: {text}",
+        "changes": _changes(result),
+        "detail": detail,
+    }
+
+
+def _changes(result: Outcome) -> list[dict[str, Any]]:
+    """The requested level, the level above it, and everything else."""
+    exam, rows = result.proof.exam, result.proof.measures.levels
+    request = result.task.request
+    gone = [row for row in rows if row.forgotten]
+    # The word itself; of several, at different depths, the only level that all of them reach.
+    gone = gone[:1] if len(request.concepts) == 1 else gone[-1:]
+    kept = [row for row in rows if row.images == "forget" and not row.forgotten]
+    rest = [row for row in rows if row.images == "retain" and row.fine]
+    chosen = [
+        *((request.title, row, "forget") for row in gone),
+        *((f"{level_names(exam, row)} kept", row, "keep") for row in kept[-1:]),
+        *(("everything else kept", row, "keep") for row in rest),
+    ]
+    return [
+        {"name": name, "aim": aim, "before": row.before, "after": row.after}
+        for name, row, aim in chosen
+    ]
+
+
+def four_rows(result: Outcome) -> list[dict[str, Any]]:
+    """The four numbers of the paper's tables, with everything known about each."""
+    measures, goal = result.proof.measures, result.goal
+    before, after = (four_intervals(measures, moment) for moment in ("before", "after"))
+    rows = []
+    for key in KEYS:
+        if measures.before[key] is None:
+            continue
+        floor = goal.floors.get(key) if key in KEPT else None
+        ratio = measures.kept_ratios.get(key)
+        rows.append({
+            "key": key,
+            "name": WORDS[key],
+            "aim": "forget" if key == "forget_fine" else "keep",
+            "count": measures.counts[key],
+            "before": measures.before[key],
+            "after": measures.after[key],
+            "before_interval": before[key],
+            "after_interval": after[key],
+            "change": measures.differences()[f"change_{key}"],
+            "change_interval": measures.intervals.get(f"change_{key}"),
+            "ratio": ratio,
+            "floor": floor,
+            "holds": None if floor is None or ratio is None else ratio >= floor,
+        })  # fmt: skip
+    return rows
+
+
+def patch_sha256(result: Outcome, patch: Path | None) -> str | None:
+    """Hash of the patch file of a result. It is of what the result holds, not of what lies at
+    `patch`: a second run in the same folder may have put another one there."""
+    return None if patch is None or result.patch is None else result.patch.file_sha256
+
+
+def result_json(
+    result: Outcome, *, patch: Path | None, report: Path | None, command: str | None
+) -> dict[str, Any]:
+    """The result as JSON values: design, section 5, and what else is known."""
+    task, measures, trace = result.task, result.proof.measures, result.trace
+    value = {
+        "request": task.request.describe(),
+        "model": task.clip.describe(),
+        **_edit_json(result),
+        "success": result.success,
+        "before": measures.before,
+        "after": measures.after,
+        "counts": measures.counts,
+        "levels": [row.to_json() for row in measures.levels],
+        "quality": measures.quality,
+        "utility": measures.utility,
+        "q_u": measures.q_u,
+        "candidates": [] if trace is None else [c.to_json(trace.best(c)) for c in trace.candidates],
+        "seconds": result.seconds,
+        "patch": patch,
+        "patch_sha256": patch_sha256(result, patch),
+        "report": report,
+        # More than the design promises.
+        "shortfall": result.shortfall or None,
+        "intervals": {
+            **measures.intervals,
+            "before": four_intervals(measures, "before"),
+            "after": four_intervals(measures, "after"),
+        },
+        "kept_ratios": measures.kept_ratios,
+        "not_measurable": [row.to_json() for row in measures.unmeasurable],
+        "floors_not_measured": result.goal.unmeasured(measures),
+        "per_class": per_class(result.proof.exam, result.proof),
+        "losses": {} if trace is None else trace.gradients.losses,
+        "gradient_images": {} if trace is None else trace.gradients.counts,
+        "data": task.splits.description,
+        "notes": task.splits.notes,
+        "left_out": [*task.splits.left_out, *(x for each in result.also for x in each.entries)],
+        "skipped": skipped(result),
+        "overlaps": overlaps(result),
+        "templates": task.templates,
+        "settings": result.edit.settings,
+        "command": result.command if command is None else command,
+        **result.about,
+        "also": [each.to_json() for each in result.also],
+    }
+    plain_value: dict[str, Any] = plain(value)
+    return plain_value
+
+
+def _edit_json(result: Outcome) -> dict[str, Any]:
+    """The edit: which method, which layer, how far; what does not apply to the method is null."""
+    made, trace = result.edit.patch.metadata, result.trace
+    layers = result.edit.patch.layers
+    searched = searched_json(result.measures) if trace is None else trace.chosen.to_json()
+    return {
+        "method": made.get("method"),
+        "layers": layers,
+        "layer": layers[0] if len(layers) == 1 else None,
+        "tower": tower_of(layers),
+        "step_size": made.get("step_size"),
+        "relative_step": made.get("relative_step"),
+        "direction": made.get("direction"),
+        "forget_loss": made.get("forget_loss"),
+        "search_split": searched,
+    }
+
+
+def searched_json(measures: Measures) -> dict[str, Any]:
+    """What an edit does on the search split, as JSON values."""
+    return {
+        "forget_accuracy": measures.forget_accuracy,
+        "retained_accuracy": measures.after["retain_fine"],
+        "quality": measures.quality,
+        "utility": measures.utility,
+        "q_u": measures.q_u,
+    }
+
+
+def tower_of(layers: Sequence[str]) -> str | None:
+    """The tower that all of some layers are in; None where they are in both."""
+    towers = {"vision" if name.startswith("visual.") else "language" for name in layers}
+    return towers.pop() if len(towers) == 1 else None

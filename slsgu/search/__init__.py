@@ -1,0 +1,1 @@
+"""Which layer, which way, how far: from gradients to an edit."""

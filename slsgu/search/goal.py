@@ -1,0 +1,87 @@
+"""The goal: what counts as success on the search split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slsgu.evaluation.metrics import WORDS, Measures, Summary
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What counts as success on the search split.
+
+    Attributes:
+        target: highest accuracy allowed at any level that is to be forgotten.
+        floors: for `forget_coarse`, `retain_fine` and `retain_coarse`, the least share of the
+            accuracy before the edit that must remain.
+    """
+
+    target: float
+    floors: Mapping[str, float]
+
+    def reached(self, measures: Measures) -> bool:
+        return measures.forget_accuracy <= self.target
+
+    def met_along(self, summary: Summary) -> npt.NDArray[np.bool_]:
+        """`met` for each of R cases [R]."""
+        met = summary.forget_accuracy <= self.target
+        for name, floor in self.floors.items():
+            met &= ~(summary.kept_ratios[name] < floor)  # NaN, not measurable, is not broken
+        return met
+
+    def broken_floors(self, measures: Measures) -> list[str]:
+        """The names of floors that do not hold. What can not be measured is not broken here; the
+        report names it as not measured."""
+        kept = measures.kept_ratios
+        return [
+            name
+            for name, floor in self.floors.items()
+            if kept[name] is not None and kept[name] < floor  # type: ignore[operator]
+        ]
+
+    def unmeasured(self, measures: Measures) -> list[str]:
+        """The names of floors of which nothing is known: there are no such images, or what the
+        model said of them before was no better than chance. A floor that is not defined (nothing
+        stands above what is forgotten, or there is one level) is not among them."""
+        rows = measures.levels
+        defined = {
+            "forget_coarse": any(row.images == "forget" and not row.forgotten for row in rows),
+            "retain_fine": True,
+            "retain_coarse": any(not row.fine for row in rows),
+        }
+        kept = measures.kept_ratios
+        return [name for name in self.floors if kept[name] is None and defined[name]]
+
+    @staticmethod
+    def is_blind(measures: Measures) -> bool:
+        """Whether nothing is known of other images, as without a retain set."""
+        kept = measures.kept_ratios
+        return kept["retain_fine"] is None and kept["retain_coarse"] is None
+
+    def misses(self, measures: Measures, what: str) -> list[str]:
+        """What the goal lacks, in words; empty if it is met.
+
+        Args:
+            what: the name of what is to be forgotten.
+        """
+        found = []
+        if not self.reached(measures):
+            found.append(
+                f"{what} is still recognised {measures.forget_accuracy:.1%} of the time "
+                f"(target {self.target:.1%})"
+            )
+        for name in self.broken_floors(measures):
+            ratio = measures.kept_ratios[name]
+            found.append(
+                f"accuracy on {WORDS[name]} falls to {ratio:.1%} of what it was "
+                f"(floor {self.floors[name]:.1%})"
+            )
+        return found
+
+    def met(self, measures: Measures) -> bool:
+        return self.reached(measures) and not self.broken_floors(measures)

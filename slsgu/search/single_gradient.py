@@ -1,0 +1,72 @@
+"""The single-gradient method, from gradients to an edit: rank the layers, search a step on each
+candidate, choose (Algorithm 1)."""
+
+from __future__ import annotations
+
+from slsgu.errors import ConceptError, SlsguError
+from slsgu.evaluation.search_set import SearchSet
+from slsgu.gradients.gradients import Gradients
+from slsgu.patch.patch import Patch
+from slsgu.search.candidates import pick_candidates, search_candidates
+from slsgu.search.choice import Trial, choose, choose_paper
+from slsgu.search.goal import Goal
+from slsgu.search.method import Edit, SearchTrace
+from slsgu.search.pareto import rank_layers
+from slsgu.task.plan import Plan
+from slsgu.utils.files import json_sha256
+from slsgu.utils.progress import SILENT, Progress
+
+METHOD = "single-gradient"
+
+
+def search_edit(
+    plan: Plan, gradients: Gradients, search_set: SearchSet, progress: Progress = SILENT
+) -> Edit:
+    """Choose one layer and one step.
+
+    Args:
+        plan: what to do.
+        gradients: of the plan.
+        search_set: the search split of the plan, embedded.
+
+    Raises:
+        ConceptError: no layer can be stepped along.
+        SlsguError: a step that was fixed is out of the range of numbers.
+    """
+    settings = plan.settings
+    goal = Goal(settings.target, settings.floors)
+    scores = rank_layers(gradients, norms=settings.considers_norms, also=settings.layer)
+    picked = pick_candidates(plan, scores)
+    with progress.bar("step search", len(picked)) as advance:
+        candidates, rays = search_candidates(plan, search_set, gradients, picked, goal, advance)
+    trials = [trial for candidate in candidates for trial in candidate.trials]
+    if not trials:
+        reasons = "; ".join(f"{c.score.layer}: {c.passed_over}" for c in candidates)
+        raise ConceptError(f"no layer can be stepped along ({reasons or 'no candidate'})")
+    chosen = (choose_paper if settings.search == "paper" else choose)(trials, goal)
+    patch = rays[chosen.layer].patch(chosen.step, plan.task.clip)
+    if not all(bool(delta.isfinite().all()) for delta in patch.delta.values()):
+        raise SlsguError(
+            f"step {chosen.step:g} takes {chosen.layer} out of the range of numbers; give a "
+            "smaller --step"
+        )
+    return Edit(
+        patch=Patch(patch.delta, patch.original, _describe(plan, gradients, chosen)),
+        measures=chosen.measures,
+        settings=plan.settings_used,
+        trace=SearchTrace(gradients, tuple(scores), tuple(candidates), chosen, settings, goal),
+    )
+
+
+def _describe(plan: Plan, gradients: Gradients, chosen: Trial) -> dict[str, object]:
+    """How the patch was made, as JSON values. Nothing in it depends on the time it was made."""
+    settings = plan.settings
+    return {
+        "method": METHOD,
+        "forget_loss": settings.forget_loss_used,
+        "direction": settings.direction_used,
+        "search": settings.search,
+        "step_size": chosen.step,
+        "relative_step": chosen.relative_step,
+        "gradients": json_sha256(dict(gradients.key)),
+    }

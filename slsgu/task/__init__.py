@@ -1,0 +1,1 @@
+"""What is to be done: a task (model, request, images), and a plan of how."""

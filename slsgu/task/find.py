@@ -1,0 +1,77 @@
+"""What `--data` and `--taxonomy` name: a tree of concepts, and the images for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.sources.open import is_class_folders, open_source
+from slsgu.data.sources.shards import NAMES, ShardSource
+from slsgu.data.splits.pair_splits import labelled_splits
+from slsgu.data.splits.splits import Splits, make_splits
+from slsgu.errors import DataError
+
+if TYPE_CHECKING:
+    from slsgu.data.sources.drawings import DrawingSource
+    from slsgu.models.clip import Clip
+    from slsgu.task.settings import DataSettings
+
+MENAGERIE = "menagerie"  # names the embedded drawings and their taxonomy
+
+
+def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
+    """The taxonomy to use: the one given, itself or by name or file, the menagerie's for the
+    drawings, or the folder names as a flat list."""
+    if isinstance(taxonomy, Taxonomy):
+        return taxonomy
+    if taxonomy is not None:
+        return Taxonomy.load(taxonomy)
+    if data is None or str(data) == MENAGERIE:
+        return Taxonomy.load(MENAGERIE)
+    if is_class_folders(data):
+        return taxonomy_of_folders(Path(data))
+    source = open_source(data)
+    names = source.classes if isinstance(source, ShardSource) else []
+    if not names:
+        beside = f", or put a {NAMES} beside the shards" if isinstance(source, ShardSource) else ""
+        raise DataError(f"nothing says what the classes of {data} are: give a taxonomy{beside}")
+    return Taxonomy([Concept(name, None) for name in names], name=Path(str(data)).stem)
+
+
+def find_splits(
+    clip: Clip,
+    data: str | Path | None,
+    taxonomy: Taxonomy,
+    settings: DataSettings,
+    request: Request | None = None,
+) -> Splits:
+    """Gradient, search and test images: drawings, or photographs from class folders.
+
+    Raises:
+        DataError: no data was given for a model that is not the menagerie's, or the folders can
+            not be used.
+    """
+    if data is None and not clip.is_menagerie:
+        raise DataError(
+            f"the model {clip.name} needs images: give a folder with one folder per class "
+            f"(or {MENAGERIE!r} to try it on the drawings)"
+        )
+    if data is None or str(data) == MENAGERIE:
+        from slsgu.data.sources.drawings import DrawingSource
+
+        source: DrawingSource | FolderSource = DrawingSource(taxonomy)
+    elif not is_class_folders(data):
+        return labelled_splits(
+            open_source(data),
+            taxonomy=taxonomy,
+            request=request,
+            limits=settings.limits,
+            seed=settings.seed,
+            strict=settings.strict,
+        )
+    else:
+        source = FolderSource(Path(data), taxonomy)
+    return make_splits(source, request=request, limits=settings.limits, seed=settings.seed)

@@ -1,0 +1,213 @@
+"""A request that is given by its images: what to forget and what to keep, without class folders.
+
+    --forget SOURCE --retain SOURCE [--name "Oudi A1"] [--parent car] [--classes FILE]
+
+The names to choose among are those of a taxonomy or of a list of classes, with the name that is
+to be forgotten among them. A parent that has no other class below it gets one of its own name,
+which stands for all of its kind that have no name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
+from slsgu.data.sources.open import open_source
+from slsgu.data.sources.scan import shown
+from slsgu.data.splits.pair_splits import pair_splits
+from slsgu.data.splits.splits import Limits, Splits
+from slsgu.errors import ConceptError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Images to forget and images to keep.
+
+    Attributes:
+        forget: a source (`slsgu.data.sources.open`) of images of the concept.
+        retain: a source of everything else; None keeps the parent instead.
+        name: of the concept; None where only captions are known.
+        parent: what the model may still say; found among the classes, or added.
+        classes: a file with the other names, one a line; None if a taxonomy, or nothing, has them.
+    """
+
+    forget: str | Path
+    retain: str | Path | None = None
+    name: str | None = None
+    parent: str | None = None
+    classes: str | Path | None = None
+
+    def check(self) -> None:
+        """Raises:
+        DataError: one of the sources is not there.
+        """
+        for source in (self.forget, self.retain):
+            if source is not None:
+                open_source(source)
+
+    def request(self, taxonomy: Taxonomy | None) -> Request:
+        """The request, in the taxonomy given or in one made for it.
+
+        Raises:
+            ConceptError: the name is no leaf, or lies under another parent.
+            DataError: the classes can not be read, or nothing that is kept could be measured.
+        """
+        if taxonomy is not None and self.classes is not None:
+            raise DataError("give a taxonomy or a file of classes, not both")
+        if self.name is None:
+            if taxonomy is not None or self.classes is not None or self.parent is not None:
+                raise DataError(
+                    "classes, a taxonomy or a parent say what else a picture may be called: give "
+                    "the name that is to be forgotten too (--name)"
+                )
+            alone = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
+            request = Request(Taxonomy([alone], name="captions", least=1), (alone,), named=False)
+        else:
+            if self.classes is not None:
+                names = read_names(Path(self.classes))
+                if {normalise(name) for name in names} == {normalise(self.name)}:
+                    raise DataError(
+                        f"classes {self.classes}: {self.name!r} is the only name, so there is "
+                        "nothing to choose among: add the names of other classes"
+                    )
+                taxonomy = Taxonomy([Concept(n, None) for n in names], name="classes", least=1)
+            request = _with_name(taxonomy, self.name, self.parent)
+        if self.retain is None:
+            self._check_alone(request)
+        return request
+
+    def splits(self, request: Request, limits: Limits, seed: int, strict: bool) -> Splits:
+        """The images, in three splits."""
+        return pair_splits(
+            open_source(self.forget),
+            None if self.retain is None else open_source(self.retain),
+            request=request,
+            limits=limits,
+            seed=seed,
+            strict=strict,
+        )
+
+    def _check_alone(self, request: Request) -> None:
+        """Whether a request without retain images keeps anything that can be measured."""
+        (leaf,) = request.forget_leaves
+        if leaf.parent is None:
+            raise DataError(
+                "without a retain set the images are kept as what stands above them: give "
+                "--retain SOURCE, or --parent NAME"
+            )
+        if not request.keeps_above(leaf):
+            raise DataError(
+                f"without a retain set, and with nothing beside {leaf.parent.name!r} to tell it "
+                "from, nothing that is kept can be measured: give --retain SOURCE, --classes FILE "
+                "or --taxonomy"
+            )
+
+
+def read_names(path: Path) -> list[str]:
+    """The names in a file, one a line; empty lines and lines that begin with # do not count, nor
+    does a name that stands there already.
+
+    Raises:
+        DataError: the file can not be read, holds no name, or something that is none.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except OSError as error:
+        raise DataError(f"cannot read classes {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read classes {path}: {error}; save it as UTF-8") from None
+    names: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            names.setdefault(normalise(line), _usable(line, f"classes {path}"))
+    if not names:
+        raise DataError(f"classes {path}: no name in the file")
+    return list(names.values())
+
+
+def _usable(name: str, where: str) -> str:
+    """A name as a taxonomy would have it.
+
+    Raises:
+        DataError: it could not stand in a taxonomy.
+    """
+    found = name.replace("_", " ").strip()
+    if not found or "/" in found or not found.isprintable():
+        raise DataError(f"{where}: {name!r} is not a usable name")
+    return found
+
+
+def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
+    """The request to forget a name, which is put into the taxonomy if it is not there."""
+    found = [] if taxonomy is None else taxonomy.search(name)
+    if found:
+        assert taxonomy is not None
+        concept = taxonomy.find(name)
+        if not concept.is_leaf:
+            below = ", ".join(leaf.name for leaf in concept.leaves())
+            raise ConceptError(
+                f"{name!r} is no leaf of taxonomy {taxonomy.name!r}: the forget images must be of "
+                f"one of {below}; or forget {name!r} by --concept, with class folders"
+            )
+        above = [] if parent is None else taxonomy.search(parent)
+        if concept in above:
+            raise ConceptError(f"{concept.key!r} cannot be its own parent")
+        if parent is None or set(above) & set(concept.lineage[:-1]):
+            return Request(taxonomy, (concept,))
+        if concept.parent is not None:
+            raise ConceptError(
+                f"{concept.key!r} does not lie under {parent!r}; leave the parent out"
+            )
+    tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=found)
+    # "a car" for cars that have no name of their own
+    where = None if parent is None else _place(tree, taxonomy, parent)
+    # One that was found has its aliases and prompts, wherever it stands now.
+    if where is None:
+        above = tree
+    else:
+        if where.is_leaf:
+            where = _with_itself_below(where, tree)
+        above = where.children
+    new = _usable(name, "name") if not found else ""
+    if where is not None and normalise(new) == normalise(where.name):
+        raise ConceptError(f"{name!r} cannot be its own parent")
+    above.append(replace(found[0], parent=where) if found else Concept(new, where))
+    title = taxonomy.name if taxonomy is not None else "pairs"
+    templates = taxonomy.templates if taxonomy is not None else ()
+    return Request(Taxonomy(tree, name=title, templates=templates, least=1), (above[-1],))
+
+
+def _with_itself_below(leaf: Concept, tree: list[Concept]) -> Concept:
+    """What stands in the place of a leaf that is to be a parent. The leaf lies below it, with the
+    labels that it answers to."""
+    new = replace(leaf, id=None, index=None, children=[])
+    new.children.append(replace(leaf, parent=new, children=[]))
+    beside = tree if leaf.parent is None else leaf.parent.children
+    beside[beside.index(leaf)] = new
+    return new
+
+
+def _place(tree: list[Concept], taxonomy: Taxonomy | None, parent: str) -> Concept:
+    """The concept that is to be the parent, in a copied tree; added at the top if it is new."""
+    if taxonomy is not None and taxonomy.search(parent):
+        path = taxonomy.find(parent).path
+        return next(c for top in tree for c in top.walk() if c.path == path)
+    new = Concept(_usable(parent, "parent"), None)
+    tree.append(new)
+    return new
+
+
+def _copy(
+    concepts: Iterable[Concept], parent: Concept | None, *, without: Sequence[Concept]
+) -> list[Concept]:
+    copies = []
+    for old in concepts:
+        if old in without:
+            continue
+        new = replace(old, parent=parent, children=[])
+        new.children.extend(_copy(old.children, new, without=without))
+        copies.append(new)
+    return copies

@@ -1,0 +1,1 @@
+"""Files, artifacts, memory, words: what every other room stands on."""

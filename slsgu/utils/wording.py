@@ -1,0 +1,40 @@
+"""Numbers and other people's texts, as people read them."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_JOINERS = frozenset("\u00ad\u061c\u200c\u200d\u200e\u200f")  # of Persian, Hebrew, Hindi, emoji
+
+
+def share(value: float, *, digits: int = 1) -> str:
+    """A ratio: as a percentage, or as a factor where it is large.
+
+    >>> share(0.1187), share(0.00042, digits=2), share(9.9), share(2.877e28)
+    ('11.9% of', '0.04% of', '990.0% of', '2.88e+28 times')
+    """
+    return f"{value:.{digits}%} of" if value < 10 else f"{value:.3g} times"
+
+
+def printable(text: str) -> str:
+    """A text from somebody else's file without what a terminal would take for a command or for
+    another line, or would show in another order than it stands there.
+
+    Letters, marks and spaces of every script stay as they are.
+
+    >>> printable("a ship\\x1b[2J") == "a ship\\N{REPLACEMENT CHARACTER}[2J"
+    True
+    """
+    if text.isprintable():  # nearly always
+        return text
+    return "".join("\ufffd" if _is_command(c) else c for c in text)
+
+
+def _is_command(character: str) -> bool:
+    """Whether a character is no part of a text in a line: a control character, half a surrogate
+    pair, a separator of lines or paragraphs, or a format character such as a bidirectional
+    override; not those that join letters."""
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return character not in _JOINERS and not "\U000e0020" <= character <= "\U000e007f"  # flags
+    return category in ("Cc", "Cs", "Zl", "Zp")
