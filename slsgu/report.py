@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from slsgu.files import write_text
-from slsgu.plot_results import SERIES
-from slsgu.plot_style import short_layer
+from slsgu.measures import WORDS
 from slsgu.report_data import (
+    best_trial,
     four_rows,
     level_names,
     level_title,
@@ -28,13 +28,13 @@ from slsgu.report_data import (
 from slsgu.report_pictures import (
     curve_pictures,
     examples,
-    levels_picture,
     pareto_pictures,
     similarity_pictures,
 )
 from slsgu.wording import share
 
 if TYPE_CHECKING:
+    from slsgu.candidates import Candidate
     from slsgu.pipeline import Result
 
 SHOWN_CLASSES = 10  # rows of the table of classes that are not folded away
@@ -145,9 +145,15 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
         "skipped": skipped(result),
         "overlaps": overlaps(result),
         "facts": _facts(result, patch),
-        "settings": plan.settings_used,
+        "settings": {
+            name: {WORDS.get(key, key): item for key, item in value.items()}
+            if isinstance(value, dict)
+            else value
+            for name, value in plan.settings_used.items()
+        },
         "notes": plan.splits.notes,
-        "candidates": [_candidate(result, index) for index in range(len(result.candidates))],
+        "candidates": [_candidate(result, c) for c in result.candidates if c.trials],
+        "passed_over": _passed_over(result),
         "command": command,
         "versions": _versions(),
         "examples": examples(result),
@@ -155,14 +161,12 @@ def _view(result: Result, command: str, patch: Path | None) -> dict[str, Any]:
     return {
         **plain(words),
         "levels": levels,
-        "not_measured": result.goal.unmeasured(proof.measures),
+        "not_measured": _not_measured(result),
         "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
         "shown_classes": SHOWN_CLASSES,
-        "series": SERIES,
         "pareto": pareto_pictures(result),
         "curves": curve_pictures(result),
         "similarity": similarity_pictures(result),
-        "levels_picture": levels_picture(result),
         "success": result.success,
         "patched": result.patch is not None,
     }
@@ -176,16 +180,26 @@ def _scores(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def _candidate(result: Result, index: int) -> dict[str, Any]:
-    from slsgu.report_data import best_trial
-
-    candidate = result.candidates[index]
-    best = best_trial(result, candidate)
+def _candidate(result: Result, candidate: Candidate) -> dict[str, Any]:
+    """A row of the table of layers that were searched."""
     return {
-        **candidate.to_json(best),
-        "short": short_layer(candidate.score.layer),
+        **candidate.to_json(best_trial(result, candidate)),
         "chosen": candidate.score.layer == result.chosen.layer,
     }
+
+
+def _passed_over(result: Result) -> list[dict[str, Any]]:
+    """The layers that were not searched, by the reason why."""
+    reasons: dict[str, list[str]] = {}
+    for candidate in result.candidates:
+        if not candidate.trials:
+            reasons.setdefault(candidate.passed_over or "", []).append(candidate.score.layer)
+    return [{"reason": reason, "layers": layers} for reason, layers in reasons.items()]
+
+
+def _not_measured(result: Result) -> list[str]:
+    """Of what floors nothing is known, in words."""
+    return [WORDS[key] for key in result.goal.unmeasured(result.proof.measures)]
 
 
 def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
@@ -220,7 +234,7 @@ def _facts(result: Result, patch: Path | None) -> list[tuple[str, str]]:
             f"gradient {counts['forget']} to forget + {counts['retain']} to keep; "
             f"search {len(plan.splits.search)}; test {len(result.proof.samples)}",
         ),
-        ("Floors not measured", ", ".join(result.goal.unmeasured(result.proof.measures)) or "none"),
+        ("Floors not measured", ", ".join(_not_measured(result)) or "none"),
         ("Templates", f"{len(plan.templates)}, such as “{plan.templates[0]}”"),
         ("Seed", str(plan.settings.seed)),
         (
