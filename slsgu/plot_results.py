@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from slsgu.measures import WORDS
@@ -158,6 +159,7 @@ def _bounds(ax: Axes, bounds: Mapping[float, Sequence[Series]], left: float, siz
         ax.annotate(
             names[bound] + "s" * many, (left, bound), (0, 2 if low else -2),
             textcoords="offset points", va="bottom" if low else "top", fontsize=size, color=GREY,
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # a curve may pass
         )  # fmt: skip
 
 

@@ -103,7 +103,8 @@ def test_without_a_retain_set(taught: Clip, beagles: Path, photos: Path) -> None
     value = to_json(result, patch=None, report=None)
     assert value["settings"]["retain_loss"] == "cosine"  # as it was taken
     page = html(result, command="", patch=None)
-    assert "Not measured, so no floor holds there: retain_fine, retain_coarse." in page
+    unknown = "other images at the finest level, other images at coarser levels"
+    assert f"Not measured, so no floor holds there: {unknown}." in page
     assert "0 other images" not in page and "Everything else" not in page
     assert result.plan.traced and result.plan.retain_loss == "cosine"
     assert result.gradients.counts["retain"] == result.gradients.counts["forget"]
