@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slsgu.data.scan import some
 from slsgu.errors import DataError
-from slsgu.files import file_sha256
 from slsgu.taxonomy import Concept
 from slsgu.wording import printable
 
 if TYPE_CHECKING:
     from PIL import Image
+
+MOST_BYTES = 1 << 30
+"""Bytes of the largest picture that is read: more than `slsgu.data.images.MAX_PIXELS` take in any
+format. A file can claim terabytes and hold next to nothing."""
 
 
 class Picture(Protocol):
@@ -41,6 +44,13 @@ class Picture(Protocol):
         """
 
 
+def too_large(size: int) -> str | None:
+    """What is the matter with a picture of so many bytes, if anything."""
+    if size > MOST_BYTES:
+        return f"the picture has {size:,} bytes; more than {MOST_BYTES:,} are not read"
+    return None
+
+
 @dataclass(frozen=True)
 class FilePicture:
     """A picture in a file of its own."""
@@ -48,10 +58,13 @@ class FilePicture:
     path: Path
 
     def fingerprint(self) -> str:
-        return file_sha256(self.path)
+        return hashlib.sha256(self.data()).hexdigest()
 
     def data(self) -> bytes:
-        return self.path.read_bytes()
+        with self.path.open("rb") as file:
+            if problem := too_large(os.fstat(file.fileno()).st_size):
+                raise OSError(problem)
+            return file.read(MOST_BYTES)
 
 
 @dataclass(frozen=True)
