@@ -10,6 +10,7 @@ from pathlib import Path
 
 from slsgu.data.folders import FileSample, FolderSource
 from slsgu.data.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
+from slsgu.data.records import too_large
 from slsgu.data.samples import Sample
 from slsgu.data.scan import some
 from slsgu.data.two_classes import settle_labels
@@ -145,10 +146,10 @@ def _with_spare(limit: int | None) -> float:
 
 
 def _fingerprint(root: Path, path: Path) -> str:
-    """Hash of a file's bytes. A file that is empty or cannot be opened is nobody's copy: it is
-    told apart by its path, and named when it is read."""
+    """Hash of a file's bytes. A file that is empty, too large or cannot be opened is nobody's copy:
+    it is told apart by its path, and named when it is read."""
     try:
-        if (root / path).stat().st_size:
+        if (size := (root / path).stat().st_size) and not too_large(size):
             return file_sha256(root / path)
     except OSError:
         pass

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slsgu.data.folders import FileSample, FolderSource
+from slsgu.data.records import too_large
 from slsgu.data.scan import shown
 from slsgu.files import file_sha256
 from slsgu.taxonomy import Concept
@@ -77,8 +78,9 @@ def _unread(
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or 0 where there is none."""
+    """Bytes of a file, or 0 where there is none, or more than a picture has."""
     try:
-        return path.stat().st_size
+        size = path.stat().st_size
     except OSError:
         return 0
+    return 0 if too_large(size) else size
