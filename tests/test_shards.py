@@ -21,6 +21,7 @@ import pytest
 from made_sources import captions, pairs, png, read, write_tar
 from PIL import Image
 
+from slsgu.data import pipes
 from slsgu.data import shards as shards_module
 from slsgu.data.images import UnreadableImageError, pixel_hash
 from slsgu.data.opening import open_source
@@ -227,7 +228,7 @@ def test_links_folders_and_members_without_an_ending_are_passed_over(tmp_path: P
 @pytest.fixture
 def spooled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The folder that what comes from pipes is kept in."""
-    monkeypatch.setattr(shards_module, "_SPOOLED", {})
+    monkeypatch.setattr(pipes, "_SPOOLED", {})
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -276,6 +277,49 @@ def test_what_came_from_a_pipe_is_removed_at_exit(tmp_path: Path) -> None:
     path, was_there = out.rsplit(" ", 1)
     assert was_there == "True" and Path(path).is_relative_to(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar"]
+
+
+def test_what_a_killed_program_left_of_its_pipe_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    shard = write_tar(tmp_path / "a.tar", pairs(0))
+    code = (
+        "import sys, time; from slsgu.data.opening import open_source\n"
+        "print(next(open_source(sys.argv[1]).records()).picture.path, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    words = [sys.executable, "-c", code, f"pipe:cat {shard}"]
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        kept = Path(process.stdout.readline().strip())
+        try:
+            assert kept.read_bytes() == shard.read_bytes()
+            assert kept.parent.parent == temporary and kept.parent.stat().st_mode & 0o777 == 0o700
+            open_source(shard)
+            assert kept.is_file()  # control: its program lives
+        finally:
+            process.kill()
+    assert kept.is_file()
+    open_source(shard)
+    assert not list(temporary.iterdir())
+
+
+def test_a_pipe_that_can_not_be_kept(
+    tmp_path: Path, spooled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "a.tar", pairs(0))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"no temporary file can be made .*set TMPDIR"):
+        read(f"pipe:cat {tmp_path}/a.tar")
+    monkeypatch.setattr("tempfile.tempdir", str(spooled))
+    assert captions(f"pipe:cat {tmp_path}/a.tar") == ["picture 0"]  # control
+    with pytest.raises(DataError, match="cannot read pipe:cat"):
+        read(f"pipe:cat {tmp_path}/a.tar {tmp_path}/none.tar")
+    assert [path.name for path in spooled.rglob("*.tar")] == ["1.tar"]  # no half of one
 
 
 def test_shards_one_behind_the_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slsgu.data.pipes import remove_leftovers
 from slsgu.data.records import FilePicture, LeftOut, Record, Source
 from slsgu.data.scan import scan, shown, title_of
 from slsgu.data.shards import ShardSource, expand, is_address, is_shards
@@ -50,6 +51,7 @@ def open_source(spec: str | Path) -> Source:
     Raises:
         DataError: there is no such thing.
     """
+    remove_leftovers()
     text = str(spec)
     if is_shards(text):
         shards = expand(text)

@@ -9,18 +9,15 @@ temporary file while the program runs.
 
 from __future__ import annotations
 
-import atexit
-import importlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slsgu.data.braces import expand_braces
+from slsgu.data.pipes import spooled
 from slsgu.data.records import LeftOut, PartPicture, Record, too_large
 from slsgu.data.scan import shown
 from slsgu.data.tar import Member, TarError, is_tar, members
@@ -105,7 +102,7 @@ class ShardSource:
 
     def records(self) -> Iterator[Record]:
         for shard in self.shards:
-            path = _spooled(shard) if is_address(shard) else Path(shard)
+            path = spooled(shard) if is_address(shard) else Path(shard)
             yield from self._shard(path, shard)
 
     def describe(self) -> dict[str, Any]:
@@ -273,45 +270,3 @@ def _text(data: bytes | str) -> str | None:
         return data.decode("utf-8-sig").strip() or None
     except UnicodeDecodeError:
         raise ValueError("its text is not UTF-8") from None
-
-
-_SPOOLED: dict[str, Path] = {}
-
-
-def _spooled(url: str) -> Path:
-    """What comes from a pipe, in a temporary file that is removed when the program ends; fetched
-    once."""
-    if url not in _SPOOLED:
-        gopen = _webdataset("gopen", url.split(":")[0] + ":").gopen
-        if not _SPOOLED:
-            _SPOOLED[""] = Path(tempfile.mkdtemp(prefix="slsgu-"))
-            atexit.register(shutil.rmtree, _SPOOLED[""], ignore_errors=True)
-        path = _SPOOLED[""] / f"{len(_SPOOLED)}.tar"
-        try:
-            with gopen(url) as stream, path.open("wb") as file:
-                shutil.copyfileobj(stream, file)
-        except Exception as error:  # whatever a command or a server does
-            raise DataError(f"cannot read {url}: {_in_words(error)}") from None
-        _SPOOLED[url] = path
-    return _SPOOLED[url]
-
-
-def _in_words(error: Exception) -> str:
-    """What the webdataset library has to say; its own words for a command that fails are the
-    arguments of `subprocess.Popen`."""
-    text = str(error)
-    if found := re.search(r"\bexit (\d+)", text):
-        return f"the command that fetches it ended with exit status {found[1]}"
-    if "no gopen handler" in text:
-        return "webdataset can not open such an address; give a command, 'pipe:COMMAND'"
-    return text
-
-
-def _webdataset(module: str, what: str) -> Any:
-    """A module of the webdataset library (`webdataset.gopen` itself names a function)."""
-    try:
-        return importlib.import_module(f"webdataset.{module}")
-    except ImportError:
-        raise DataError(
-            f"{what} in a source needs the webdataset library: pip install 'slsgu[webdataset]'"
-        ) from None
