@@ -6,7 +6,6 @@ Every rule has a control: the same shard in another state, or another one.
 from __future__ import annotations
 
 import gc
-import hashlib
 import io
 import os
 import pickle
@@ -41,7 +40,6 @@ def test_a_shard_gives_every_picture_with_its_words(tmp_path: Path) -> None:
     assert [r.label for r in records] == ["dog"] * 3 and not left
     for number, record in enumerate(records):
         assert record.picture.data() == png(number)  # to the bit
-        assert record.picture.fingerprint() == hashlib.sha256(png(number)).hexdigest()
     assert records[0].picture.data() != png(1)  # control
 
 

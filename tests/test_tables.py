@@ -5,7 +5,6 @@ Every rule has a control: the same source without the damage, or with another na
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -66,9 +65,6 @@ def test_tables_of_every_kind_say_the_same(cars: Path, name: str) -> None:
     records.sort(key=lambda record: record.name)
     assert [(r.name, r.caption, r.label) for r in records] == [(*line, None) for line in LINES]
     assert [r.picture.data() for r in records] == [png(n) for n in range(3)] and not left
-    assert [r.picture.fingerprint() for r in records] == [
-        hashlib.sha256(png(n)).hexdigest() for n in range(3)
-    ]
     assert open_source(cars / name).describe() == {
         "kind": Path(name).suffix[1:].lower(), "root": name
     }  # fmt: skip

@@ -29,7 +29,7 @@ from PIL import Image
 
 from slsgu.data.batches import Ledger, Transform, stream
 from slsgu.data.opening import open_source
-from slsgu.data.records import PairSample
+from slsgu.data.records import PairSample, content_of
 
 SHARD = 1000
 
@@ -66,7 +66,7 @@ def make(folder: Path, count: int, side: int) -> tuple[Path, Path]:
 def read_all(source: Path, count: int, transform: Transform) -> None:
     """What a pass does with a source: look it through, hash, decode, preprocess."""
     samples = [
-        PairSample(None, r.caption, r.name, r.picture.fingerprint(), r.picture)
+        PairSample(None, r.caption, r.name, content_of(r.picture.data()), r.picture)
         for r in open_source(source).records()
     ]
     read = stream(

@@ -29,19 +29,17 @@ format. A file can claim terabytes and hold next to nothing."""
 class Picture(Protocol):
     """Where the bytes of a picture are. Can be pickled."""
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the bytes, in hex.
-
-        Raises:
-            OSError: they can not be read.
-        """
-
     def data(self) -> bytes:
         """The bytes.
 
         Raises:
             OSError: they can not be read.
         """
+
+
+def content_of(data: bytes) -> str:
+    """Identity of a picture by its bytes: their SHA-256, in hex."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def too_large(size: int) -> str | None:
@@ -57,9 +55,6 @@ class FilePicture:
 
     path: Path
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.data()).hexdigest()
-
     def data(self) -> bytes:
         with self.path.open("rb") as file:
             if problem := too_large(os.fstat(file.fileno()).st_size):
@@ -74,9 +69,6 @@ class PartPicture:
     path: Path
     offset: int
     size: int
-
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.data()).hexdigest()
 
     def data(self) -> bytes:
         file = os.open(self.path, os.O_RDONLY)  # `open` takes as long as the reading
@@ -166,22 +158,19 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class PairSample:
-    """A record as a sample: `slsgu.data.samples.Sample`."""
+    """A record as a sample: `slsgu.data.samples.Sample`.
+
+    Attributes:
+        sides: of the picture in pixels, the shorter first; None where nobody has asked, or it is
+            no picture.
+    """
 
     leaf: Concept | None
     caption: str | None
     name: str
     fingerprint: str
     picture: Picture
-
-    def size(self) -> tuple[int, int] | None:
-        """Its sides in pixels, the shorter first; None if they can not be read."""
-        from slsgu.data.images import sides
-
-        try:
-            return sides(io.BytesIO(self.picture.data()))
-        except OSError:
-            return None
+    sides: tuple[int, int] | None = None
 
     def read(self) -> Image.Image:
         from slsgu.data.images import UnreadableImageError, read_image
