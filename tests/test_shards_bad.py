@@ -29,6 +29,7 @@ DEFECTS: dict[str, tuple[Members, str]] = {
     "blank caption": ([("x.png", png(9)), ("x.txt", b" \n\t\r\n")], "the caption has no text"),
     "only a BOM": ([("x.png", png(9)), ("x.txt", b"\xef\xbb\xbf\n")], "the caption has no text"),
     "not UTF-8": ([("x.png", png(9)), ("x.txt", b"caf\xe9")], "its text is not UTF-8"),
+    "UTF-16": ([("x.png", png(9)), ("x.txt", "car".encode("utf-16-le"))], "its text holds NUL"),
     "huge": ([("x.png", png(9)), ("x.txt", b"x" * (1 << 21))], "its text is no caption"),
     "class 2 of 2": ([("x.png", png(9)), ("x.cls", b"2")], "cls is 2, and there are 2"),
     "endless class": ([("x.png", png(9)), ("x.cls", b"9" * 5000)], "cls is 999999999, and"),

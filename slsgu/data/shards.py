@@ -266,6 +266,8 @@ def _text(data: bytes | str) -> str | None:
     """
     if isinstance(data, str):
         raise ValueError(data)
+    if b"\0" in data:
+        raise ValueError("its text holds NUL bytes, so it is not UTF-8")
     try:
         return data.decode("utf-8-sig").strip() or None
     except UnicodeDecodeError:
