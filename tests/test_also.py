@@ -20,9 +20,9 @@ from PIL import Image
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
-from slsgu.data import asked as asked_module
-from slsgu.data import choice
 from slsgu.data.sources.records import Record
+from slsgu.data.splits import folder_splits as choice
+from slsgu.data.splits import test_only as asked_module
 from slsgu.data.splits.partition import SMALL_CLASS
 from slsgu.data.splits.splits import Limits
 from slsgu.data.splits.test_only import FoundImages, images_of
@@ -225,7 +225,7 @@ def test_a_source_is_read_no_further_than_needed(
 
     def images(records: Memory, limit: int | None, **more: Any) -> FoundImages:
         monkeypatch.setattr(asked_module, "open_source", lambda spec: records)
-        options = {"limit": limit, "seed": 0, "spent": {}, "strict": False, **more}
+        options = {"limit": limit, "seed": 0, "excluded": {}, "strict": False, **more}
         return images_of("x.tar", tree, asked, **options)
 
     def endless() -> Iterator[Record]:
@@ -266,8 +266,8 @@ def test_a_picture_under_two_classes_is_asked_of_neither(tmp_path: Path) -> None
         Also("two", str(tmp_path / "two.csv"), str(tmp_path / "tree.yaml")),
     ):
         found = OtherSet.find(also, settings=SETTINGS, request=request)
-        assert len(found.samples) == 3 + 4  # cutter/1 is launch/c1
-        contents = {sample.fingerprint for sample in found.samples}
+        assert len(found.images) == 3 + 4  # cutter/1 is launch/c1
+        contents = {sample.fingerprint for sample in found.images}
         assert not contents & {fingerprint(seed) for seed in (900, 901, 1)}
         assert any("two classes" in note for note in found.notes)
 
@@ -307,8 +307,8 @@ def test_a_set_needs_a_name_of_its_own_and_a_share(
     plan = make_plan(taught, ["beagle"], data=photos / "images", taxonomy=photos / "pets.yaml")
     twice = [Also("x", str(photos / "images")), Also("x", str(photos / "images"), floor=0.9)]
     with pytest.raises(SlsguError, match="two data sets are called 'x'"):
-        find_others(plan, twice)
-    assert len(find_others(plan, twice[:1])) == 1  # control
+        find_others(plan.task, twice)
+    assert len(find_others(plan.task, twice[:1])) == 1  # control
 
 
 def test_evaluate_has_floors_of_other_data_sets(

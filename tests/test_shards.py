@@ -20,8 +20,8 @@ import pytest
 from made_sources import captions, pairs, png, read, write_tar
 from PIL import Image
 
-from slsgu.data import pipes
 from slsgu.data.images import UnreadableImageError, pixel_hash
+from slsgu.data.sources import pipes
 from slsgu.data.sources import shards as shards_module
 from slsgu.data.sources.open import open_source
 from slsgu.data.sources.records import PairSample

@@ -74,7 +74,7 @@ def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     )
     environment.filters |= {"pct": percent, "pts": points, "span": interval, "num": number}
     template = environment.from_string(
-        files("slsgu.report.html").joinpath("report.html.j2").read_text(encoding="utf-8")
+        files("slsgu.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     page: str = template.render(**_view(result, command, patch))
     return page
