@@ -30,6 +30,8 @@ PAGES = {
 LINK = re.compile(
     r"(?P<code>^```.*?^```|`[^`\n]*`)|(?<=\]\()(?P<target>[^)\s]+)(?=\))", re.M | re.S
 )
+CELL = re.compile(r"<td[^>]*>.*?</td>", re.S)
+LONG_CODE = re.compile(r"(?<=<code>)[\w./]{20,}(?=</code></td>)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -43,6 +45,17 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     home = {shown: source for source, shown in PAGES.items()}
     here = page.file.src_uri
     return rewritten(markdown, home.get(here, f"docs/{here}"), here)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    return CELL.sub(lambda cell: tidy_cell(cell[0]), html)
+
+
+def tidy_cell(cell: str) -> str:
+    """A cell of a table. A bar in code is written `\\|` there, and Python-Markdown would show the
+    backslash; the name of a layer gets places to break, or it pushes columns off the page."""
+    cell = cell.replace("\\|", "|")
+    return LONG_CODE.sub(lambda name: re.sub(r"[./]", r"\g<0><wbr>", name[0]), cell)
 
 
 def rewritten(markdown: str, source: str, page: str) -> str:

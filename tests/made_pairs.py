@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from made_sources import png
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
-from slsgu.data.sources.records import LeftOut, Picture, Record
+from slsgu.data.sources.records import LeftOut, Picture, Record, content_of
 from slsgu.data.splits.pair_splits import pair_splits
 from slsgu.data.splits.splits import Limits, Splits
 from slsgu.task.pairs import Pairs
@@ -33,8 +32,9 @@ class Bytes:
             raise OSError(5, "Input/output error")
         return png(self.number)
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(b"%d" % self.number if self.number >= 0 else self.data()).hexdigest()
+
+def fingerprint(number: int) -> str:
+    return content_of(png(number))
 
 
 class Memory:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Ran
+from made_pairs import Memory, fingerprint, picture
 from made_sources import png
 from PIL import Image
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.sources.records import Record
 from slsgu.data.splits import folder_splits as choice
+from slsgu.data.splits import test_only as asked_module
 from slsgu.data.splits.partition import SMALL_CLASS
 from slsgu.data.splits.splits import Limits
+from slsgu.data.splits.test_only import FoundImages, images_of
 from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.models.clip import Clip
@@ -204,9 +210,66 @@ def test_large_classes_are_read_as_far_as_needed(
     assert [x.fingerprint for x in same] == [x.fingerprint for x in plain]
     assert len(read) < 40
     spent = {sample.fingerprint: "used" for sample in plain} | foreign
+    read.clear()
     other = OtherSet.find(also, settings=settings, excluded=spent)
+    assert len(read) == len(set(read)) < 80  # none is read again in the second round
     assert len(other.images) == 20 and len(other.entries) == 20
     assert not {x.fingerprint for x in other.images} & spent.keys()
+
+
+def test_a_source_is_read_no_further_than_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Taxonomy.parse(["cutter", "launch", "plane"])
+    asked = [leaf for leaf in tree.leaves if leaf.name != "plane"]
+
+    def images(records: Memory, limit: int | None, **more: Any) -> FoundImages:
+        monkeypatch.setattr(asked_module, "open_source", lambda spec: records)
+        options = {"limit": limit, "seed": 0, "excluded": {}, "strict": False, **more}
+        return images_of("x.tar", tree, asked, **options)
+
+    def endless() -> Iterator[Record]:
+        for number in itertools.count():
+            yield picture(number, None, ("cutter", "launch", "plane")[number % 3])
+
+    source = Memory(endless())
+    found = images(source, 5)
+    assert source.seen == 3 * SMALL_CLASS - 1 and len(found.samples) == 10
+    rest = Memory(itertools.islice(endless(), 3 * SMALL_CLASS - 1))
+    same = images(rest, 5)
+    assert [s.name for s in same.samples] == [s.name for s in found.samples]
+    finite = Memory(itertools.islice(endless(), 900))
+    assert len(images(finite, None).samples) == 600 and finite.seen == 900  # control
+    # What is spent takes nobody's place.
+    spent = {sample.fingerprint: "used" for sample in found.samples}
+    again = Memory(endless())
+    assert len(images(again, 5, excluded=spent).samples) == 10 and again.seen > source.seen
+
+
+def test_a_picture_under_two_classes_is_asked_of_neither(tmp_path: Path) -> None:
+    """In folders and in a table alike, also if one of the classes is not asked."""
+    for number, name in enumerate(("cutter", "launch", "plane")):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for index in range(4):
+            (tmp_path / "two" / name / f"{index}.png").write_bytes(png(100 * number + index))
+    for name, copies in (("launch", (900, 901, 1)), ("plane", (900, 901)), ("cutter", (900,))):
+        for seed in copies:
+            (tmp_path / "two" / name / f"c{seed}.png").write_bytes(png(seed))
+    with (tmp_path / "two.csv").open("w", newline="") as file:
+        rows = [(p, p.parent.name) for p in sorted(tmp_path.glob("two/*/*.png"))]
+        csv.writer(file).writerows([("filepath", "label"), *rows])
+    (tmp_path / "tree.yaml").write_text("[cutter, launch, plane]")
+    gone = Taxonomy.parse(["plane", "x"])
+    request = Request(gone, (gone.tops[0],))
+    for also in (
+        Also("two", str(tmp_path / "two")),
+        Also("two", str(tmp_path / "two.csv"), str(tmp_path / "tree.yaml")),
+    ):
+        found = OtherSet.find(also, settings=SETTINGS, request=request)
+        assert len(found.images) == 3 + 4  # cutter/1 is launch/c1
+        contents = {sample.fingerprint for sample in found.images}
+        assert not contents & {fingerprint(seed) for seed in (900, 901, 1)}
+        assert any("two classes" in note for note in found.notes)
 
 
 def test_all_images_of_a_set_are_asked_in_folders_and_in_a_table(tmp_path: Path) -> None:
@@ -244,8 +307,8 @@ def test_a_set_needs_a_name_of_its_own_and_a_share(
     plan = make_plan(taught, ["beagle"], data=photos / "images", taxonomy=photos / "pets.yaml")
     twice = [Also("x", str(photos / "images")), Also("x", str(photos / "images"), floor=0.9)]
     with pytest.raises(SlsguError, match="two data sets are called 'x'"):
-        find_others(plan, twice)
-    assert len(find_others(plan, twice[:1])) == 1  # control
+        find_others(plan.task, twice)
+    assert len(find_others(plan.task, twice[:1])) == 1  # control
 
 
 def test_evaluate_has_floors_of_other_data_sets(

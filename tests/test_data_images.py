@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slsgu.concepts.request import Request
 from slsgu.data import images
 from slsgu.data.images import UnreadableImageError, pixel_hash, read_image
+from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
+from slsgu.data.sources.records import FilePicture
+from slsgu.data.splits.splits import Limits, make_splits
 from slsgu.errors import DataError
 
 
@@ -194,6 +198,28 @@ def test_bombs_are_refused(tmp_path: Path, size: tuple[int, int], reason: str) -
     path.write_bytes(png_header(*size))
     with pytest.raises(UnreadableImageError, match=reason):
         read_image(path)
+
+
+def test_a_file_of_terabytes_is_not_read(tmp_path: Path) -> None:
+    """Neither decoded nor hashed, in class folders and in tables; nor where it is whole but for a
+    hole behind its end."""
+    for height, name in enumerate(("cat", "dog"), start=8):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(4):
+            saved(tmp_path / "set" / name / f"{number}.png", photo(size=(8 + number, height)))
+    large = tmp_path / "set" / "dog" / "3.png"
+    with large.open("rb+") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(UnreadableImageError, match=r"has 4,398,046,511,104 bytes; more than"):
+        read_image(large)
+    with pytest.raises(OSError, match=r"has 4,398,046,511,104 bytes; more than"):
+        FilePicture(large).data()
+    taxonomy = taxonomy_of_folders(tmp_path / "set")
+    request = Request.of(taxonomy, ["cat"])
+    source = FolderSource(tmp_path / "set", taxonomy)
+    splits = make_splits(source, request=request, limits=Limits())
+    assert len({*splits.gradient, *splits.search, *splits.test}) == 8  # told when it is read
+    read_image(tmp_path / "set" / "dog" / "2.png")  # control
 
 
 def test_limits_of_size_are_inclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from slsgu.data.samples import Sample
 from slsgu.data.sources.drawings import DrawingSource, split_seed
 from slsgu.data.sources.folders import FolderSource
 from slsgu.data.splits import folder_splits as choice
+from slsgu.data.splits import two_classes
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
-from slsgu.data.splits.splits import FEW, Limits, Splits, make_splits, two_classes
+from slsgu.data.splits.splits import FEW, Limits, Splits, make_splits
 from slsgu.errors import DataError
 from slsgu.menagerie import TAXONOMY_FILE
 from slsgu.utils.files import file_sha256

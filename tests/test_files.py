@@ -131,6 +131,21 @@ def test_ctrl_c_while_a_temporary_is_made_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_threads_that_write_the_same_file_leave_each_other_alone(tmp_path: Path, here: str) -> None:
+    """What an earlier process of the same number has left goes all the same."""
+    left = temporary(tmp_path, "a", here, os.getpid())
+    with replacing(tmp_path / "a") as outer:
+        outer.write_text("outer")
+        assert not left.exists()
+        thread = threading.Thread(target=write_text, args=(tmp_path / "a", "inner"))
+        thread.start()
+        thread.join()
+        assert outer.exists() and (tmp_path / "a").read_text() == "inner"
+    assert (tmp_path / "a").read_text() == "outer"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert not [name for name in files._LIVING if name.startswith(".a.")]  # nothing piles up
+
+
 # -- reading ------------------------------------------------------------------------------------
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
-from made_pairs import ALL, Memory, picture
+from made_pairs import ALL, Bytes, Memory, fingerprint, picture
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
-from slsgu.data.splits.pair_splits import BOTH, COPY, NO_CLASS, labelled_splits
+from slsgu.data.sources.records import Record
+from slsgu.data.splits.pair_splits import BOTH, COPY, NO_CLASS, TWO, labelled_splits
 from slsgu.data.splits.partition import SPLITS
 from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import DataError
@@ -60,13 +62,35 @@ def test_what_is_to_be_forgotten_wins_whatever_comes_first(first: str) -> None:
     twice = [picture(900, None, first), picture(900, None, second)]
     splits = divide([*twice, *data()])
     assert 900 in of(splits, "beagle") and 900 not in of(splits, "pug")
-    reason = COPY if first == "beagle" else BOTH
-    assert splits.left_out == ({"set": "data", "name": "900", "reason": reason},)
-    assert splits.notes == (f"data: 1 left out, {reason}: 900",)
-    # Control: between two classes that are kept the first counts, and the other is told.
-    splits = divide([picture(900, None, "tabby"), picture(900, "a pug"), *data()])
-    assert 900 in of(splits, "tabby") and 900 not in of(splits, "pug")
-    assert splits.left_out[0]["reason"] == COPY
+    assert splits.left_out == ({"set": "data", "name": "900", "reason": BOTH},)
+    assert splits.notes == (f"data: 1 left out, {BOTH}: 900",)
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(["tabby", "pug", "siamese"])))
+def test_between_two_classes_that_are_kept_neither_has_it(names: tuple[str, ...]) -> None:
+    """However often it stands there; unless it is to be forgotten after all."""
+    for count in (2, 3):
+        records = [
+            Record(f"{name} 900", Bytes(900), None, name) for name in names[:count] + names[:1]
+        ]
+        splits = divide([*records, *data()])
+        used = {s.fingerprint for split in SPLITS for s in splits.of(split)}
+        assert fingerprint(900) not in used and len(used) == 80
+        assert {row["name"] for row in splits.left_out} == {f"{n} 900" for n in names[:count]}
+        assert {row["reason"] for row in splits.left_out} == {TWO}
+        splits = divide([*records, picture(900, None, "beagle"), *data()])
+        assert 900 in of(splits, "beagle")
+    # Control: twice under one class is a copy.
+    splits = divide([picture(900, None, "tabby"), picture(900, "a tabby"), *data()])
+    assert 900 in of(splits, "tabby") and splits.left_out[0]["reason"] == COPY
+
+
+def test_two_classes_that_are_forgotten_leave_it_with_the_first() -> None:
+    request = Request.of(TREE, ["dog"])
+    for names in (("beagle", "pug"), ("pug", "beagle")):
+        records = [picture(900, None, name) for name in names]
+        splits = divide([*records, *data()], request=request)
+        assert 900 in of(splits, names[0]) and splits.left_out[0]["reason"] == COPY
 
 
 def test_what_names_no_one_class_is_left_out_and_told() -> None:

@@ -8,6 +8,7 @@ import pytest
 from made_pairs import (
     ALL,
     OUDI,
+    Bytes,
     Memory,
     divide,
     numbers,
@@ -17,7 +18,7 @@ from made_pairs import (
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.splits.labels import Labels
-from slsgu.data.splits.pair_splits import BOTH
+from slsgu.data.splits.pair_splits import BOTH, COPY, TWO
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS
 from slsgu.data.splits.splits import FEW, Limits
 from slsgu.errors import DataError
@@ -113,6 +114,20 @@ def test_retain_images_of_the_concept_are_left_out(
     splits = divide(some(range(10)), retain)
     assert all(99 not in numbers(splits, x, forget=False) for x in SPLITS) == out
     assert any("it is 'Oudi A1' by its label or" in note for note in splits.notes) == out
+
+
+def test_a_retain_image_under_two_classes_is_in_neither() -> None:
+    others = some(range(100, 110)).records()
+    two = [picture(99, "a pug"), picture(99, None, "tabby cat"), picture(99, "a pug again")]
+    splits = divide(some(range(10)), Memory([*two, *others]))
+    kept = set().union(*(numbers(splits, x, forget=False) for x in SPLITS))
+    assert kept == set(range(100, 110))
+    assert splits.notes == (f"retain set: 1 left out, {TWO}: 99",)
+    for second in (picture(99, "in the snow"), picture(99, None, "pug"), picture(99, "x", "pug")):
+        again = Memory([picture(99, "a pug"), second, *some(range(100, 110)).records()])
+        splits = divide(some(range(10)), again)  # control: nothing contradicts
+        assert any(99 in numbers(splits, x, forget=False) for x in SPLITS)
+        assert splits.notes == (f"retain set: 1 left out, {COPY}: 99",)
 
 
 @pytest.mark.parametrize("first", ["a car at the lake", "an Oudi A1"])
@@ -232,3 +247,19 @@ def test_a_label_comes_before_a_caption(caption: str | None, label: str, leaf: s
     tree = Taxonomy.parse({"pug": None, "cat": None, "fish": {"$index": 7}, "2.0": None})
     found = Labels(tree).of(picture(0, caption, label))
     assert (found and found.name) == leaf
+
+
+def test_every_picture_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for its size, which decides whose pixels are kept apart."""
+    read: list[int] = []
+    real = Bytes.data
+
+    def counted(self: Bytes) -> bytes:
+        read.append(self.number)
+        return real(self)
+
+    monkeypatch.setattr(Bytes, "data", counted)
+    splits = divide(some(range(10)), some(range(100, 120)))
+    assert sorted(read) == [*range(10), *range(100, 120)]
+    assert {int(sample.name) for sample in splits.reserved} == set(range(10))  # all are 4 x 4
+    assert all(sample.sides == (4, 4) for sample in splits.reserved)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,21 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from slsgu.report.plots import (
-    curve,
-    levels,
-    pareto_figure,
-    save_pareto,
-    similar_classes,
-    similarity,
-)
+from slsgu.report.plots import curve, pareto_figure, save_pareto, similar_classes, similarity
 from slsgu.report.plots.pareto import CORNER, LABEL
-from slsgu.report.plots.style import BLUE, drawing, fit, short_layers, spread, text_width
+from slsgu.report.plots.results import GOAL_MET, SERIES
+from slsgu.report.plots.style import BLUE, MET, drawing, fit, short_layers, spread, text_width
+from slsgu.search.choice import Trial
+from slsgu.search.met_ranges import met_ranges
 from slsgu.search.pareto import LayerScore
 
 
@@ -66,8 +68,6 @@ def complaints(ax: Axes, labels: list[Text]) -> list[str]:
 
 
 def long_names(scores: list[LayerScore]) -> list[LayerScore]:
-    from dataclasses import replace
-
     return [
         replace(s, layer=f"visual.trunk.stages.{i}.blocks.{i}.some_module.attn.query_key_value")
         for i, s in enumerate(scores)
@@ -254,6 +254,94 @@ def test_the_curve_draws_the_trials() -> None:
     assert ax.get_xscale() == "log"
 
 
+def bands(ax: Axes) -> list[tuple[float, float]]:
+    """From where to where an area is shaded as meeting the goal."""
+    shaded = [patch for patch in ax.patches if patch.get_facecolor() == to_rgba(MET)]
+    return [
+        (patch.get_x(), patch.get_x() + patch.get_width())
+        for patch in shaded
+        if isinstance(patch, Rectangle)
+    ]
+
+
+def test_a_band_marks_from_where_to_where_the_goal_is_met() -> None:
+    result = fake_result()
+    candidate, goal = result.trace.candidates[0], result.goal
+    ranges = met_ranges(candidate.trials, goal)
+    assert ranges, "the made-up result meets its goal"
+    figure = Figure(figsize=(5, 3))
+    ax = curve(candidate, goal, figure.add_subplot())
+    for (low, high), (left, right) in zip(ranges, bands(ax), strict=True):
+        assert left < low <= high < right
+        missed = [t.step for t in candidate.trials if not goal.met(t.measures)]
+        assert not any(left <= step <= right for step in missed)
+    named = [text for text in ax.texts if text.get_text() == GOAL_MET]
+    (box,) = boxes(named, figure)
+    assert ax.bbox.x0 - 1 <= box.x0 and box.x1 <= ax.bbox.x1 + 1 and box.y0 >= ax.bbox.y1
+    never = curve(candidate, replace(goal, target=-1.0), Figure().add_subplot())  # the control
+    assert bands(never) == [] and GOAL_MET not in [t.get_text() for t in never.texts]
+
+
+def luminance(colour: Any) -> float:
+    return float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
+
+
+def test_curves_that_coincide_are_seen_side_by_side_in_grey_too() -> None:
+    result = fake_result()
+    ax = curve(result.trace.candidates[0], result.goal, Figure().add_subplot())
+    names = {series.label for series in SERIES}
+    drawn = [line for line in ax.lines if line.get_label() in names]
+    assert len(drawn) == len(names) == 4
+    widths = [line.get_linewidth() for line in drawn]
+    assert all(over < 0.75 * under for under, over in itertools.pairwise(widths))
+    shades = [luminance(line.get_color()) for line in drawn]  # what lies on top is darker
+    assert all(under - over > 0.08 for under, over in itertools.pairwise(shades))
+    assert len({line.get_marker() for line in drawn}) == 4
+    one_width = [5.0, 5.0]  # the control
+    assert not all(over < 0.75 * under for under, over in itertools.pairwise(one_width))
+
+
+def test_the_many_markers_of_a_finely_drawn_curve_take_turns() -> None:
+    result = fake_result()
+    trials = [
+        replace(t, step=t.step * 32**k) for k in range(3) for t in result.trace.candidates[0].trials
+    ]
+    names = {series.label for series in SERIES}
+
+    def marked(found: Sequence[Trial]) -> list[set[int]]:
+        ax = curve(found, result.goal, Figure().add_subplot())
+        lines = [line for line in ax.lines if line.get_label() in names]
+        places = range(len(found))
+        return [
+            set(places if (every := line.get_markevery()) is None else places[every[0] :: every[1]])  # type: ignore[index]
+            for line in lines
+        ]
+
+    turns = marked(trials)
+    assert not any(a & b for a, b in itertools.combinations(turns, 2))
+    assert set.union(*turns) == set(range(15))
+    assert all(len(places) == 5 for places in marked(trials[:5]))  # the control: few, so all
+
+
+def test_steps_that_were_tried_are_ticked_unless_the_curve_is_exact() -> None:
+    result = fake_result()
+    candidate = result.trace.candidates[0]
+    for exact in (False, True):
+        ax = curve(replace(candidate, exact=exact), result.goal, Figure().add_subplot())
+        ticks = [c for c in ax.collections if isinstance(c, LineCollection)]
+        assert sum(len(c.get_segments()) for c in ticks) == (0 if exact else len(candidate.trials))
+
+
+def test_a_bound_that_several_share_is_named_once_where_there_is_room() -> None:
+    result = fake_result()
+    ax = curve(result.trace.candidates[0], result.goal, Figure().add_subplot())
+    names = [text.get_text() for text in ax.texts]
+    assert names.count("target") == 1 and sum(name.startswith("floor") for name in names) == 1
+    far = replace(result.goal, floors={**result.goal.floors, "retain_fine": 0.3})
+    spread_out = curve(result.trace.candidates[0], far, Figure().add_subplot())  # the control
+    assert sum(text.get_text().startswith("floor") for text in spread_out.texts) == 2
+
+
 def test_a_curve_of_one_trial_and_of_a_flat_taxonomy() -> None:
     result = fake_result("one", tree=["one", "two", "three"])
     ax = curve(result.trace.candidates[0].trials[:1], result.goal, Figure().add_subplot())
@@ -291,11 +379,3 @@ def test_similarity_without_images_draws_nothing() -> None:
     axes = Figure().subplots(1, 2)
     similarity(empty, empty, ["a", "b", "c"], {0}, axes)
     assert not any(ax.images for ax in axes)
-
-
-def test_levels_draw_every_row() -> None:
-    measures = fake_result("dog").proof.measures
-    ax = levels(measures, Figure().add_subplot())
-    values = {line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1}  # type: ignore[index]
-    assert values == {row.before for row in measures.levels} | {r.after for r in measures.levels}
-    assert len(ax.get_yticklabels()) == len(measures.levels)

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,11 @@ from PIL import Image
 
 from slsgu.pipeline.result import Outcome
 from slsgu.report import html as report
-from slsgu.report.values import plain, verdict
+from slsgu.report.pictures import examples
+from slsgu.report.values import four_rows, plain, verdict
+from slsgu.search.candidates import Candidate
 from slsgu.search.choice import choose_paper
+from slsgu.search.met_ranges import describe_met, met_ranges
 
 # Design, section 5.
 PROMISED = {
@@ -197,7 +201,7 @@ def test_large_pictures_become_small_jpegs_and_lost_ones_are_said_to_be(hostile_
     assert raw
     with Image.open(io.BytesIO(base64.b64decode(raw[0].partition(",")[2]))) as image:
         assert max(image.size) == 256
-    assert "can not be read any more" in Page(hostile_page).words
+    assert "cannot be read any more" in Page(hostile_page).words
 
 
 def test_the_same_result_gives_the_same_page(result: Outcome, page: str) -> None:
@@ -224,10 +228,138 @@ def test_the_page_says_what_matters(result: Outcome, page: str) -> None:
     assert "not forgotten" not in words
 
 
+def tags(text: str, kind: str) -> list[str]:
+    """The opening tags of elements whose class is `kind`."""
+    return re.findall(rf'<[^>]*class="{kind}"[^>]*>', text)
+
+
+def section(text: str, title: str) -> str:
+    """The part of a page under a heading."""
+    (found,) = [part for part in text.split("<section") if f"<h2>{title}</h2>" in part]
+    return found
+
+
+@pytest.mark.parametrize("forgotten", [0.0, 1.0])
+def test_what_is_wanted_of_a_forgotten_concept_has_a_mark_of_its_own(forgotten: float) -> None:
+    shown = section(text_of(forgotten=forgotten), "Examples")
+    requested, others = shown.split("<h3>Everything else</h3>")
+    assert ('aria-label="no longer named, as wanted"' in requested) == (forgotten == 0)
+    assert ('aria-label="still named golden retriever"' in requested) == (forgotten == 1)
+    answers = [line for line in requested.splitlines() if ">now<" in line]
+    assert answers and not any('aria-label="wrong"' in line for line in answers)
+    assert 'class="no" role="img" aria-label="wrong"' in others  # one that is kept and now wrong
+    good = "yes" if forgotten == 0 else "no"
+    assert all(f'class="{good}"' in line for line in answers)
+
+
+def test_a_coarser_name_that_was_to_go_and_stays_is_said() -> None:
+    result = fake_result("dog", images=12, forgotten=0.5)
+    found = [item for item in examples(result)["forget"] if item["still"] and not item["new_right"]]
+    assert found and all(set(item["still"]) <= {"dog", "retriever", "hound"} for item in found)
+    page = report.html(result, command="slsgu", patch=None)
+    assert "still known as" in Page(page).words
+    assert "still known as" not in Page(text_of(forgotten=0.0)).words  # the control
+
+
+def test_the_headlines_colours_follow_the_target_and_the_floors() -> None:
+    def tones(**settings: Any) -> list[str]:
+        result = fake_result("golden retriever", images=12, **settings)
+        return [change["tone"] for change in verdict(result)["changes"]]
+
+    assert tones() == ["good", "good", "good"]
+    assert tones(forgotten=0.9)[0] == "bad"
+    floors = dict.fromkeys(("forget_coarse", "retain_fine", "retain_coarse"), 1.0)
+    assert tones(floors=floors)[2] == "bad"
+    assert tones(floors={}) == tones()  # floors that are not named keep their default
+    failed = text_of(forgotten=0.9)
+    (headline,) = re.findall(r'<ul class="changes">.*?</ul>', failed, re.DOTALL)
+    assert '<b class="bad">' in headline and 'aria-label="not as wanted"' in headline
+    assert "keep" not in headline  # the colour of what is to be kept says nothing of whether it is
+
+
+def test_a_level_below_a_floor_that_holds_on_average_is_neither_good_nor_bad() -> None:
+    result = fake_result("golden retriever", images=12)
+    rows = result.proof.measures.levels
+    (parent,) = [x for x in rows if x.images == "forget" and not x.forgotten and x.level == 3]
+    low = replace(parent, after=0.5 * parent.before)
+    measures = replace(
+        result.proof.measures, levels=tuple(low if row is parent else row for row in rows)
+    )
+    changed = replace(result, proof=replace(result.proof, measures=measures))
+    assert [change["tone"] for change in verdict(changed)["changes"]] == ["good", "fair", "good"]
+
+
+def test_layers_passed_over_are_one_sentence_and_their_names_can_be_copied() -> None:
+    result = fake_result("golden retriever", images=12)
+    reason = "a last projection is good enough"
+    names = [score.layer for score in result.trace.scores if not score.on_front][:9]
+    passed = tuple(
+        Candidate(score, passed_over=reason)
+        for score in result.trace.scores
+        if score.layer in names
+    )
+    trace = replace(result.trace, candidates=(*result.trace.candidates, *passed))
+    result = replace(result, edit=replace(result.edit, trace=trace))
+    shown = section(report.html(result, command="slsgu", patch=None), "Which layer")
+    words = Page(shown).words
+    assert words.count(reason) == 1 and f"9 layers were passed over: {reason}." in words
+    (folded,) = [part for part in shown.split("<details>") if part.count("<code>") == 9]
+    copied = re.findall(r"<code>(.*?)</code>", folded.replace("<wbr>", ""))
+    assert sorted(copied) == sorted(names)
+
+
+def test_layers_in_tables_have_their_full_names(result: Outcome, page: str) -> None:
+    shown = section(page, "Which layer").replace("<wbr>", "")
+    for candidate in result.trace.candidates:
+        assert f"<code>{candidate.score.layer}</code>" in shown
+    assert "…" not in shown and ">0.attn.out_proj<" not in shown
+
+
+def test_each_level_stands_once_with_numbers_and_picture(result: Outcome, page: str) -> None:
+    shown = section(page, "Before and after, level by level")
+    rows = result.proof.measures.levels
+    assert "<img" not in shown
+    assert len(tags(shown, "dots (?:forget|keep)")) == len(rows)
+    for row in rows:
+        assert f'aria-label="before {row.before:.1%}, after {row.after:.1%}' in shown
+    assert len(tags(shown, "dots forget")) == sum(row.forgotten for row in rows)
+
+
+def test_the_forgotten_row_shows_its_target_and_whether_it_is_met(result: Outcome) -> None:
+    forget, *kept = four_rows(result)
+    assert (forget["bound"], forget["holds"]) == (result.goal.target, True)
+    assert [row["bound"] for row in kept] == [result.goal.floors[row["key"]] for row in kept]
+    missed = fake_result("golden retriever", images=12, forgotten=0.9)
+    assert four_rows(missed)[0]["holds"] is False
+    words = Page(text_of(forgotten=0.9)).words
+    assert "target ≤ 5.0%" in words and "floor ≥ 85.0%" in words
+
+
+def test_the_page_says_from_where_to_where_the_goal_is_met(result: Outcome, page: str) -> None:
+    (taken,) = [c for c in result.trace.candidates if c.score.layer == result.trace.chosen.layer]
+    said = f"The goal is met {describe_met(taken.trials, result.goal)}; the chosen step is"
+    assert met_ranges(taken.trials, result.goal) and said in Page(page).words
+    assert "The goal is met at none of the steps tried" in Page(text_of(forgotten=0.9)).words
+
+
+def test_no_internal_names_stand_on_a_page() -> None:
+    floors = dict.fromkeys(("forget_coarse", "retain_fine", "retain_coarse"), 1.0)
+    for text in (text_of(), text_of(floors=floors), text_of(forgotten=0.9, floors=floors)):
+        words = Page(text).words
+        assert not [key for key in FOUR if key in words]
+        assert "requested images at coarser levels" in words.lower()
+
+
+def text_of(**settings: Any) -> str:
+    """The page of a made-up result on golden retrievers."""
+    result = fake_result("golden retriever", images=12, **settings)
+    return report.html(result, command="slsgu", patch=None)
+
+
 def test_a_failure_says_so(hostile_page: str) -> None:
     words = Page(hostile_page).words
     assert "not forgotten within the floors" in words
-    assert "the goal was not met" in words
+    assert "The goal was not met" in words
     assert "No patch was written" in words
 
 

@@ -5,7 +5,9 @@ Every rule has a control: the same shard without the damage.
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ DEFECTS: dict[str, tuple[Members, str]] = {
     "blank caption": ([("x.png", png(9)), ("x.txt", b" \n\t\r\n")], "the caption has no text"),
     "only a BOM": ([("x.png", png(9)), ("x.txt", b"\xef\xbb\xbf\n")], "the caption has no text"),
     "not UTF-8": ([("x.png", png(9)), ("x.txt", b"caf\xe9")], "its text is not UTF-8"),
+    "UTF-16": ([("x.png", png(9)), ("x.txt", "car".encode("utf-16-le"))], "its text holds NUL"),
     "huge": ([("x.png", png(9)), ("x.txt", b"x" * (1 << 21))], "its text is no caption"),
     "class 2 of 2": ([("x.png", png(9)), ("x.cls", b"2")], "cls is 2, and there are 2"),
     "endless class": ([("x.png", png(9)), ("x.cls", b"9" * 5000)], "cls is 999999999, and"),
@@ -87,9 +90,16 @@ def test_names_of_classes_may_have_a_bom_and_end_in_empty_lines(tmp_path: Path) 
     (tmp_path / "classnames.txt").write_bytes(b"cat\n\ndog\n")
     with pytest.raises(DataError, match=r"classnames\.txt line 2 is empty"):
         open_source(shard)
-    (tmp_path / "classnames.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(DataError, match=r"cannot read .*classnames\.txt"):
-        open_source(shard)
+    for data, why in (
+        (b"caf\xe9\n", r"cannot read .*classnames\.txt.*save it as UTF-8"),
+        ("cat\ndog\n".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (b"cat\0\ndog\n", "it holds NUL bytes"),
+        (b"cat\n\x1b]0;x\x07dog\n", r"classnames\.txt line 2 holds unprintable characters"),
+        (b"cat\n" * (1 << 23), "it holds 33,554,432 bytes, and more than"),
+    ):
+        (tmp_path / "classnames.txt").write_bytes(data)
+        with pytest.raises(DataError, match=why):
+            open_source(shard)
 
 
 def test_members_that_stand_twice_lose_nothing_silently(tmp_path: Path) -> None:
@@ -185,7 +195,91 @@ def test_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
         read(tmp_path / "a.tar")
 
 
+def test_devices_and_holes_do_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"cannot read shard .*a\.tar: it is a pipe or a device"):
+        read(tmp_path / "a.tar")
+    with (tmp_path / "b.tar").open("wb") as file:
+        file.truncate(1 << 42)
+    assert read(tmp_path / "b.tar") == ([], {})  # a tar file without members begins so
+    whole = write_tar(tmp_path / "c.tar", pairs(0, 1))
+    with whole.open("rb+") as file:
+        file.truncate(1 << 42)
+    assert len(read(whole)[0]) == 2 and not read(whole)[1]
+    with whole.open("rb+") as file:  # and goes on behind the hole
+        file.seek(1 << 42)
+        file.write(write_tar(tmp_path / "d.tar", pairs(2)).read_bytes())
+    assert [r.name for r in read(whole)[0]] == ["c.tar/000", "c.tar/001", "c.tar (2)/002"]
+    (tmp_path / "classnames.txt").symlink_to("/dev/zero")  # is no list of names
+    assert len(read(whole)[0]) == 3
+
+
+def with_size(data: bytes, member: str, size: int) -> bytes:
+    """A shard in which the header of a member claims another size."""
+    place = header_of(data, member)
+    head = bytearray(data[place : place + 512])
+    head[124:136] = b"\x80" + size.to_bytes(11, "big")
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return data[:place] + bytes(head) + data[place + 512 :]
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 50, 1 << 70, (1 << 80) - 1])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_member_that_lies_about_its_size_costs_its_record(
+    tmp_path: Path, size: int, number: int
+) -> None:
+    """Also if it is the first, with its caption before it."""
+    caption_first = [
+        member for n in (0, 1) for member in sorted(pairs(n), key=lambda m: m[0][-3:] != "txt")
+    ]
+    shard = write_tar(tmp_path / "a.tar", caption_first)
+    shard.write_bytes(with_size(shard.read_bytes(), f"00{number}.png", size))
+    other = write_tar(tmp_path / "b.tar", pairs(4))
+    records, left = read(f"{shard}::{other}")
+    assert [r.name for r in records] == [*["a.tar/000"][:number], "b.tar/004"]
+    assert any(reason.startswith("the shard is damaged after") for reason in left)
+
+
+def test_a_picture_of_terabytes_is_left_out(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "a.tar", [("x.txt", b"words"), ("x.png", b"")])
+    data = with_size(shard.read_bytes(), "x.png", 1 << 42)
+    tail = write_tar(tmp_path / "b.tar", pairs(1)).read_bytes()
+    with shard.open("wb") as file:  # the bytes are there, in a hole
+        file.write(data[: header_of(data, "x.png") + 512])
+        file.seek(1 << 42, os.SEEK_CUR)
+        file.write(tail)
+    records, left = read(shard)
+    assert [r.name for r in records] == ["a.tar/001"]
+    assert left == {
+        "the picture has 4,398,046,511,104 bytes; more than 1,073,741,824 are not read": ["a.tar/x"]
+    }
+
+
+def test_one_bad_member_costs_its_record_and_nothing_else(tmp_path: Path) -> None:
+    shard = tmp_path / "a.tar"
+    with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in [*pairs(0), ("x.png", png(9)), ("x.txt", b"words"), *pairs(1)]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            if name == "x.png":
+                info.pax_headers = {"comment": "what is said of it"}
+            tar.addfile(info, io.BytesIO(data))
+    whole = shard.read_bytes()
+    assert len(read(shard)[0]) == 3  # control
+    for damage, why in (
+        (lambda data: data.replace(b"comment=", b"comment "), "a header of it is damaged"),
+        (lambda data: data.replace(b"comment=what ", b"GNU.sparse.1="), "stored as a sparse file"),
+    ):
+        shard.write_bytes(damage(whole))
+        records, left = read(shard)
+        assert [r.name for r in records] == ["a.tar/000", "a.tar/001"]
+        ((reason, names),) = left.items()
+        assert names == ["a.tar/x"] and reason.startswith("the picture can not be read: ")
+        assert reason.endswith(why)
+
+
 def test_a_folder_with_the_name_of_a_shard(tmp_path: Path) -> None:
     (tmp_path / "a.tar").mkdir()
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="it is a folder"):
         read(str(tmp_path / "a.tar"))

@@ -68,6 +68,17 @@ def test_links_out_of_the_pages_lead_to_what_the_site_shows() -> None:
         assert rewritten(same, "docs/pairs.md", "pairs.md") == same
 
 
+def test_cells_of_tables_are_made_ready_for_the_site() -> None:
+    pytest.importorskip("mkdocs", reason="needs slsgu[docs]")
+    tidy = script("site_hooks").tidy_cell
+    assert tidy(r"<td><code>--search [a\|b]</code></td>") == "<td><code>--search [a|b]</code></td>"
+    layer = "transformer.resblocks.0.ln_1"
+    broken = "transformer.<wbr>resblocks.<wbr>0.<wbr>ln_1"
+    assert tidy(f"<td><code>{layer}</code></td>") == f"<td><code>{broken}</code></td>"
+    for same in ("<td><code>visual.proj</code></td>", f"<td>{layer}</td>"):
+        assert tidy(same) == same
+
+
 def test_docstrings_are_made_ready_for_the_site() -> None:
     pytest.importorskip("griffe", reason="needs slsgu[docs]")
     tidy = script("site_docstrings").tidy

@@ -27,10 +27,9 @@ import numpy as np
 from common import machine, print_table, random_clip, timed
 from PIL import Image
 
-from slsgu.data.batches import Reading, Transform, stream
-from slsgu.data.ledger import Ledger
+from slsgu.data.batches import Ledger, Reading, Transform, stream
 from slsgu.data.sources.open import open_source
-from slsgu.data.sources.records import PairSample
+from slsgu.data.sources.records import PairSample, content_of
 
 SHARD = 1000
 
@@ -67,7 +66,7 @@ def make(folder: Path, count: int, side: int) -> tuple[Path, Path]:
 def read_all(source: Path, count: int, transform: Transform) -> None:
     """What a pass does with a source: look it through, hash, decode, preprocess."""
     samples = [
-        PairSample(None, r.caption, r.name, r.picture.fingerprint(), r.picture)
+        PairSample(None, r.caption, r.name, content_of(r.picture.data()), r.picture)
         for r in open_source(source).records()
     ]
     read = stream(

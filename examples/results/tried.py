@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from slsgu.losses.retain import RETAIN_LOSSES
+from slsgu.search import pareto
 from slsgu.search.pareto import LayerScore
-from slsgu.search.step import pareto
 
 
 @contextlib.contextmanager

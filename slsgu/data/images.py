@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from slsgu.data.sources.records import too_large
 from slsgu.errors import DataError
 
 MAX_PIXELS = 89_478_485
@@ -64,14 +65,16 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
         name: what it is called in messages.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated, not a picture, or larger than
-            `MAX_PIXELS` or thinner than `MAX_ASPECT`.
+        UnreadableImageError: the file is missing, empty, truncated, not a picture, larger than
+            `MAX_PIXELS` or a gigabyte, or thinner than `MAX_ASPECT`.
     """
     name = name or str(source)
     try:
         # Warnings are about files the user may not have made; what matters raises below.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if isinstance(source, Path) and (problem := too_large(source.stat().st_size)):
+                raise UnreadableImageError(problem, name)
             file = source.open("rb") if isinstance(source, Path) else source
             with file, Image.open(file, formats=_FORMATS) as image:
                 _check_size(image.size, name)

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from slsgu.evaluation.metrics import WORDS
 from slsgu.report.pictures import (
     curve_pictures,
     examples,
-    levels_picture,
     pareto_pictures,
     similarity_pictures,
 )
-from slsgu.report.plots.results import SERIES
-from slsgu.report.plots.style import short_layer
 from slsgu.report.values import (
     four_rows,
     level_names,
@@ -37,7 +35,6 @@ from slsgu.utils.wording import share
 
 if TYPE_CHECKING:
     from slsgu.pipeline.result import Outcome
-    from slsgu.search.candidates import Candidate
     from slsgu.search.method import SearchTrace
 
 SHOWN_CLASSES = 10  # rows of the table of classes that are not folded away
@@ -77,7 +74,7 @@ def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     )
     environment.filters |= {"pct": percent, "pts": points, "span": interval, "num": number}
     template = environment.from_string(
-        files("slsgu.report.html").joinpath("report.html.j2").read_text(encoding="utf-8")
+        files("slsgu.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     page: str = template.render(**_view(result, command, patch))
     return page
@@ -148,9 +145,15 @@ def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
         "skipped": skipped(result),
         "overlaps": overlaps(result),
         "facts": _facts(result, patch),
-        "settings": result.edit.settings,
+        "settings": {
+            name: {WORDS.get(key, key): item for key, item in value.items()}
+            if isinstance(value, dict)
+            else value
+            for name, value in result.edit.settings.items()
+        },
         "notes": task.splits.notes,
-        "candidates": [] if trace is None else [_candidate(trace, c) for c in trace.candidates],
+        "candidates": [] if trace is None else _candidates(trace),
+        "passed_over": [] if trace is None else _passed_over(trace),
         "command": command,
         "versions": _versions(),
         "examples": examples(result),
@@ -158,14 +161,12 @@ def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
     return {
         **plain(words),
         "levels": levels,
-        "not_measured": result.goal.unmeasured(proof.measures),
+        "not_measured": _not_measured(result),
         "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
         "shown_classes": SHOWN_CLASSES,
-        "series": SERIES,
         "pareto": [] if trace is None else pareto_pictures(trace),
         "curves": [] if trace is None else curve_pictures(trace),
         "similarity": similarity_pictures(result),
-        "levels_picture": levels_picture(result),
         "success": result.success,
         "patched": result.patch is not None,
     }
@@ -179,13 +180,30 @@ def _scores(result: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def _candidate(trace: SearchTrace, candidate: Candidate) -> dict[str, Any]:
-    layer = candidate.score.layer
-    return {
-        **candidate.to_json(trace.best(candidate)),
-        "short": short_layer(layer),
-        "chosen": layer == trace.chosen.layer,
-    }
+def _candidates(trace: SearchTrace) -> list[dict[str, Any]]:
+    """The rows of the table of layers that were searched."""
+    return [
+        {
+            **candidate.to_json(trace.best(candidate)),
+            "chosen": candidate.score.layer == trace.chosen.layer,
+        }
+        for candidate in trace.candidates
+        if candidate.trials
+    ]
+
+
+def _passed_over(trace: SearchTrace) -> list[dict[str, Any]]:
+    """The layers that were not searched, by the reason why."""
+    reasons: dict[str, list[str]] = {}
+    for candidate in trace.candidates:
+        if not candidate.trials:
+            reasons.setdefault(candidate.passed_over or "", []).append(candidate.score.layer)
+    return [{"reason": reason, "layers": layers} for reason, layers in reasons.items()]
+
+
+def _not_measured(result: Outcome) -> list[str]:
+    """Of what floors nothing is known, in words."""
+    return [WORDS[key] for key in result.goal.unmeasured(result.proof.measures)]
 
 
 def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
@@ -195,7 +213,7 @@ def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
     model = task.clip.describe()
     data = task.splits.description
     pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
-    words = {"asked_by": "Asked by", "reason": "Reason"}
+    words = {"asked_by": "FoundImages by", "reason": "Reason"}
     return [
         ("Forget", ", ".join(concept.key for concept in request.concepts)),
         *((words.get(key, key), text) for key, text in result.about.items()),
@@ -206,7 +224,7 @@ def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
         *_edit_facts(result),
         ("Images", f"{data.get('root', '')} ({data.get('kind', '')})"),
         ("Images used", _images_used(result)),
-        ("Floors not measured", ", ".join(result.goal.unmeasured(result.proof.measures)) or "none"),
+        ("Floors not measured", ", ".join(_not_measured(result)) or "none"),
         ("Templates", f"{len(task.templates)}, such as “{task.templates[0]}”"),
         ("Seed", str(task.seed)),
         ("Time", _time(result)),

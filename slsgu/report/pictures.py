@@ -12,16 +12,17 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from slsgu.errors import DataError
-from slsgu.report.plots import curve, levels, pareto, similar_classes, similarity
-from slsgu.report.plots.results import LEVEL_LABEL, SIMILARITY_LABEL
-from slsgu.report.plots.style import drawing, short_layer
-from slsgu.report.values import level_names, level_title
+from slsgu.report.plots import curve, pareto, similar_classes, similarity
+from slsgu.report.plots.results import SIMILARITY_LABEL
+from slsgu.report.plots.style import INK, drawing, short_layer
+from slsgu.search.met_ranges import describe_met
 
 if TYPE_CHECKING:
     from slsgu.concepts.taxonomy import Concept
-    from slsgu.evaluation.metrics import LevelAccuracy
     from slsgu.evaluation.proof import Proof
     from slsgu.pipeline.result import Outcome
+    from slsgu.search.candidates import Candidate
+    from slsgu.search.goal import Goal
     from slsgu.search.method import SearchTrace
 
 EXAMPLES = 8  # of each kind
@@ -52,7 +53,7 @@ def pareto_pictures(trace: SearchTrace) -> list[dict[str, str]]:
         mine = [score for score in trace.scores if score.tower == tower]
         if not mine:
             continue
-        height = max(3.9, 0.9 + 0.19 * sum(score.on_front for score in mine))
+        height = max(3.9, 1.1 + 0.19 * sum(score.on_front for score in mine))
         with drawing():
             figure = Figure(figsize=(5.4, height))
             ax = figure.add_axes((0.14, 0.54 / height, 0.84, 1 - 1.04 / height))
@@ -75,20 +76,48 @@ def curve_pictures(trace: SearchTrace) -> list[dict[str, Any]]:
         best = trace.best(candidate)
         assert best is not None, "a candidate with trials has a best one"
         with drawing():
-            figure = Figure(figsize=(6.2, 2.9) if chosen else (3.6, 2.2))
-            margins = (0.095, 0.165, 0.885, 0.795) if chosen else (0.165, 0.215, 0.8, 0.735)
-            ax = figure.add_axes(margins)
-            curve(candidate, goal, ax, chosen=trace.chosen.step if chosen else None)
-            pictures.append({
-                "src": svg(figure),
-                "alt": f"Accuracy on the search images against step size, {layer}",
-                "name": short_layer(layer),
-                "tower": candidate.score.tower,
-                "chosen": chosen,
-                "q_u": best.measures.q_u,
-                "step": best.step,
-            })  # fmt: skip
+            if chosen:
+                step = trace.chosen.step
+                drawn = {
+                    "src": _large_curve(candidate, goal, step, (10.8, 3.9), columns=4),
+                    "narrow": _large_curve(candidate, goal, step, (4.6, 4.3), columns=1),
+                }
+            else:
+                figure = Figure(figsize=(3.6, 2.3))
+                curve(candidate, goal, figure.add_axes((0.165, 0.205, 0.8, 0.705)))
+                drawn = {"src": svg(figure)}
+        met = describe_met(candidate.trials, goal)
+        pictures.append({
+            **drawn,
+            "alt": f"Accuracy on the search images against step size, {layer}: "
+            f"the goal is met {met}",
+            "layer": layer,
+            "tower": candidate.score.tower,
+            "chosen": chosen,
+            "exact": candidate.exact,
+            "q_u": best.measures.q_u,
+            "step": best.step,
+            "met": met,
+        })  # fmt: skip
     return pictures
+
+
+def _large_curve(
+    candidate: Candidate, goal: Goal, step: float, size: tuple[float, float], *, columns: int
+) -> str:
+    """The curve of the chosen layer with its legend, as wide as the page or as a small screen."""
+    width, height = size  # inches
+    rows = -(-4 // columns)
+    figure = Figure(figsize=size)
+    bottom = 0.6 + 0.2 * rows
+    box = (0.6 / width, bottom / height, 1 - 0.72 / width, 1 - (bottom + 0.28) / height)
+    ax = curve(candidate, goal, figure.add_axes(box), chosen=step)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="lower left", ncols=columns, frameon=False, fontsize=8.5,
+        borderaxespad=0.2, labelcolor=INK,
+    )  # fmt: skip
+    return svg(figure)
 
 
 def similarity_pictures(result: Outcome) -> list[dict[str, str]]:
@@ -114,23 +143,6 @@ def similarity_pictures(result: Outcome) -> list[dict[str, str]]:
             }
             for figure, moment in zip(figures, ("before", "after"), strict=True)
         ]
-
-
-def levels_picture(result: Outcome) -> dict[str, str]:
-    """Before and after at every level."""
-    measures, exam = result.proof.measures, result.proof.exam
-
-    def name(row: LevelAccuracy) -> str:
-        images = "forget" if row.images == "forget" else "others"
-        return f"{images}, {level_title(row.level)}: {level_names(exam, row)}"
-
-    height = 0.75 + 0.42 * len(measures.levels)
-    with drawing():
-        figure = Figure(figsize=(6.2, height))
-        left = (LEVEL_LABEL + 12) / 72 / 6.2
-        ax = figure.add_axes((left, 0.36 / height, 0.96 - left, 1 - 0.46 / height))
-        levels(measures, ax, name=name)
-        return {"src": svg(figure), "alt": "Accuracy before and after at every level"}
 
 
 def forgotten_columns(proof: Proof) -> set[int]:
@@ -195,15 +207,22 @@ def _nearest(proof: Proof, taken: set[int]) -> list[int]:
 
 
 def _example(proof: Proof, index: int) -> dict[str, Any]:
-    names = class_names(proof.exam.levels[-1].classes)
+    exam = proof.exam
+    names = class_names(exam.levels[-1].classes)
+    gone = exam.forgotten[index]  # [L]
+    still = np.flatnonzero(gone & proof.after.correct[index])
     return {
         "src": _thumbnail(proof, index),
         "file": proof.samples[index].name,
-        "label": names[proof.exam.labels[index, -1]],
+        "label": names[exam.labels[index, -1]],
         "old": names[proof.before.predicted[index, -1]],
         "new": names[proof.after.predicted[index, -1]],
         "old_right": bool(proof.before.correct[index, -1]),
         "new_right": bool(proof.after.correct[index, -1]),
+        # For an image to be forgotten, what the model still says of it that it should not.
+        "forget": bool(gone.any()),
+        "was_named": bool((gone & proof.before.correct[index]).any()),
+        "still": [exam.levels[c].classes[exam.labels[index, c]].name for c in still],
     }
 
 

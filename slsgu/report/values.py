@@ -11,7 +11,7 @@ import numpy as np
 
 from slsgu.concepts.request import KEPT
 from slsgu.evaluation.exam import CAPTIONS
-from slsgu.evaluation.metrics import KEYS
+from slsgu.evaluation.metrics import KEYS, WORDS
 from slsgu.utils.statistics import wilson
 
 if TYPE_CHECKING:
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
     from slsgu.evaluation.metrics import LevelAccuracy, Measures
     from slsgu.evaluation.proof import Proof
     from slsgu.pipeline.result import Outcome
-
-WORDS = {
-    "forget_fine": "Forget images, finest level",
-    "forget_coarse": "Forget images, coarser levels",
-    "retain_fine": "Other images, finest level",
-    "retain_coarse": "Other images, coarser levels",
-}
+    from slsgu.search.goal import Goal
 
 
 def plain(value: Any) -> Any:
@@ -132,7 +126,7 @@ def verdict(result: Outcome) -> dict[str, Any]:
         "tone": tone,
         "text": f"{title}: {text}",
         "changes": _changes(result),
-        "detail": detail,
+        "detail": detail[:1].upper() + detail[1:],
     }
 
 
@@ -146,30 +140,54 @@ def _changes(result: Outcome) -> list[dict[str, Any]]:
     kept = [row for row in rows if row.images == "forget" and not row.forgotten]
     rest = [row for row in rows if row.images == "retain" and row.fine]
     chosen = [
-        *((request.title, row, "forget") for row in gone),
-        *((f"{level_names(exam, row)} kept", row, "keep") for row in kept[-1:]),
-        *(("everything else kept", row, "keep") for row in rest),
+        *((request.title, row) for row in gone),
+        *((f"{level_names(exam, row)} kept", row) for row in kept[-1:]),
+        *(("everything else kept", row) for row in rest),
     ]
+    goal = result.goal
+    broken = goal.broken_floors(result.proof.measures)
     return [
-        {"name": name, "aim": aim, "before": row.before, "after": row.after}
-        for name, row, aim in chosen
+        {"name": name, "tone": _tone(row, goal, broken), "before": row.before, "after": row.after}
+        for name, row in chosen
     ]
+
+
+def _tone(row: LevelAccuracy, goal: Goal, broken: Sequence[str]) -> str:
+    """Whether a level is as it should be: `good`, `bad`, or `fair` where it falls below a floor
+    that holds on average over its levels; empty where nothing can be said.
+
+    Args:
+        broken: the floors that do not hold.
+    """
+    if row.forgotten:
+        return "good" if row.after <= goal.target else "bad"
+    key = "retain_fine" if row.images == "retain" else "forget_coarse"
+    if key not in goal.floors or not row.measurable:
+        return ""
+    if row.after / row.before >= goal.floors[key]:
+        return "good"
+    return "bad" if key in broken else "fair"
 
 
 def four_rows(result: Outcome) -> list[dict[str, Any]]:
-    """The four numbers of the paper's tables, with everything known about each."""
+    """The four numbers of the paper's tables, with everything known about each. `left` is what the
+    goal holds against the `bound`: for what is to be forgotten the highest accuracy at any level
+    that must go, for the rest the share of the accuracy before."""
     measures, goal = result.proof.measures, result.goal
     before, after = (four_intervals(measures, moment) for moment in ("before", "after"))
     rows = []
     for key in KEYS:
         if measures.before[key] is None:
             continue
-        floor = goal.floors.get(key) if key in KEPT else None
-        ratio = measures.kept_ratios.get(key)
+        if key in KEPT:
+            left, bound = measures.kept_ratios[key], goal.floors.get(key)
+            holds = None if bound is None or left is None else left >= bound
+        else:
+            left, bound, holds = measures.forget_accuracy, goal.target, goal.reached(measures)
         rows.append({
             "key": key,
-            "name": WORDS[key],
-            "aim": "forget" if key == "forget_fine" else "keep",
+            "name": WORDS[key].capitalize(),
+            "aim": "keep" if key in KEPT else "forget",
             "count": measures.counts[key],
             "before": measures.before[key],
             "after": measures.after[key],
@@ -177,9 +195,9 @@ def four_rows(result: Outcome) -> list[dict[str, Any]]:
             "after_interval": after[key],
             "change": measures.differences()[f"change_{key}"],
             "change_interval": measures.intervals.get(f"change_{key}"),
-            "ratio": ratio,
-            "floor": floor,
-            "holds": None if floor is None or ratio is None else ratio >= floor,
+            "left": left,
+            "bound": bound,
+            "holds": holds,
         })  # fmt: skip
     return rows
 

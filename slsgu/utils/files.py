@@ -36,6 +36,7 @@ _REFUSALS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would be larger than this process or this disk allows (ulimit -f)",
 }
+_LIVING: set[str] = set()  # names of temporaries that this process writes now, in any thread
 ABANDONED = 24 * 3600  # seconds after which another machine's temporary is taken for a stray
 
 
@@ -66,6 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise refusal from error
     finally:
+        _LIVING.discard(part.name)
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
@@ -99,6 +101,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             raise
         raise refusal from error
     finally:
+        _LIVING.discard(part.name)
         shutil.rmtree(part, ignore_errors=True)
 
 
@@ -298,8 +301,11 @@ def _beside(path: Path) -> Path:
 
 
 def temporary_name(name: str) -> str:
-    """What a temporary of `name` is called, so that `remove_stale` knows whose it is."""
-    return f".{_short(name)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    """What a temporary of `name` is called, so that `remove_stale` knows whose it is. This process
+    leaves it alone from now on."""
+    found = f".{_short(name)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    _LIVING.add(found)
+    return found
 
 
 def _short(name: str) -> str:
@@ -322,7 +328,7 @@ def remove_stale(folder: Path, names: str) -> None:
         if writer is None or not fnmatchcase(writer[1], names):
             continue
         if writer[2] == _host():
-            if _is_running(int(writer[3])):
+            if stale.name in _LIVING or _is_running(int(writer[3])):
                 continue
         elif _age(stale) < ABANDONED:
             continue  # of another machine or container that shares the disk

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slsgu.data.sources.pipes import remove_leftovers
 from slsgu.data.sources.records import FilePicture, LeftOut, Record, RecordSource
 from slsgu.data.sources.scan import scan, shown, title_of
 from slsgu.data.sources.shards import ShardSource, expand, is_address, is_shards
@@ -50,6 +51,7 @@ def open_source(spec: str | Path) -> RecordSource:
     Raises:
         DataError: there is no such thing.
     """
+    remove_leftovers()
     text = str(spec)
     if is_shards(text):
         shards = expand(text)

@@ -16,22 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.sources.scan import some
 from slsgu.errors import DataError
-from slsgu.utils.files import file_sha256
 from slsgu.utils.wording import printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
+MOST_BYTES = 1 << 30
+"""Bytes of the largest picture that is read: more than `slsgu.data.images.MAX_PIXELS` take in any
+format. A file can claim terabytes and hold next to nothing."""
+
 
 class Picture(Protocol):
     """Where the bytes of a picture are. Can be pickled."""
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the bytes, in hex.
-
-        Raises:
-            OSError: they can not be read.
-        """
 
     def data(self) -> bytes:
         """The bytes.
@@ -41,17 +37,29 @@ class Picture(Protocol):
         """
 
 
+def content_of(data: bytes) -> str:
+    """Identity of a picture by its bytes: their SHA-256, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def too_large(size: int) -> str | None:
+    """What is the matter with a picture of so many bytes, if anything."""
+    if size > MOST_BYTES:
+        return f"the picture has {size:,} bytes; more than {MOST_BYTES:,} are not read"
+    return None
+
+
 @dataclass(frozen=True)
 class FilePicture:
     """A picture in a file of its own."""
 
     path: Path
 
-    def fingerprint(self) -> str:
-        return file_sha256(self.path)
-
     def data(self) -> bytes:
-        return self.path.read_bytes()
+        with self.path.open("rb") as file:
+            if problem := too_large(os.fstat(file.fileno()).st_size):
+                raise OSError(problem)
+            return file.read(MOST_BYTES)
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,6 @@ class PartPicture:
     path: Path
     offset: int
     size: int
-
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.data()).hexdigest()
 
     def data(self) -> bytes:
         file = os.open(self.path, os.O_RDONLY)  # `open` takes as long as the reading
@@ -153,22 +158,19 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class PairSample:
-    """A record as a sample: `slsgu.data.samples.Sample`."""
+    """A record as a sample: `slsgu.data.samples.Sample`.
+
+    Attributes:
+        sides: of the picture in pixels, the shorter first; None where nobody has asked, or it is
+            no picture.
+    """
 
     leaf: Concept | None
     caption: str | None
     name: str
     fingerprint: str
     picture: Picture
-
-    def size(self) -> tuple[int, int] | None:
-        """Its sides in pixels, the shorter first; None if they can not be read."""
-        from slsgu.data.images import sides
-
-        try:
-            return sides(io.BytesIO(self.picture.data()))
-        except OSError:
-            return None
+    sides: tuple[int, int] | None = None
 
     def read(self) -> Image.Image:
         from slsgu.data.images import UnreadableImageError, read_image

@@ -9,30 +9,29 @@ temporary file while the program runs.
 
 from __future__ import annotations
 
-import atexit
-import importlib
 import os
 import re
-import shutil
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from slsgu.data.sources.braces import expand_braces
-from slsgu.data.sources.records import LeftOut, PartPicture, Record
+from slsgu.data.sources.pipes import spooled
+from slsgu.data.sources.records import LeftOut, PartPicture, Record, too_large
 from slsgu.data.sources.scan import shown
+from slsgu.data.sources.tar import Member, TarError, is_tar, members
 from slsgu.errors import DataError
+from slsgu.utils.files import open_regular, read_text
+from slsgu.utils.wording import printable
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 TEXTS = ("txt", "cls")
-BLOCK = 512  # bytes: a tar file consists of such, and ends with two that are empty
 NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_TEXT = 1 << 20  # bytes of a caption
+_MOST_NAMES = 16 << 20  # bytes of the names of classes
 
 
 def is_address(text: str) -> bool:
@@ -103,7 +102,7 @@ class ShardSource:
 
     def records(self) -> Iterator[Record]:
         for shard in self.shards:
-            path = _spooled(shard) if is_address(shard) else Path(shard)
+            path = spooled(shard) if is_address(shard) else Path(shard)
             yield from self._shard(path, shard)
 
     def describe(self) -> dict[str, Any]:
@@ -112,26 +111,26 @@ class ShardSource:
         return {"kind": "shards", "root": root + more, "shards": len(self.shards)}
 
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
-        name = _title(shard)
+        title = name = _title(shard)
         names = self._names.get(Path(shard).parent)
+        called = printable(shard)
         try:
             if path.is_fifo():
-                raise DataError(f"{shard} can be read only once: give 'pipe:cat {shard}'")
-            with path.open("rb") as file:
-                if file.read(2) == b"\x1f\x8b":
+                raise DataError(f"{called} can be read only once: give 'pipe:cat {called}'")
+            with open_regular(path, "shard", error=DataError) as file:
+                if os.pread(file.fileno(), 2, 0) == b"\x1f\x8b":
                     raise DataError(
-                        f"{shard} is compressed, so its pictures have no places: decompress it, "
-                        f"or give 'pipe:gzip -dc {shard}'"
+                        f"{called} is compressed, so its pictures have no places: decompress it, "
+                        f"or give 'pipe:gzip -dc {called}'"
                     )
-                file.seek(0)
                 entry = _Entry("")
                 part = 1
-                for member in self._members(file, name):
+                for member in self._members(file.fileno(), called, title):
                     if member is None:  # another tar file: its names have nothing to do with these
                         yield from self._record(path, name, entry, names)
                         entry = _Entry("")
                         part += 1
-                        name = f"{_title(shard)} ({part})"
+                        name = f"{title} ({part})"
                         continue
                     match = _MEMBER.match(member.name)
                     if match is None:
@@ -142,47 +141,30 @@ class ShardSource:
                         entry = _Entry(match[1])
                     entry.members[kind] = member
                     if kind in TEXTS:  # now, so that the file is read forwards
-                        entry.texts[kind] = _read(file, member)
+                        entry.texts[kind] = _read(file.fileno(), member)
                 yield from self._record(path, name, entry, names)
-        except tarfile.ReadError as error:
-            raise DataError(f"{shard} is no tar file ({error})") from None
         except OSError as error:
-            raise DataError(f"cannot read shard {shard}: {error.strerror or error}") from None
+            raise DataError(f"cannot read shard {called}: {error.strerror or error}") from None
 
-    def _members(self, file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo | None]:
+    def _members(self, file: int, called: str, title: str) -> Iterator[Member | None]:
         """The files of a shard, as far as it is whole; where it is several in a row, those of all,
         with None between them.
 
         Raises:
-            tarfile.ReadError: there is none, and it is no tar file.
+            DataError: there is none, and it is no tar file.
         """
         count = 0
         before = 0
-        more = whole = True
         try:
-            while more:
-                before = count
-                tar = tarfile.open(fileobj=file, mode="r:")
-                for member in tar:
-                    tar.members = []  # type: ignore[attr-defined]  # it would remember all
-                    if member.size < 0:
-                        raise tarfile.ReadError("negative size")  # would lead back, for ever
-                    if member.isfile():
-                        count += 1
-                        yield member
-                file.seek(tar.offset)
-                # `tarfile` takes a damaged header for the end, and the end of the file too.
-                whole = file.read(BLOCK) == bytes(BLOCK)
-                more = whole and _skip_zeros(file)
-                if more:
-                    yield None
-        except (tarfile.ReadError, ValueError, OverflowError) as error:  # numbers out of all range
-            if count == 0:
-                raise tarfile.ReadError(str(error)) from None
-            whole = False
-        if not whole:
+            for member in members(file):
+                before = count if member is None else before
+                count += member is not None
+                yield member
+        except TarError as error:
+            if not is_tar(file):
+                raise DataError(f"{called} is no tar file ({error})") from None
             problem = "goes on with what is no tar file" if count == before > 0 else "is damaged"
-            self.left_out.add(name, f"the shard {problem} after {count} members; those are used")
+            self.left_out.add(title, f"the shard {problem} after {count} members; those are used")
 
     def _record(
         self, path: Path, shard: str, entry: _Entry, names: list[str] | None
@@ -195,8 +177,8 @@ class ShardSource:
         kind = next((kind for kind in PICTURES if kind in members), None)
         if kind is None:
             self.left_out.add(name, f"no {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
-        elif (picture := members[kind]).size == 0:
-            self.left_out.add(name, "the picture is empty")
+        elif why := _unusable(members[kind]):
+            self.left_out.add(name, why)
         elif not entry.texts:
             self.left_out.add(name, "neither txt nor cls")
         else:
@@ -211,7 +193,7 @@ class ShardSource:
             if caption is None and label is None:
                 self.left_out.add(name, "the caption has no text")
                 return
-            place = PartPicture(path, picture.offset_data, picture.size)
+            place = PartPicture(path, members[kind].offset, members[kind].size)
             yield Record(name, place, caption, label)
 
 
@@ -220,7 +202,7 @@ class _Entry:
     """The members of one name, and the bytes of those that are text, or why there are none."""
 
     key: str
-    members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
     texts: dict[str, bytes | str] = field(default_factory=dict)
 
 
@@ -243,33 +225,36 @@ def _class(text: str | None, names: list[str] | None) -> str | None:
     return names[int(text)]
 
 
-def _skip_zeros(file: BinaryIO) -> bool:
-    """Go to the next block that holds anything; False if there is none."""
-    while block := file.read(BLOCK):
-        if block.strip(b"\0"):
-            file.seek(-len(block), os.SEEK_CUR)
-            return True
-    return False
+def _unusable(picture: Member) -> str | None:
+    """What is the matter with a member that should be a picture."""
+    if picture.problem is not None:
+        return f"the picture can not be read: {picture.problem}"
+    if picture.size == 0:
+        return "the picture is empty"
+    return too_large(picture.size)
 
 
 def _class_names(path: Path) -> list[str]:
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
+    text = read_text(path, "class names", limit=_MOST_NAMES, error=DataError)
+    names = [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
-    if "" in names:
-        raise DataError(f"{path} line {names.index('') + 1} is empty, and `cls` counts the lines")
+    for number, name in enumerate(names, start=1):
+        where = f"{shown(path)} line {number}"
+        if not name:
+            raise DataError(f"{where} is empty, and `cls` counts the lines")
+        if name != printable(name):
+            raise DataError(f"{where} holds unprintable characters: {name!r}")
     return names
 
 
-def _read(file: BinaryIO, member: tarfile.TarInfo) -> bytes | str:
+def _read(file: int, member: Member) -> bytes | str:
     """The bytes of a member, or in words why there are none."""
+    if member.problem is not None:
+        return f"its text can not be read: {member.problem}"
     if member.size > _MOST_TEXT:
         return "its text is no caption"
-    file.seek(member.offset_data)
-    data = file.read(member.size)
+    data = os.pread(file, member.size, member.offset)
     return data if len(data) == member.size else "its text can not be read"
 
 
@@ -281,49 +266,9 @@ def _text(data: bytes | str) -> str | None:
     """
     if isinstance(data, str):
         raise ValueError(data)
+    if b"\0" in data:
+        raise ValueError("its text holds NUL bytes, so it is not UTF-8")
     try:
         return data.decode("utf-8-sig").strip() or None
     except UnicodeDecodeError:
         raise ValueError("its text is not UTF-8") from None
-
-
-_SPOOLED: dict[str, Path] = {}
-
-
-def _spooled(url: str) -> Path:
-    """What comes from a pipe, in a temporary file that is removed when the program ends; fetched
-    once."""
-    if url not in _SPOOLED:
-        gopen = _webdataset("gopen", url.split(":")[0] + ":").gopen
-        if not _SPOOLED:
-            _SPOOLED[""] = Path(tempfile.mkdtemp(prefix="slsgu-"))
-            atexit.register(shutil.rmtree, _SPOOLED[""], ignore_errors=True)
-        path = _SPOOLED[""] / f"{len(_SPOOLED)}.tar"
-        try:
-            with gopen(url) as stream, path.open("wb") as file:
-                shutil.copyfileobj(stream, file)
-        except Exception as error:  # whatever a command or a server does
-            raise DataError(f"cannot read {url}: {_in_words(error)}") from None
-        _SPOOLED[url] = path
-    return _SPOOLED[url]
-
-
-def _in_words(error: Exception) -> str:
-    """What the webdataset library has to say; its own words for a command that fails are the
-    arguments of `subprocess.Popen`."""
-    text = str(error)
-    if found := re.search(r"\bexit (\d+)", text):
-        return f"the command that fetches it ended with exit status {found[1]}"
-    if "no gopen handler" in text:
-        return "webdataset can not open such an address; give a command, 'pipe:COMMAND'"
-    return text
-
-
-def _webdataset(module: str, what: str) -> Any:
-    """A module of the webdataset library (`webdataset.gopen` itself names a function)."""
-    try:
-        return importlib.import_module(f"webdataset.{module}")
-    except ImportError:
-        raise DataError(
-            f"{what} in a source needs the webdataset library: pip install 'slsgu[webdataset]'"
-        ) from None

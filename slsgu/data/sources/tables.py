@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from slsgu.data.sources.lines import LONGEST, Lines, begin
 from slsgu.data.sources.records import FilePicture, LeftOut, Record
 from slsgu.data.sources.scan import shown
 from slsgu.data.splits.partition import rank
 from slsgu.errors import DataError
+from slsgu.utils.files import open_regular
 from slsgu.utils.wording import printable
 
 COLUMNS = {
@@ -30,9 +36,15 @@ COLUMNS = {
 }
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
+Row = Mapping[str, Any]
+
 
 class TableSource:
     """The rows of a table.
+
+    A table may be larger than memory. Of each row 32 bytes are kept, for its place in the file and
+    in the order; the row itself is read again when its turn comes. Only the names of what is left
+    out pile up.
 
     Args:
         path: a file that ends in one of `SUFFIXES`.
@@ -44,15 +56,10 @@ class TableSource:
         self.left_out = LeftOut()
 
     def records(self) -> Iterator[Record]:
-        read = self._json_lines if self.path.suffix.lower() == ".jsonl" else self._rows
         found = False
-        missing: list[tuple[int, str]] = []
-        rows = [
-            (line, _value(row, "image"), _value(row, "caption"), _value(row, "label"))
-            for line, row in read()
-        ]
-        rows.sort(key=lambda row: rank((row[1] or "").encode("utf-8", "surrogatepass"), 0))
-        for line, name, caption, label in rows:
+        missing: tuple[int, str] | None = None
+        for line, row in self._in_order():
+            name, caption, label = (_value(row, what) for what in ("image", "caption", "label"))
             where = f"{self._called} line {line}"
             if name is None:
                 self.left_out.add(where, "no image is named")
@@ -61,109 +68,164 @@ class TableSource:
             if caption is None and label is None:
                 self.left_out.add(where, "the caption has no text")
             elif why := _why_no_file(path):
-                missing.append((line, shown(path)))
+                missing = min(missing or (line, shown(path)), (line, shown(path)))
                 self.left_out.add(shown(Path(name)), why)
             else:
                 found = True
                 yield Record(shown(Path(name)), FilePicture(path), caption, label)
         if missing and not found:
-            line, first = min(missing)
+            line, first = missing
             raise DataError(
                 f"none of the images that {self._called} names is there; the first is {first}, in "
                 f"line {line} (paths are relative to the folder of the table)"
             )
 
+    def _in_order(self) -> Iterator[tuple[int, Row]]:
+        """The rows, each with its line, in the order of their ranks."""
+        ranks, offsets, numbers = array("d"), array("q"), array("q")
+        with open_regular(self.path, "table", error=DataError) as file:
+            try:
+                lines = begin(file)
+                jsonl = self.path.suffix.lower() == ".jsonl"
+                form = _JsonLines() if jsonl else _Separated(lines, self._called, self.path.parent)
+                for number, offset, row in form.rows(lines, self._called, self.left_out):
+                    ranks.append(_rank(row))
+                    offsets.append(offset)
+                    numbers.append(number)
+                for index in map(int, np.argsort(np.asarray(ranks), kind="stable")):
+                    again = form.row(Lines(file, offset=offsets[index], number=numbers[index]))
+                    if _rank(again) != ranks[index]:
+                        raise ValueError("it has changed since it was looked through")
+                    yield numbers[index], again
+            except (OSError, ValueError, csv.Error) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise DataError(f"cannot read {self._called}: {reason}") from None
+
     def describe(self) -> dict[str, Any]:
         return {"kind": self.path.suffix.lower().lstrip("."), "root": shown(Path(self.path.name))}
 
-    def _rows(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                lines = file.readlines()
-            # OpenCLIP's own default is a tab, whatever the file is called.
-            delimiter = "\t" if lines and "\t" in lines[0] else ","
-            names, at = _fields(lines, 0, delimiter)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise self._unreadable(error) from None
-        self._check_columns(names)
-        while at < len(lines):
-            where = f"{self._called} line {at + 1}"
+
+class _JsonLines:
+    """An object in each line."""
+
+    def rows(self, lines: Lines, called: str, left_out: LeftOut) -> Iterator[tuple[int, int, Row]]:
+        """Every row, with its line and its place in bytes."""
+        while (text := lines.get()) is not None:
+            where = f"{called} line {lines.number}"
+            number, offset = lines.number, lines.offset
+            lines.drop()
+            if not text.strip():
+                continue
             try:
-                fields, end = _fields(lines, at, delimiter)
-                if any(self._is_row(lines, i, delimiter, names) for i in range(at + 1, end)):
+                row = json.loads(text)
+            except (ValueError, RecursionError):
+                left_out.add(where, "the line is no JSON")
+                continue
+            if isinstance(row, dict):
+                yield number, offset, row
+            else:
+                left_out.add(where, 'the line is no object, {"filepath": "...", "title": "..."}')
+
+    def row(self, lines: Lines) -> Row:
+        """The row that begins with the first line."""
+        found = json.loads(lines.get() or "null")
+        return found if isinstance(found, dict) else {}
+
+
+class _Separated:
+    """Fields between commas or tabs; the first row names them.
+
+    Args:
+        lines: of the file; the first row is read.
+        folder: of the table.
+
+    Raises:
+        DataError: no column is known.
+    """
+
+    def __init__(self, lines: Lines, called: str, folder: Path) -> None:
+        # OpenCLIP's own default is a tab, whatever the file is called.
+        self._delimiter = "\t" if "\t" in (lines.get() or "") else ","
+        self._folder = folder
+        self._names, count = self._fields(lines)
+        if count:
+            lines.drop(count)
+        self._check_columns(called)
+
+    def rows(self, lines: Lines, called: str, left_out: LeftOut) -> Iterator[tuple[int, int, Row]]:
+        """Every row, with its last line and its place in bytes."""
+        while lines.get() is not None:
+            where = f"{called} line {lines.number}"
+            try:
+                fields, count = self._fields(lines)
+                if any(self._is_row(lines.get(i) or "") for i in range(1, count)):
                     raise csv.Error("a quote is not closed in its line")
             except csv.Error as error:
-                self.left_out.add(where, f"the quotes of a field do not match ({error})")
-                at += 1  # what follows is read as rows of its own
+                left_out.add(where, f"the quotes of a field do not match ({error})")
+                lines.drop()  # what follows is read as rows of its own
                 continue
-            at = end
-            if any(fields[len(names) :]):
-                self.left_out.add(
+            offset = lines.offset
+            lines.drop(count)
+            if any(fields[len(self._names) :]):
+                left_out.add(
                     where, "there are more fields than columns (put quotes around a caption)"
                 )
             elif fields:
-                yield end, dict(zip(names, fields, strict=False))
+                yield lines.number - 1, offset, dict(zip(self._names, fields, strict=False))
 
-    def _is_row(self, lines: Sequence[str], at: int, delimiter: str, names: Sequence[str]) -> bool:
+    def row(self, lines: Lines) -> Row:
+        """The row that begins with the first line."""
+        return dict(zip(self._names, self._fields(lines)[0], strict=False))
+
+    def _fields(self, lines: Lines) -> tuple[list[str], int]:
+        """The fields of the row that begins with the first line, and how many lines it takes.
+
+        Raises:
+            csv.Error: its quotes do not match.
+        """
+
+        def ahead() -> Iterator[str]:
+            size = 0
+            for index in itertools.count():
+                if (text := lines.get(index)) is None:
+                    return
+                size += len(text)
+                if size > LONGEST:
+                    raise csv.Error("the row does not end")
+                yield text
+
+        reader = csv.reader(ahead(), delimiter=self._delimiter, strict=True)
+        return next(reader, []), reader.line_num
+
+    def _is_row(self, text: str) -> bool:
         """Whether a line that a quoted field runs over is a row, by the image that it names."""
         try:
-            fields, end = _fields(lines, at, delimiter)
+            fields = next(csv.reader([text], delimiter=self._delimiter, strict=True), [])
         except csv.Error:
             return False
-        name = _value(dict(zip(names, fields, strict=False)), "image")
-        return end == at + 1 and name is not None and _why_no_file(self.path.parent / name) is None
+        name = _value(dict(zip(self._names, fields, strict=False)), "image")
+        return name is not None and _why_no_file(self._folder / name) is None
 
-    def _check_columns(self, names: Sequence[str]) -> None:
-        columns = printable(", ".join(names)) or "none"
-        if len(names) == 1 and set(";|") & set(names[0]):
+    def _check_columns(self, called: str) -> None:
+        columns = printable(", ".join(self._names)) or "none"
+        if len(self._names) == 1 and set(";|") & set(self._names[0]):
             columns += " (commas or tabs must separate them)"
-        known = set(map(_title, names))
+        known = set(map(_title, self._names))
         if not known & set(COLUMNS["image"]):
             raise DataError(
-                f"{self._called} has no column of image paths, {' or '.join(COLUMNS['image'])}; "
+                f"{called} has no column of image paths, {' or '.join(COLUMNS['image'])}; "
                 f"its columns: {columns}"
             )
         if not known & {*COLUMNS["caption"], *COLUMNS["label"]}:
             raise DataError(
-                f"{self._called} has no column of captions, {' or '.join(COLUMNS['caption'])}; its "
+                f"{called} has no column of captions, {' or '.join(COLUMNS['caption'])}; its "
                 f"columns: {columns}"
             )
 
-    def _json_lines(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        try:
-            with self.path.open(encoding="utf-8-sig") as file:
-                for number, line in enumerate(file, start=1):
-                    if not line.strip():
-                        continue
-                    where = f"{self._called} line {number}"
-                    try:
-                        row = json.loads(line)
-                    except (ValueError, RecursionError):
-                        self.left_out.add(where, "the line is no JSON")
-                        continue
-                    if isinstance(row, dict):
-                        yield number, row
-                    else:
-                        self.left_out.add(
-                            where, 'the line is no object, {"filepath": "...", "title": "..."}'
-                        )
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from None
 
-    def _unreadable(self, error: Exception) -> DataError:
-        hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
-        return DataError(f"cannot read {self._called}: {error}{hint}")
-
-
-def _fields(lines: Sequence[str], at: int, delimiter: str) -> tuple[list[str], int]:
-    """The fields of the row that begins in a line, and the line that follows it.
-
-    Raises:
-        csv.Error: its quotes do not match.
-    """
-    rest = (lines[i] for i in range(at, len(lines)))
-    reader = csv.reader(rest, delimiter=delimiter, strict=True)
-    return next(reader, []), at + max(reader.line_num, 1)
+def _rank(row: Row) -> float:
+    """The place of a row in the order, by the image that it names."""
+    return rank((_value(row, "image") or "").encode("utf-8", "surrogatepass"), 0)
 
 
 def _title(column: Any) -> str:
@@ -181,7 +243,7 @@ def _why_no_file(path: Path) -> str | None:
     return "no such file"
 
 
-def _value(row: Mapping[str, Any], what: str) -> str | None:
+def _value(row: Row, what: str) -> str | None:
     """The first value that says something among a row's columns of one kind."""
     cells = {
         _title(column): cell

@@ -11,6 +11,7 @@ from pathlib import Path
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
 from slsgu.data.sources.folders import FileSample, FolderSource
+from slsgu.data.sources.records import too_large
 from slsgu.data.sources.scan import some
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.splits.two_classes import settle_labels
@@ -27,6 +28,7 @@ def choose_files(
     forget: frozenset[Concept],
     seed: int,
     wanted: Sequence[str] = SPLITS,
+    contents: dict[Path, str] | None = None,
 ) -> tuple[dict[str, list[Sample]], list[str]]:
     """Divide every class among the splits, then keep files with the same bytes in one split.
 
@@ -36,6 +38,7 @@ def choose_files(
         forget: leaves that must have images in every split.
         seed: chooses which.
         wanted: the splits to fill; what is not wanted leaves its images to the others.
+        contents: hashes of files, by path, that an earlier call has found; learns those of this.
 
     Returns:
         The samples of each split, by leaf and then by rank; and notes for people.
@@ -43,6 +46,7 @@ def choose_files(
     Raises:
         DataError: a leaf in `forget` has too few images.
     """
+    contents = {} if contents is None else contents
     feeds: dict[str, Sequence[str]] = {"all": SPLITS}
     if "train" in source.parts:
         feeds = {"train": SPLITS[:2], "test": SPLITS[2:]}
@@ -53,7 +57,7 @@ def choose_files(
     for part, splits in feeds.items():
         for leaf in source.taxonomy.leaves if splits else ():
             paths = source.parts[part].get(leaf, ())
-            members, repeated = _members(source, leaf, paths, bounds[leaf], splits, seed)
+            members, repeated = _members(source, leaf, paths, bounds[leaf], splits, seed, contents)
             copies += repeated
             if members is None:
                 count = len(paths) - repeated
@@ -104,6 +108,7 @@ def _members(
     bounds: Mapping[str, int | None],
     splits: Sequence[str],
     seed: int,
+    contents: dict[Path, str],
 ) -> tuple[dict[str, list[FileSample]] | None, int]:
     """The distinct files of a class by split, each in a fixed order, and how many were copies.
 
@@ -120,7 +125,9 @@ def _members(
     for path in paths:
         if large and all(len(members[split]) >= enough[split] for split in splits):
             return members, copies
-        content = _fingerprint(source.root, path)
+        if path not in contents:
+            contents[path] = _fingerprint(source.root, path)
+        content = contents[path]
         if content in distinct:
             copies += 1
             continue
@@ -145,10 +152,10 @@ def _with_spare(limit: int | None) -> float:
 
 
 def _fingerprint(root: Path, path: Path) -> str:
-    """Hash of a file's bytes. A file that is empty or cannot be opened is nobody's copy: it is
-    told apart by its path, and named when it is read."""
+    """Hash of a file's bytes. A file that is empty, too large or cannot be opened is nobody's copy:
+    it is told apart by its path, and named when it is read."""
     try:
-        if (root / path).stat().st_size:
+        if (size := (root / path).stat().st_size) and not too_large(size):
             return file_sha256(root / path)
     except OSError:
         pass

@@ -6,12 +6,13 @@ is not read to its end. The split of a record is decided by its content, as for 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
-from slsgu.data.sources.records import LeftOut, PairSample, Record, RecordSource
+from slsgu.data.sources.records import LeftOut, PairSample, Record, RecordSource, content_of
 from slsgu.data.sources.scan import some
 from slsgu.data.splits.labels import Labels
 from slsgu.data.splits.partition import SPLITS
@@ -21,6 +22,7 @@ from slsgu.errors import DataError
 
 COPY = "the picture stands in the set already"
 BOTH = "the picture is to be forgotten"
+TWO = "the picture stands under two classes that are kept"
 NO_CLASS = "its label or caption names no one class"
 
 
@@ -37,7 +39,8 @@ def pair_splits(
 
     A picture that is both to be forgotten and to be kept is forgotten. Not kept either is what the
     retain set has of the concept in other pictures, by label or caption, also beside other things;
-    of a concept without a name, what has a caption of the forget set. All of it is told.
+    of a concept without a name, what has a caption of the forget set; nor a picture that stands
+    under two classes. All of it is told.
 
     Args:
         forget: records of what is to be forgotten, whatever their captions say.
@@ -54,14 +57,15 @@ def pair_splits(
     copies = LeftOut()
     met = set[str]()  # by content: what is left out of the forget set is not kept either
     gone = Pool({split: limits.of(split) for split in SPLITS}, seed)
-    for record, content in _read(forget):  # to its end: a picture further on is not kept either
+    for record, data in _read(forget):  # to its end: a picture further on is not kept either
+        content = content_of(data)
         met.add(content)
         if not request.named and record.caption is None:
             forget.left_out.add(record.name, "there is neither a caption nor a name (--name)")
         elif content in gone.distinct:
             copies.add(record.name, COPY)
         else:
-            gone.add(PairSample(leaf, record.caption, record.name, content, record.picture))
+            gone.add(_sample(leaf, record, content, data))
     samples = gone.divide()
     if samples is None:
         raise DataError(
@@ -83,8 +87,8 @@ def pair_splits(
                 f"{len(pool.distinct)} different retain image(s) to keep; at least {len(SPLITS)} "
                 f"are needed{_why(retain.left_out, away)}"
             )
-        sizes = {sample.size() for split in SPLITS for sample in kept[split]}
-        reserved = [sample for sample in gone.distinct.values() if sample.size() in sizes]
+        sizes = {sample.sides for split in SPLITS for sample in kept[split]}
+        reserved = [sample for sample in gone.distinct.values() if sample.sides in sizes]
         samples = {split: samples[split] + kept[split] for split in SPLITS}
         notes += [*retain.left_out.notes("retain set"), *away.notes("retain set")]
         left_out += [*retain.left_out.entries("retain"), *away.entries("retain")]
@@ -136,7 +140,9 @@ def _not_kept(
     if labels is None:
         told = "its caption is one of the forget set"
     of_it = set[str]()  # pictures with several captions, one of which names the concept
-    for record, content in _read(retain):
+    of_two = set[str]()  # pictures that stand under two classes
+    for record, data in _read(retain):
+        content = content_of(data)
         found = None if labels is None else labels.of(record)
         if labels is None:
             is_said = normalise(record.caption or "") in said
@@ -150,10 +156,18 @@ def _not_kept(
             pool.remove(content)
         elif found is None and record.caption is None:
             retain.left_out.add(record.name, _no_class(record))
-        elif content in pool.distinct:
-            away.add(record.name, COPY)
+        elif content in of_two:
+            away.add(record.name, TWO)
+        elif (first := pool.distinct.get(content)) is not None:
+            if found in (None, first.leaf) or first.leaf is None:
+                away.add(record.name, COPY)
+                continue
+            for name in (first.name, record.name):
+                away.add(name, TWO)
+            of_two.add(content)
+            pool.remove(content)
         else:
-            pool.add(PairSample(found, record.caption, record.name, content, record.picture))
+            pool.add(_sample(found, record, content, data))
         if pool.full:
             break
     return away
@@ -177,6 +191,9 @@ def labelled_splits(
     """Gradient, search and test records of classes, in place of class folders: of those whose
     label, or caption, is one of the leaves.
 
+    A picture that stands under two classes is one of a class that is to be forgotten; between two
+    that are kept it is left out of both, as for class folders.
+
     Args:
         request: what is to be forgotten; None treats every leaf as retained.
 
@@ -192,21 +209,31 @@ def labelled_splits(
         for leaf in taxonomy.leaves
     }
     labels = Labels(taxonomy)
-    owner: dict[str, Concept] = {}  # a picture is of one class: what is to be forgotten wins
+    owner: dict[str, Concept | None] = {}  # by content; None: it stands under two that are kept
     away = LeftOut()
-    for record, content in _read(source):
+    for record, data in _read(source):
+        content = content_of(data)
         leaf = labels.of(record)
         if leaf is None:
             source.left_out.add(record.name, NO_CLASS)
             continue
-        first = owner.setdefault(content, leaf)
-        if first is not leaf and leaf in forget and first not in forget:
-            away.add(pools[first].distinct[content].name, BOTH)
-            pools[first].remove(content)
-            owner[content] = leaf
-        elif first is not leaf or content in pools[leaf].distinct:
-            away.add(record.name, COPY)
-            continue
+        if content in owner:
+            first = owner[content]
+            if first is leaf or (first in forget and leaf in forget):
+                away.add(record.name, COPY)
+                continue
+            if first in forget:
+                away.add(record.name, BOTH)
+                continue
+            why = BOTH if leaf in forget else TWO
+            if first is not None:
+                away.add(pools[first].distinct[content].name, why)
+                pools[first].remove(content)
+            if leaf not in forget:
+                away.add(record.name, why)
+                owner[content] = None
+                continue
+        owner[content] = leaf
         pools[leaf].add(PairSample(leaf, None, record.name, content, record.picture))
         if all(pool.full for pool in pools.values()):
             break
@@ -250,14 +277,24 @@ def labelled_splits(
     )
 
 
-def _read(source: RecordSource) -> Iterator[tuple[Record, str]]:
-    """Records with the hash of their content; one that can not be read is left out."""
+def _read(source: RecordSource) -> Iterator[tuple[Record, bytes]]:
+    """Records with the bytes of their pictures; one that can not be read is left out."""
     for record in source.records():
         try:
-            yield record, record.picture.fingerprint()
+            data = record.picture.data()
         except OSError as error:
             why = f"the image can not be read ({error.strerror or error})"
             source.left_out.add(record.name, why)
+        else:
+            yield record, data
+
+
+def _sample(leaf: Concept | None, record: Record, content: str, data: bytes) -> PairSample:
+    """A sample whose sides are known, while its bytes are there."""
+    from slsgu.data.images import sides
+
+    size = sides(io.BytesIO(data))
+    return PairSample(leaf, record.caption, record.name, content, record.picture, size)
 
 
 def _why(*left_out: LeftOut) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,10 @@ from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
 from slsgu.data.sources.folders import FolderSource
 from slsgu.data.sources.open import is_class_folders, open_source
-from slsgu.data.sources.records import LeftOut, PairSample
+from slsgu.data.sources.records import LeftOut, PairSample, content_of
 from slsgu.data.splits.folder_splits import choose_files
 from slsgu.data.splits.labels import Labels
-from slsgu.data.splits.pair_splits import NO_CLASS
+from slsgu.data.splits.pair_splits import NO_CLASS, TWO
 from slsgu.data.splits.partition import SMALL_CLASS, rank
 
 
@@ -42,7 +43,10 @@ def images_of(
     excluded: Mapping[str, str],
     strict: bool,
 ) -> FoundImages:
-    """Choose the images of a data set.
+    """Choose the images of a data set: of a leaf, those with the least rank. A picture that stands
+    under two classes is of neither.
+
+    Records are read until every leaf has `limit` images, and at least `SMALL_CLASS` or all.
 
     Args:
         source: class folders (of `test/`, if there is one), or what `open_source` takes, with a
@@ -69,9 +73,12 @@ def _from_folders(
     excluded: Mapping[str, str],
 ) -> FoundImages:
     enough: dict[Concept, int | None] = dict.fromkeys(folders.taxonomy.leaves, limit)
+    contents: dict[Path, str] = {}  # no file is hashed in two rounds
     while True:
         bounds = {leaf: {"test": most} for leaf, most in enough.items()}
-        chosen, notes = choose_files(folders, bounds, frozenset(), seed, wanted=("test",))
+        chosen, notes = choose_files(
+            folders, bounds, frozenset(), seed, wanted=("test",), contents=contents
+        )
         lost = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded)
         more = {x: limit + lost[x] for x in lost if limit is not None}
         more = {x: wanted for x, wanted in more.items() if wanted > (enough[x] or 0)}
@@ -103,31 +110,45 @@ def _from_records(
 ) -> FoundImages:
     source = open_source(spec)
     left_out = LeftOut()
+    most = math.inf if limit is None else max(limit, SMALL_CLASS)
     chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in leaves}
-    for record in source.records():
+    owner: dict[str, Concept | None] = {}  # by content; None: it stands under two classes
+    wanting = set(leaves)  # those that have room; where none has, the rest is not read
+    records = source.records()
+    while wanting and (record := next(records, None)) is not None:
         leaf = labels.of(record)
         if leaf is None:
             source.left_out.add(record.name, NO_CLASS)
             continue
-        members = chosen.get(leaf)
-        if members is None or (limit is not None and len(members) >= max(limit, SMALL_CLASS)):
+        members = chosen.setdefault(leaf, {})  # also of a leaf that is not asked for
+        if len(members) >= most:
             continue
         try:
-            content = record.picture.fingerprint()
+            content = content_of(record.picture.data())
         except OSError as error:
             why = f"the image can not be read ({error.strerror or error})"
             source.left_out.add(record.name, why)
             continue
-        if content in excluded:
-            left_out.add(record.name, excluded[content])
+        first = owner.setdefault(content, leaf)
+        if first is not leaf:
+            left_out.add(record.name, TWO)
+            if first is not None and (torn := chosen[first].pop(content, None)) is not None:
+                left_out.add(torn.name, TWO)
+                wanting |= {first} & set(leaves)
+            owner[content] = None
+        elif content in excluded:
+            if leaf in leaves:
+                left_out.add(record.name, excluded[content])
         else:
             sample = PairSample(leaf, None, record.name, content, record.picture)
             members.setdefault(content, sample)
+            if len(members) >= most:
+                wanting.discard(leaf)
     if strict:
         source.left_out.refuse(spec)
     left_out.update(source.left_out)
     ranked = [
-        sorted(members.values(), key=lambda sample: rank(sample.fingerprint, seed))[:limit]
-        for members in chosen.values()
+        sorted(chosen[leaf].values(), key=lambda sample: rank(sample.fingerprint, seed))[:limit]
+        for leaf in leaves
     ]
     return FoundImages([sample for members in ranked for sample in members], left_out)

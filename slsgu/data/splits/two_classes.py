@@ -12,6 +12,7 @@ from pathlib import Path
 
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.sources.folders import FileSample, FolderSource
+from slsgu.data.sources.records import too_large
 from slsgu.data.sources.scan import shown
 from slsgu.utils.files import file_sha256
 
@@ -77,8 +78,9 @@ def _unread(
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or 0 where there is none."""
+    """Bytes of a file, or 0 where there is none, or more than a picture has."""
     try:
-        return path.stat().st_size
+        size = path.stat().st_size
     except OSError:
         return 0
+    return 0 if too_large(size) else size

@@ -1,33 +1,36 @@
-"""What an edit does: accuracy against step size (Figure 2 c, d), similarity (Figure 3), levels."""
+"""What an edit does: accuracy against step size (Figure 2 c, d), similarity (Figure 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from slsgu.evaluation.metrics import WORDS
 from slsgu.report.plots.style import (
-    BLUE,
-    FAINT,
-    GREEN,
     GREY,
     INK,
+    MET,
+    MET_INK,
     PURPLE,
     VERMILLION,
     bare,
     fit,
     log_ticks,
     number,
+    text_width,
 )
+from slsgu.search.met_ranges import met_ranges
 
 if TYPE_CHECKING:
-    from slsgu.evaluation.metrics import LevelAccuracy, Measures
+    from slsgu.evaluation.metrics import Measures
     from slsgu.search.candidates import Candidate
     from slsgu.search.choice import Trial
     from slsgu.search.goal import Goal
@@ -35,15 +38,32 @@ if TYPE_CHECKING:
 Matrix = npt.NDArray[np.float64]
 
 MOST_CLASSES, MOST_FORGOTTEN = 12, 6
-SIMILARITY_LABEL, LEVEL_LABEL = 84.0, 170.0  # points, the room that a figure leaves for labels
+SIMILARITY_LABEL = 84.0  # points, the room that a figure leaves for labels
 
-# name, label, colour, marker: what a curve shows. The markers differ too, for print.
+
+class Series(NamedTuple):
+    """What a curve shows, and how: line width and marker size are in points, in a large panel."""
+
+    key: str
+    label: str
+    colour: str
+    marker: str
+    width: float
+    size: float
+
+
+# Curves that coincide lie on one another like rings: the wider, the lighter, so that each is seen
+# beside the narrower ones on it, in print without colours too. The markers differ as well.
 SERIES = (
-    ("forget", "to be forgotten", VERMILLION, "o"),
-    ("forget_coarse", "forget images, coarser levels", PURPLE, "s"),
-    ("retain_fine", "other images, finest level", BLUE, "^"),
-    ("retain_coarse", "other images, coarser levels", GREEN, "D"),
+    Series("forget", "to be forgotten", "#F5A25D", "o", 5.4, 9.6),
+    Series("forget_coarse", WORDS["forget_coarse"], PURPLE, "s", 2.3, 5.2),
+    Series("retain_fine", WORDS["retain_fine"], "#0B3C6F", "^", 1.2, 4.2),
+    Series("retain_coarse", WORDS["retain_coarse"], "#45B894", "D", 3.8, 7.0),
 )
+GOAL_MET, CHOSEN_STEP = "goal met", "chosen step"
+_LARGE = 330.0  # points, the width of a panel in which widths and sizes are as given
+_CLOSE = 0.12  # lines whose heights differ by less share a name
+_MANY = 12  # points of a curve, from which on each curve marks only every fourth
 
 
 # -- Figure 2 (c, d) ------------------------------------------------------------------------------
@@ -58,60 +78,114 @@ def curve(
 ) -> Axes:
     """Accuracy on the search split against step size, for one layer: Figure 2 (c, d).
 
-    Hollow markers at step 0 are the unedited model. Dotted lines are the target and the floors,
-    each in the colour of what it bounds.
+    Hollow markers at step 0 are the unedited model. Dotted lines are the target and the floors, a
+    shaded band says from where to where the goal is met, small ticks at the bottom are the steps
+    tried. The curves are labelled, so `ax.legend()` names them.
 
     Args:
         candidate_or_trials: at least one trial.
         chosen: the step that was taken; it is marked.
     """
     given = candidate_or_trials
-    found = given if isinstance(given, Sequence) else given.trials
+    found, exact = (given, False) if isinstance(given, Sequence) else (given.trials, given.exact)
     trials = sorted(found, key=lambda trial: trial.step)
     assert trials, "nothing was tried"
     bare(ax, grid="y")
     steps = [trial.step for trial in trials]
-    first = steps[0]
-    span = max(steps[-1] / first, 2.0)
-    zero = first / span**0.12  # where step 0 is drawn, left of the smallest step
+    span = max(steps[-1] / steps[0], 2.0)
+    zero = steps[0] / span**0.12  # where step 0 is drawn, left of the smallest step
     ax.set_xscale("log")
     ax.set_xlim(zero / span**0.05, steps[-1] * span**0.06)
     ax.set_ylim(-0.03, 1.04)
-    for name, _, colour, marker in SERIES:
-        found_values = [_value(trial.measures, name, after=True) for trial in trials]
+    scale = min(1.0, ax.bbox.width * 72 / ax.figure.dpi / _LARGE)
+    bounds: dict[float, list[Series]] = {}
+    for series in sorted(SERIES, key=lambda series: -series.width):
+        found_values = [_value(trial.measures, series.key, after=True) for trial in trials]
         values = [value for value in found_values if value is not None]
-        before = _value(trials[0].measures, name, after=False)
+        before = _value(trials[0].measures, series.key, after=False)
         if before is None or len(values) < len(trials):
             continue
-        bound = goal.target if name == "forget" else goal.floors.get(name, 0) * before
-        if bound > 0 or name == "forget":
-            ax.axhline(bound, color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-        ax.plot([zero, first], [before, values[0]], color=colour, linewidth=0.8, alpha=0.4)
-        ax.plot(steps, values, color=colour, marker=marker, markersize=3.6, linewidth=1.3)
-        ax.plot(
-            [zero], [before], color=colour, marker=marker, markersize=4.2,
-            markerfacecolor="white", linestyle="none", clip_on=False,
-        )  # fmt: skip
+        _draw(ax, series, [zero, *steps], [before, *values], scale)
+        forget = series.key == "forget"
+        bound = goal.target if forget else goal.floors.get(series.key, 0) * before
+        if bound > 0 or forget:
+            bounds.setdefault(round(bound, 3), []).append(series)
+    _bounds(ax, bounds, zero * span**0.03, 6.5 + 1.5 * scale)
+    _shade(ax, met_ranges(trials, goal), span**0.006)
+    if not exact:
+        ax.vlines(steps, 0, 0.025, transform=ax.get_xaxis_transform(), color=INK, linewidth=0.8)
     if chosen is not None:
         ax.axvline(chosen, color=INK, linewidth=1.0, zorder=0.9)
+        ax.annotate(
+            CHOSEN_STEP, (chosen, 0.5), (2, 0), textcoords="offset points", rotation=90,
+            va="center", fontsize=8, color=INK,
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.8},
+        )  # fmt: skip
     _step_ticks(ax, steps, zero)
     ax.set_xlabel("step size", fontsize=8.5, color=INK)
     percent_axis(ax, "y")
     return ax
 
 
-def curve_legend(*, chosen: bool = True) -> list[Line2D]:
-    """Handles for a legend of `curve`, to be shared by several panels."""
-    handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1.3, label=label)
-        for _, label, colour, marker in SERIES
-    ]
-    handles.append(
-        Line2D([], [], color=GREY, linestyle=(0, (1, 2)), linewidth=1, label="target, floors")
-    )
-    if chosen:
-        handles.append(Line2D([], [], color=INK, linewidth=1, label="chosen step"))
-    return handles
+def _draw(
+    ax: Axes, series: Series, steps: Sequence[float], values: Sequence[float], scale: float
+) -> None:
+    """One curve; its first point, the unedited model, is hollow and joined by a faint line."""
+    width, size, colour = series.width * scale, series.size * scale, series.colour
+    ax.plot(steps[:2], values[:2], color=colour, linewidth=width / 2, alpha=0.4)
+    turn = sorted(SERIES, key=lambda other: -other.width).index(series)
+    ax.plot(
+        steps[1:], values[1:], color=colour, linewidth=width, label=series.label,
+        marker=series.marker, markersize=size, markeredgecolor="white", markeredgewidth=scale / 2,
+        markevery=(turn, len(SERIES)) if len(steps) > _MANY else None,
+    )  # fmt: skip
+    ax.plot(
+        steps[:1], values[:1], color=colour, marker=series.marker, markersize=size + 1,
+        markerfacecolor="white", linestyle="none", clip_on=False,
+    )  # fmt: skip
+
+
+def _bounds(ax: Axes, bounds: Mapping[float, Sequence[Series]], left: float, size: float) -> None:
+    """Dotted lines where target and floors lie; one that several curves share is grey. Of lines
+    that lie close together the lowest bears the name."""
+    names = {b: "target" if shared[0].key == "forget" else "floor" for b, shared in bounds.items()}
+    for bound, shared in bounds.items():
+        colour = shared[0].colour if len(shared) == 1 else GREY
+        ax.axhline(bound, color=colour, linewidth=1.1, linestyle=(0, (1, 2)), zorder=1)
+        close = [b for b in bounds if abs(b - bound) < _CLOSE and names[b] == names[bound]]
+        if bound > min(close):
+            continue
+        many = sum(len(bounds[b]) for b in close) > 1
+        low = bound < _CLOSE  # there is no room for a name under it
+        ax.annotate(
+            names[bound] + "s" * many, (left, bound), (0, 2 if low else -2),
+            textcoords="offset points", va="bottom" if low else "top", fontsize=size, color=GREY,
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # a curve may pass
+        )  # fmt: skip
+
+
+def _shade(ax: Axes, ranges: Sequence[tuple[float, float]], pad: float) -> None:
+    """A band where the goal is met, and over the widest a bar at the top edge that says so.
+
+    Args:
+        pad: a factor by which a band reaches beyond its ends, so that one of a single step is seen.
+    """
+    for low, high in ranges:
+        ax.axvspan(low / pad, high * pad, color=MET, linewidth=0, zorder=0)
+    if not ranges:
+        return
+    ends = max(ranges, key=lambda ends: ends[1] / ends[0])
+    ax.plot(
+        ends, [1, 1], transform=ax.get_xaxis_transform(), color=MET_INK, linewidth=2.5,
+        clip_on=False, solid_capstyle="butt",
+    )  # fmt: skip
+    left, right = (math.log(limit) for limit in ax.get_xlim())
+    middle = (sum(math.log(end) for end in ends) / 2 - left) / (right - left)
+    half = text_width(GOAL_MET, 8) * ax.figure.dpi / 72 / ax.bbox.width / 2
+    ax.annotate(
+        GOAL_MET, (min(max(middle, half), 1 - half), 1), (0, 3), xycoords="axes fraction",
+        textcoords="offset points", ha="center", fontsize=8, color=MET_INK,
+    )  # fmt: skip
 
 
 def _value(measures: Measures, name: str, *, after: bool) -> float | None:
@@ -215,48 +289,3 @@ def similarity(
 def _cosine(value: float) -> str:
     text = f"{value:.2f}".replace("-0.00", "0.00")
     return text.replace("0.", ".", 1).replace("-", "\N{MINUS SIGN}")
-
-
-# -- Levels ---------------------------------------------------------------------------------------
-
-
-def levels(
-    measures: Measures, ax: Axes, *, name: Callable[[LevelAccuracy], str] | None = None
-) -> Axes:
-    """Accuracy before (hollow) and after (filled) at every level, with 95 % intervals.
-
-    A grey tick marks chance.
-
-    Args:
-        name: what a row is called; None says which images and which level.
-    """
-    rows = list(measures.levels)
-    bare(ax, grid="x")
-    ax.spines["left"].set_visible(False)
-    for index, row in enumerate(rows):
-        colour = VERMILLION if row.forgotten else BLUE
-        up, down = index - 0.13, index + 0.13
-        ax.plot([row.chance] * 2, [index - 0.3, index + 0.3], color="#A8B1BA", linewidth=1.2)
-        ax.plot([row.before, row.after], [up, down], color=FAINT, linewidth=2.2, zorder=1)
-        for bounds, value, y, face in (
-            (row.before_interval, row.before, up, "white"),
-            (row.after_interval, row.after, down, colour),
-        ):
-            ax.plot(bounds, [y, y], color=colour, linewidth=1.1, alpha=0.75, zorder=2)
-            ax.plot(
-                [value], [y], marker="o", markersize=5.5, markeredgecolor=colour,
-                markerfacecolor=face, clip_on=False, zorder=3,
-            )  # fmt: skip
-    labels = [fit(name(row) if name else level_name(row), 8.5, LEVEL_LABEL) for row in rows]
-    ax.set_yticks(range(len(rows)), labels, parse_math=False)
-    ax.tick_params(axis="y", length=0, labelsize=8.5)
-    ax.set_ylim(len(rows) - 0.45, -0.55)
-    ax.set_xlim(-0.02, 1.02)
-    percent_axis(ax, "x")
-    return ax
-
-
-def level_name(row: LevelAccuracy) -> str:
-    """Which images and which level, in words."""
-    images = "forget images" if row.images == "forget" else "other images"
-    return f"{images}, level {row.level}{' (finest)' if row.fine else ''}"

@@ -20,6 +20,7 @@ BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4F88"
 ORANGE, SKY = "#C98500", "#3B9BD1"
 CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 INK, GREY, FAINT = "#1F2933", "#6B7785", "#D5DBE1"
+MET, MET_INK = "#DDF1E8", "#0B7A53"  # where the goal is met: an area, and what is written on it
 
 LONGEST_NAME = 30
 
