@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +10,15 @@ import click
 
 from slsgu.utils.wording import share
 
-from .console import Console, command_line, echo_json, echo_table, interval, percent
+from .console import Console, command_line, echo_json, interval, percent
 from .groups import option
 from .options import json_option, request_options, run_option
 from .request_file import RequestCommand, request_option, write_request
 from .search_options import FLOORS
+from .tables import print_also, print_levels
 from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.evaluation.metrics import Measures
-    from slsgu.evaluation.other_sets import OtherSet
     from slsgu.pipeline.result import Outcome
 
 
@@ -160,52 +158,3 @@ def print_result(result: Outcome) -> None:
         f"\ntime       {seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
         f"search {seconds['search']:.1f} s)"
     )
-
-
-def print_also(also: Sequence[OtherSet]) -> None:
-    """What an edit does to other data sets."""
-    if not also:
-        return
-    click.echo("")
-    table = [("also kept", "before", "after", "95 % interval after", "count", "floor", "")]
-    for each in also:
-        row = each.fine
-        word = {True: "holds", False: "broken", None: "not measurable"}[each.holds]
-        table.append(
-            (
-                each.title,
-                percent(row.before),
-                percent(row.after),
-                interval(row.after_interval),
-                str(row.count),
-                percent(each.also.floor),
-                word,
-            )
-        )
-    echo_table(table)
-
-
-def level_name(level: int, *, fine: bool) -> str:
-    """A level in a table."""
-    from slsgu.evaluation.exam import CAPTIONS
-
-    return f"{'caption' if level == CAPTIONS else level}{' (fine)' if fine else ''}"
-
-
-def print_levels(measures: Measures) -> None:
-    """Accuracy by level on the test split, before and after, with 95 % intervals."""
-    table = [("images", "level", "wanted", "before", "after", "95 % interval after", "count")]
-    for row in measures.levels:
-        wanted = "forget" if row.forgotten else "keep"
-        table.append(
-            (
-                "requested" if row.images == "forget" else "others",
-                level_name(row.level, fine=row.fine),
-                wanted if row.measurable else f"{wanted} (not measurable)",
-                percent(row.before),
-                percent(row.after),
-                interval(row.after_interval),
-                str(row.count),
-            )
-        )
-    echo_table(table, left=3)

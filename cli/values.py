@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from slsgu.gradients.bank import RetainCache
     from slsgu.models.clip import Clip
     from slsgu.patch.patch import Patch
+    from slsgu.task.pairs import Pairs
     from slsgu.task.plan import Plan
     from slsgu.task.settings import Settings
+
+WITH_FORGET = ("retain", "name", "parent", "classes")  # options that say nothing without --forget
 
 
 def load_clip(options: dict[str, Any]) -> Clip:
@@ -74,7 +77,6 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     Raises:
         click.UsageError: it is not clear what to forget.
     """
-    from slsgu.task.pairs import Pairs
     from slsgu.task.plan import make_plan
     from slsgu.utils.memory import LARGE, give_freed_memory_back
 
@@ -82,12 +84,11 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     if bool(concepts) == bool(forget):
         both = ", not both" if forget else ""
         raise click.UsageError(f"say what to forget: --concept NAME, or --forget SOURCE{both}")
-    words = ("retain", "name", "parent", "classes")
-    if not forget and (lone := next((word for word in words if options[word]), None)):
+    if not forget and (lone := next((word for word in WITH_FORGET if options[word]), None)):
         raise click.UsageError(f"--{lone} goes with --forget")
     if forget and options["data"]:
         raise click.UsageError("--data goes with --concept; --forget has images of its own")
-    pairs = Pairs(forget=forget, **{word: options[word] for word in words}) if forget else None
+    pairs = pairs_from(options)
     if pairs is not None:
         pairs.check()  # before the model is loaded, which takes longer
     clip = load_clip(options)
@@ -101,6 +102,15 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
         pairs=pairs,
         settings=settings,
     )
+
+
+def pairs_from(options: dict[str, Any]) -> Pairs | None:
+    """What `--forget` and the options that go with it name; None without it."""
+    from slsgu.task.pairs import Pairs
+
+    if not options["forget"]:
+        return None
+    return Pairs(forget=options["forget"], **{word: options[word] for word in WITH_FORGET})
 
 
 def also_from(options: dict[str, Any], others: Collection[str] = ()) -> list[Also]:

@@ -1,0 +1,115 @@
+"""The tables that `apply` and `evaluate` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import echo_table, interval, percent
+
+if TYPE_CHECKING:
+    from slsgu.evaluation.metrics import Measures
+    from slsgu.evaluation.other_sets import OtherSet
+    from slsgu.pipeline.measure import Evaluation
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """A data set, with a patch before and after it, else as it is."""
+    measures = found.proof.measures
+    if found.patch is None:
+        _print_plain(found)
+        return
+    print_levels(measures)
+    if measures.q_u is not None:
+        click.echo(
+            f"\nquality {percent(measures.quality)}, utility {percent(measures.utility)}, "
+            f"Q-U {percent(measures.q_u)}"
+        )
+    print_also(found.also)
+
+
+def _print_plain(found: Evaluation) -> None:
+    classes = {level.depth: len(level.classes) for level in found.proof.exam.levels}
+    table = [("images", "level", "classes", "accuracy", "95 % interval", "chance", "count")]
+    table += [
+        (
+            _images(row.images, found),
+            level_name(row.level, fine=row.fine),
+            str(classes[row.level]),
+            percent(row.before),
+            interval(row.before_interval),
+            percent(row.chance),
+            str(row.count),
+        )
+        for row in found.proof.measures.levels
+    ]
+    table += [
+        (
+            each.title,
+            "(fine)",
+            str(round(1 / each.fine.chance)),
+            percent(each.fine.before),
+            interval(each.fine.before_interval),
+            percent(each.fine.chance),
+            str(each.fine.count),
+        )
+        for each in found.also
+    ]
+    echo_table(table, left=2)
+
+
+def _images(images: str, found: Evaluation) -> str:
+    if found.request is None:
+        return "all"
+    return "requested" if images == "forget" else "others"
+
+
+def print_also(also: Sequence[OtherSet]) -> None:
+    """What an edit does to other data sets."""
+    if not also:
+        return
+    click.echo("")
+    table = [("also kept", "before", "after", "95 % interval after", "count", "floor", "")]
+    for each in also:
+        row = each.fine
+        word = {True: "holds", False: "broken", None: "not measurable"}[each.holds]
+        table.append(
+            (
+                each.title,
+                percent(row.before),
+                percent(row.after),
+                interval(row.after_interval),
+                str(row.count),
+                percent(each.also.floor),
+                word,
+            )
+        )
+    echo_table(table)
+
+
+def level_name(level: int, *, fine: bool) -> str:
+    """A level in a table."""
+    from slsgu.evaluation.exam import CAPTIONS
+
+    return f"{'caption' if level == CAPTIONS else level}{' (fine)' if fine else ''}"
+
+
+def print_levels(measures: Measures) -> None:
+    """Accuracy by level on the test split, before and after, with 95 % intervals."""
+    table = [("images", "level", "wanted", "before", "after", "95 % interval after", "count")]
+    for row in measures.levels:
+        wanted = "forget" if row.forgotten else "keep"
+        table.append(
+            (
+                "requested" if row.images == "forget" else "others",
+                level_name(row.level, fine=row.fine),
+                wanted if row.measurable else f"{wanted} (not measurable)",
+                percent(row.before),
+                percent(row.after),
+                interval(row.after_interval),
+                str(row.count),
+            )
+        )
+    echo_table(table, left=3)
