@@ -16,8 +16,9 @@ from typing import Any
 
 from slsgu.artifact import read_artifact, write_artifact
 from slsgu.errors import ArtifactError, SlsguError
-from slsgu.files import json_sha256, remove_stale
+from slsgu.files import json_sha256
 from slsgu.passes import Pass
+from slsgu.temporaries import remove_stale
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"
