@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from slsgu.errors import ArtifactError, DataError, SlsguError
-from slsgu.utils import files
+from slsgu.utils import temporaries
 from slsgu.utils.files import (
     read_bytes,
     read_json,
@@ -58,7 +58,7 @@ def temporary(folder: Path, name: str, host: str, process: int, *, age: float = 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(files.platform, "node", lambda: "node-1.example")
+    monkeypatch.setattr(temporaries.platform, "node", lambda: "node-1.example")
     return "node_1_example"
 
 
@@ -143,7 +143,7 @@ def test_threads_that_write_the_same_file_leave_each_other_alone(tmp_path: Path,
         assert outer.exists() and (tmp_path / "a").read_text() == "inner"
     assert (tmp_path / "a").read_text() == "outer"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert not [name for name in files._LIVING if name.startswith(".a.")]  # nothing piles up
+    assert not [name for name in temporaries._LIVING if name.startswith(".a.")]  # nothing piles up
 
 
 # -- reading ------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_a_limit_for_files_ends_in_a_message(tmp_path: Path) -> None:
 
 def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path: Path, here: str, dead: int) -> None:
     for name in ("x" * 255, "ü" * 127):
-        left = temporary(tmp_path, files._short(name), here, dead)
+        left = temporary(tmp_path, temporaries.short(name), here, dead)
         write_text(tmp_path / name, "whole")
         assert (tmp_path / name).read_text() == "whole" and not left.exists()
         with replacing_folder(tmp_path / f"{name[:-1]}y") as part:

@@ -379,7 +379,7 @@ def test_a_signal_leaves_no_temporary_file(
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
     ) as program:
         end = time.monotonic() + 60
-        while not list((tmp_path / "tmp").glob("slsgu-*/*.tar")) and time.monotonic() < end:
+        while not list((tmp_path / "tmp").glob(".slsgu-pipe.*/*.tar")) and time.monotonic() < end:
             time.sleep(0.02)
         program.send_signal(how)
         told = program.communicate(timeout=60)[1]
