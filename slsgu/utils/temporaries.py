@@ -20,7 +20,7 @@ _LIVING: set[str] = set()  # names of temporaries that this process writes now, 
 def temporary_name(name: str) -> str:
     """What a temporary of `name` is called, so that `remove_stale` knows whose it is. This process
     leaves it alone from now on."""
-    found = f".{short(name)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    found = f".{short(name)}.{host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
     _LIVING.add(found)
     return found
 
@@ -49,8 +49,8 @@ def remove_stale(folder: Path, names: str) -> None:
         writer = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)-\w+\.part", stale.name)
         if writer is None or not fnmatchcase(writer[1], names):
             continue
-        if writer[2] == _host():
-            if stale.name in _LIVING or _is_running(int(writer[3])):
+        if writer[2] == host():
+            if stale.name in _LIVING or is_running(int(writer[3])):
                 continue
         elif _age(stale) < ABANDONED:
             continue  # of another machine or container that shares the disk
@@ -61,7 +61,7 @@ def remove_stale(folder: Path, names: str) -> None:
                 stale.unlink(missing_ok=True)
 
 
-def _host() -> str:
+def host() -> str:
     """This machine (or container), as a word."""
     return re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:64] or "unknown"
 
@@ -73,7 +73,7 @@ def _age(path: Path) -> float:
     return 0.0
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether another process of this number is there (on POSIX; elsewhere nobody is asked)."""
     if os.name != "posix" or process == os.getpid():
         return False
