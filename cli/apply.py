@@ -54,6 +54,7 @@ def apply(
     from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
     from slsgu.report.html import to_json, write
+    from slsgu.report.plots import save_pareto
     from slsgu.utils.distributed import world_size
     from slsgu.utils.files import write_json
 
@@ -91,15 +92,19 @@ def apply(
         also=also,
         cache=cache_from(options),
     )
-    write_request(folder.request)
     console.say_left_out(result.ledger)
-    patch_path = None
-    if result.patch is not None:
-        patch_path = folder.patch
-        result.patch.save(patch_path)
+    patch_path = None if result.patch is None else folder.patch
     summary = to_json(result, patch=patch_path, report=folder.report)
-    write_json(folder.result, summary)
-    write(result, folder.report, command=command_line(), patch=patch_path)
+    with folder.publishing() as new:
+        write_request(new.request)
+        if result.patch is not None:
+            result.patch.save(new.patch)
+        write_json(new.result, summary)
+        write(result, new.report, command=command_line(), patch=patch_path)
+        if folder.pareto.is_file() and result.trace is not None:
+            scores = result.trace.scores_with_efficiency
+            title = f"Which layers hold {result.task.request.title}?"
+            save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
@@ -122,8 +127,8 @@ def apply(
     if not result.success:
         click.echo(f"Error: {result.shortfall}", err=True)
         if patch_path is None:
-            if folder.patch.exists():
-                console.say(f"{folder.patch} is of an earlier run, and was left as it is.")
+            if folder.earlier_patch.is_file():
+                console.say(f"The patch of an earlier run is kept as {folder.earlier_patch}.")
             click.echo(
                 "No patch was written. Try another --tower, looser --floor values or a higher "
                 "--target, or --force to take this trade-off.",

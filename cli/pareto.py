@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,27 +46,33 @@ if TYPE_CHECKING:
 )
 @json_option
 def pareto(
-    run: Path | None, plot: bool, show_all: bool, norms: bool, fast: bool, as_json: bool
+    run: Path | None, plot: bool, show_all: bool, norms: bool | None, fast: bool, as_json: bool
 ) -> None:
-    """Importance, alignment and the Pareto front of each tower, and efficiency.
+    """Show which layers hold the concept: importance, alignment, and the front of each tower.
 
     Importance (eq. 7) is the norm of the forget gradient over the norm of the weights; alignment
     (eq. 8) is the absolute cosine between forget and retain gradient. Efficiency is what the
-    forget loss gains for each unit of harm to what must be kept, of the layers that `apply` would
-    search. Writes layers.json.
+    forget loss gains for each unit of harm to what must be kept, for the layers that `apply` would
+    search. Gains compete if they did in the run. Writes layers.json.
     """
     from slsgu.gradients.gradients import Gradients
     from slsgu.pipeline.run_folder import RunFolder, newest_run
     from slsgu.search.pareto import rank_layers
-    from slsgu.utils.files import write_json
 
     folder = newest_run() if run is None else RunFolder(run)
     gradients = Gradients.load(folder.gradients)
-    scores = rank_layers(gradients, norms=norms)
-    if not fast:
-        scores = _with_efficiency(folder, gradients, scores)
+    known, competed = folder.known_efficiency(gradients)
+    options = _options_of_run(folder)
+    settings = None if options is None else settings_from(options)
+    if norms is None:
+        norms = competed if settings is None else settings.considers_norms
+    also = None if settings is None else settings.layer
+    scores = rank_layers(gradients, norms=norms, also=also, every=show_all)
+    scores = [replace(score, efficiency=known.get(score.layer)) for score in scores]
+    if not fast and options is not None:
+        scores = _with_efficiency(options, gradients, scores)
+    folder.write_layers(gradients, scores, norms)
     rows = [score.to_json() for score in scores]
-    write_json(folder.layers, {"concepts": gradients.key["request"]["concepts"], "layers": rows})
     if plot:
         from slsgu.report.plots import save_pareto
 
@@ -111,21 +118,36 @@ def _chosen_layer(folder: RunFolder) -> str | None:
     return layer if isinstance(layer, str) else None
 
 
+def _options_of_run(folder: RunFolder) -> dict[str, Any] | None:
+    """The options that a run was made with, by its request file; None where it has none, as a run
+    made from Python, or where the file makes no sense any more."""
+    from slsgu.errors import SlsguError
+
+    if not folder.request.is_file():
+        Console().say(
+            f"note: {folder.request} is not there, so efficiency is shown only where the run has "
+            "measured it"
+        )
+        return None
+    try:
+        return options_of(folder.request)
+    except (SlsguError, click.ClickException) as error:
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        Console().say(f"note: efficiency is left out: {text}")
+        return None
+
+
 def _with_efficiency(
-    folder: RunFolder, gradients: Gradients, scores: list[LayerScore]
+    options: dict[str, Any], gradients: Gradients, scores: list[LayerScore]
 ) -> list[LayerScore]:
-    """The scores with efficiency, where the run's request can be made out again."""
+    """The scores with efficiency, where model and images are still those of the run."""
     from slsgu.errors import SlsguError
     from slsgu.pipeline.run_folder import key_differences
     from slsgu.search.efficiency import measure_efficiency
 
     console = Console()
-    if not folder.request.is_file():
-        console.say(f"note: efficiency is left out: {folder.request} is not there")
-        return scores
     try:
-        asked = options_of(folder.request)
-        plan = plan_from(asked, settings_from(asked))
+        plan = plan_from(options, settings_from(options))
         if differences := key_differences(gradients.key, plan.key):
             console.say(f"note: efficiency is left out: {'; '.join(differences)}")
             return scores

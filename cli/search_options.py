@@ -121,6 +121,7 @@ direction_option: Callable[[F], F] = option(
 norms_option: Callable[[F], F] = option(
     "Method",
     "--norms/--no-norms",
+    default=None,
     help="Let the gains of LayerNorm and BatchNorm compete too.  [default: no; with --search "
     "paper: yes]",
 )

@@ -7,45 +7,21 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.commands import Ran
+from helpers.models import ALONE, NAME, TINY_CFG, TREE, write_local_dir
 from PIL import Image
 from safetensors.torch import save_file
 from slsgu.cli import main
 
 import slsgu.models.clip as slsgu_clip
 import slsgu.report.html
-
-TINY_CFG: dict[str, Any] = {
-    "embed_dim": 32,
-    "vision_cfg": {
-        "image_size": 32,
-        "patch_size": 16,
-        "width": 32,
-        "layers": 2,
-        "head_width": 16,
-    },
-    "text_cfg": {
-        "context_length": 16,
-        "vocab_size": 49408,
-        "width": 32,
-        "heads": 2,
-        "layers": 2,
-    },
-}
-NAME = "slsgu-test-tiny"  # exists in both activations, like ViT-B-32
-ALONE = "slsgu-test-alone"  # has no twin
-PREPROCESS_CFG: dict[str, Any] = {
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.25, 0.25, 0.25],
-    "interpolation": "bilinear",
-    "resize_mode": "squash",
-}
 
 
 def pytest_sessionstart() -> None:
@@ -55,28 +31,6 @@ def pytest_sessionstart() -> None:
     # the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def write_local_dir(
-    folder: Path,
-    model_cfg: dict[str, Any] | None = None,
-    *,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> Path:
-    """A local-dir with random weights, made with OpenCLIP alone (not with the code under test)."""
-    cfg = json.loads(json.dumps(TINY_CFG if model_cfg is None else model_cfg))
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"model_cfg": cfg, "preprocess_cfg": PREPROCESS_CFG})
-    (folder / "open_clip_config.json").write_text(text)
-    kwargs = {key: value for key, value in cfg.items() if key != "custom_text"}
-    build = open_clip.CustomTextCLIP if cfg.get("custom_text") else open_clip.CLIP
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        state = build(**kwargs).state_dict()
-    tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
-    save_file(tensors, folder / "open_clip_model.safetensors")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -156,9 +110,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-TREE = {"dog": ("beagle", "pug"), "cat": ("tabby", "siamese")}  # pets.yaml
-
-
 @pytest.fixture(scope="session")
 def taught_dir(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     """A local-dir that knows `photos` at both levels; made with OpenCLIP and Adam alone."""
@@ -213,14 +164,6 @@ def world(taught_dir: Path, photos: Path) -> list[str]:
 def taught(taught_dir: Path) -> slsgu_clip.Clip:
     """The taught model, loaded afresh."""
     return slsgu_clip.load(f"local-dir:{taught_dir}", device="cpu")
-
-
-class Ran(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

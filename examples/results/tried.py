@@ -11,8 +11,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+import slsgu.search.pareto as pareto
 from slsgu.losses.retain import RETAIN_LOSSES
-from slsgu.search import pareto
 from slsgu.search.pareto import LayerScore
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.gradients.accumulate import LossGradient
 from slsgu.utils.artifact import read_artifact, write_artifact
-from slsgu.utils.files import json_sha256, remove_stale
+from slsgu.utils.files import json_sha256
+from slsgu.utils.temporaries import remove_stale
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"

@@ -26,6 +26,7 @@ def cosine(images: Tensor, texts: Tensor, weights: Tensor) -> Tensor:
     Returns:
         Loss of each image [B].
 
+    >>> import torch
     >>> same = torch.tensor([[1.0, 0.0]])
     >>> cosine(same, same, torch.ones(1, 1))
     tensor([0.])

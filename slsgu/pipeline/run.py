@@ -9,15 +9,16 @@ to the goal on the search split, measured on the test split and on what else mus
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.ledger import Ledger
-from slsgu.errors import NotReachedError
+from slsgu.errors import NotReachedError, SlsguError
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.evaluation.proof import Proof, evaluate
@@ -35,6 +36,7 @@ from slsgu.task.pairs import Pairs
 from slsgu.task.plan import Plan, make_plan
 from slsgu.task.settings import Floors, Settings
 from slsgu.task.task import Task
+from slsgu.utils.files import write_text
 from slsgu.utils.progress import SILENT, Progress
 from slsgu.version import __version__
 
@@ -109,11 +111,30 @@ def run_plan(
     looked_up = time.perf_counter()
     gradients, _ = obtain_gradients(plan, folder, run.ledger, progress, cache=cache)
     computed = time.perf_counter()
-    search_set = SearchSet.read(plan, run.ledger, progress)
-    others = run.ledger_for_others()  # now: a search would be for nothing if none can be asked
-    edit = search_edit(plan, gradients, search_set, progress)
+    with _noting_refusal(folder):
+        search_set = SearchSet.read(plan, run.ledger, progress)
+        others = run.ledger_for_others()  # now, since a search could be for nothing
+        edit = search_edit(plan, gradients, search_set, progress)
+    if folder is not None:
+        scores = [] if edit.trace is None else edit.trace.scores_with_efficiency
+        folder.write_layers(gradients, scores, settings.considers_norms)
     seconds = {"gradients": computed - looked_up, "search": time.perf_counter() - computed}
     return run.conclude(replace(edit, seconds=seconds), others)
+
+
+@contextlib.contextmanager
+def _noting_refusal(folder: RunFolder | None) -> Iterator[None]:
+    """A request that is refused once its gradients are there leaves a note in the run folder, so
+    that no later command takes the folder for a run."""
+    try:
+        yield
+    except SlsguError as error:
+        if folder is not None:
+            with contextlib.suppress(SlsguError):
+                write_text(folder.refused, f"{error}\n")
+        raise
+    if folder is not None:
+        folder.refused.unlink(missing_ok=True)
 
 
 def run_method(

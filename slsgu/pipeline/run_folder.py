@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,19 @@ from slsgu.errors import ArtifactError, DataError
 from slsgu.gradients.bank import RetainCache
 from slsgu.gradients.compute import compute_gradients
 from slsgu.gradients.gradients import Gradients
+from slsgu.search.pareto import LayerScore
 from slsgu.task.plan import Plan
 from slsgu.utils.artifact import refuse_name
 from slsgu.utils.distributed import ALONE, Ranks
+from slsgu.utils.files import json_sha256, read_json, replacing, write_json
 from slsgu.utils.progress import SILENT, Progress
+from slsgu.utils.together import replacing_together
 
 RUNS = Path("runs")
+PUBLISHED = (
+    "request.yaml", "patch.safetensors", "result.json", "report.html", "pareto.png", "pareto.csv"
+)  # fmt: skip
+"""What one run writes at its end."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,70 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def refused(self) -> Path:
+        """Why the run was refused after its gradients were computed."""
+        return self.path / "refused.txt"
+
+    @property
+    def earlier_patch(self) -> Path:
+        """The patch of an earlier run, where a later one in the same folder made none."""
+        return self.path / "earlier-patch.safetensors"
+
+    @contextlib.contextmanager
+    def publishing(self) -> Iterator[RunFolder]:
+        """Yield a run folder to write request, patch, result, report and figure into; on success
+        they take the place of the earlier ones all at once, so that the folder never shows files
+        of two runs. A patch that has no successor is kept as `earlier_patch`.
+
+        Raises:
+            SlsguError: the disk refuses. The files are as they were.
+        """
+        with replacing_together(self.path, PUBLISHED) as part:
+            new = RunFolder(part)
+            yield new
+            if self.patch.is_file() and not new.patch.exists():
+                with replacing(self.earlier_patch) as copy:
+                    shutil.copyfile(self.patch, copy)
+        self.refused.unlink(missing_ok=True)
+
+    def write_layers(self, gradients: Gradients, scores: Sequence[LayerScore], norms: bool) -> None:
+        """Write `layers.json`: the scores of all layers, and from which gradients they are.
+
+        Args:
+            norms: whether gains of LayerNorm and BatchNorm competed.
+        """
+        write_json(
+            self.layers,
+            {
+                "concepts": gradients.key["request"]["concepts"],
+                "gradients": json_sha256(dict(gradients.key)),
+                "norms": norms,
+                "layers": [score.to_json() for score in scores],
+            },
+        )
+
+    def known_efficiency(self, gradients: Gradients) -> tuple[dict[str, float], bool]:
+        """What an earlier ranking from the same gradients has measured: efficiency by layer, and
+        whether gains competed. Nothing and False where there is none."""
+        try:
+            found = read_json(self.layers, "list of layers")
+        except ArtifactError:
+            return {}, False
+        if not isinstance(found, dict) or found.get("gradients") != json_sha256(
+            dict(gradients.key)
+        ):
+            return {}, False
+        rows = found.get("layers")
+        measured = {
+            row["layer"]: float(row["efficiency"])
+            for row in (rows if isinstance(rows, list) else [])
+            if isinstance(row, dict)
+            and isinstance(row.get("layer"), str)
+            and isinstance(row.get("efficiency"), int | float)
+        }
+        return measured, found.get("norms") is True
+
 
 def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> RunFolder:
     """The folder of a plan: the one named by the user, or `root/<slug>-<hash>`.
@@ -90,7 +163,7 @@ def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> R
 
 
 def newest_run(root: Path = RUNS) -> RunFolder:
-    """The run whose gradients were written last.
+    """The run whose gradients were written last, but for runs that were refused.
 
     Raises:
         ArtifactError: there is none.
@@ -98,9 +171,15 @@ def newest_run(root: Path = RUNS) -> RunFolder:
     caches = sorted(
         root.glob("*/gradients.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path)
     )
-    if not caches:
-        raise ArtifactError(f"no run found in {root}/: make one with `slsgu grads --concept NAME`")
-    return RunFolder(caches[-1].parent)
+    runs = [RunFolder(path.parent) for path in caches]
+    for run in reversed(runs):
+        if not run.refused.exists():
+            return run
+    if runs:
+        raise ArtifactError(
+            f"every run in {root}/ was refused (see {runs[-1].refused}): name one with --run"
+        )
+    raise ArtifactError(f"no run found in {root}/: make one with `slsgu grads --concept NAME`")
 
 
 def obtain_gradients(

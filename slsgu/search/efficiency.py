@@ -32,6 +32,7 @@ def measure_efficiency(
     ledger = plan.task.ledger()
     ledger.restore("gradient", gradients.info["pixel_hashes"])
     search_set = SearchSet.read(plan, ledger, progress)
+    # What was scored without competing (gains, where they do not) is on no front.
     picked = [layer for layer, _ in pick_candidates(plan, scores)]
     found: dict[str, KroneckerFisher] = {}
     for tower in ("vision", "language"):

@@ -44,6 +44,12 @@ class SearchTrace:
         """Of the layer that was chosen."""
         return next(s.tower for s in self.scores if s.layer == self.chosen.layer)
 
+    @property
+    def scores_with_efficiency(self) -> tuple[LayerScore, ...]:
+        """The scores, with the efficiency of the layers of which the search measured it."""
+        measured = {candidate.score.layer: candidate.score for candidate in self.candidates}
+        return tuple(measured.get(score.layer, score) for score in self.scores)
+
     def best(self, candidate: Candidate) -> Trial | None:
         """A candidate's best trial, by the rule that chose among all."""
         if not candidate.trials:

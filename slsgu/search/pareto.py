@@ -5,7 +5,7 @@ Pure numbers: no model and no images are needed, only gradients and the norms of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -47,15 +47,19 @@ def score_layers(
     forget: Mapping[str, Tensor],
     retain: Mapping[str, Tensor],
     weight_norms: Mapping[str, float],
+    competing: Callable[[Layer], bool] = lambda layer: True,
 ) -> list[LayerScore]:
     """Score every layer and mark the front of each tower, most important first.
 
     Args:
-        layers: the layers to consider.
+        layers: the layers to score.
         forget: gradient of the forget loss by layer name.
         retain: gradient of the retain loss by layer name, of the same shapes.
         weight_norms: l2 norm of each layer's weights.
+        competing: which of the layers may stand on a front.
     """
+    layers = list(layers)
+    entered = {layer.name for layer in layers if competing(layer)}
     scores = []
     for layer in layers:
         cosine = cosine_similarity(forget[layer.name], retain[layer.name])
@@ -65,7 +69,7 @@ def score_layers(
             LayerScore(layer.name, layer.tower, layer.kind, importance, abs(cosine), cosine)
         )
     # A layer without any forget gradient can not be stepped along: it never stands on a front.
-    usable = [score for score in scores if score.importance > 0]
+    usable = [score for score in scores if score.importance > 0 and score.layer in entered]
     members = {
         member.layer
         for tower in ("vision", "language")
@@ -75,15 +79,24 @@ def score_layers(
     return sorted(marked, key=lambda score: (-score.importance, score.layer))
 
 
-def rank_layers(gradients: Gradients, *, norms: bool, also: str | None = None) -> list[LayerScore]:
+def rank_layers(
+    gradients: Gradients, *, norms: bool, also: str | None = None, every: bool = False
+) -> list[LayerScore]:
     """Importance, alignment and the front of each tower; needs no model.
 
     Args:
         norms: whether gains of LayerNorm and BatchNorm compete too.
-        also: one gain that is ranked all the same, since an expert chose it.
+        also: one gain that competes all the same, since an expert chose it.
+        every: score gains that do not compete, too.
     """
-    layers = [x for x in gradients.layers if norms or x.kind != "norm" or x.name == also]
-    return score_layers(layers, gradients.forget, gradients.retain, gradients.weight_norms)
+
+    def competes(layer: Layer) -> bool:
+        return norms or layer.kind != "norm" or layer.name == also
+
+    layers = [layer for layer in gradients.layers if every or competes(layer)]
+    return score_layers(
+        layers, gradients.forget, gradients.retain, gradients.weight_norms, competes
+    )
 
 
 def cosine_similarity(a: Tensor, b: Tensor) -> float:

@@ -92,6 +92,8 @@ class Taps(TorchFunctionMode):
             for part in packed.chunk(3, dim=-1)
         )
         mask = kwargs.get("attn_mask")
+        if mask is not None and mask.dtype == torch.bool:
+            mask = ~mask  # there True keeps a token out; in the function below it lets it in
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         mixed = mixed.transpose(0, 1).reshape(tokens, batch, width)
         return self._linear(mixed, out_weight, out_bias), None

@@ -16,19 +16,16 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import re
-import secrets
 import shutil
 import stat
-import time
 import unicodedata
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from slsgu.errors import ArtifactError, SlsguError
+from slsgu.utils.temporaries import glob_escape, release, remove_stale, short, temporary_name
 
 MOST_TEXT = 64 << 20  # bytes of a file that is read whole as text
 _REFUSALS = {
@@ -36,8 +33,6 @@ _REFUSALS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would be larger than this process or this disk allows (ulimit -f)",
 }
-_LIVING: set[str] = set()  # names of temporaries that this process writes now, in any thread
-ABANDONED = 24 * 3600  # seconds after which another machine's temporary is taken for a stray
 
 
 @contextlib.contextmanager
@@ -53,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(_short(path.name)))
+        remove_stale(path.parent, glob_escape(short(path.name)))
         part.touch(exist_ok=False)
         mode = _make_ours(part)
         yield part
@@ -67,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise refusal from error
     finally:
-        _LIVING.discard(part.name)
+        release(part)
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
@@ -84,7 +79,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             raise SlsguError(f"{path} exists already; give a new folder or remove it first")
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(_short(path.name)))
+        remove_stale(path.parent, glob_escape(short(path.name)))
         part.mkdir()
         mode = _make_ours(part)
         yield part
@@ -101,7 +96,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             raise
         raise refusal from error
     finally:
-        _LIVING.discard(part.name)
+        release(part)
         shutil.rmtree(part, ignore_errors=True)
 
 
@@ -268,11 +263,6 @@ def slug(text: str, length: int = 60) -> str:
     return text[:length].rstrip("-") or "concept"
 
 
-def glob_escape(name: str) -> str:
-    """`name` as a literal inside a glob pattern."""
-    return re.sub(r"([*?\[])", r"[\1]", name)
-
-
 def _check_regular(status: os.stat_result) -> None:
     """Raises:
     OSError: what is there is no regular file.
@@ -298,70 +288,6 @@ def _make_ours(path: Path) -> int:
 def _beside(path: Path) -> Path:
     """A name for a temporary of `path` that no other process or thread takes."""
     return path.parent / temporary_name(path.name)
-
-
-def temporary_name(name: str) -> str:
-    """What a temporary of `name` is called, so that `remove_stale` knows whose it is. This process
-    leaves it alone from now on."""
-    found = f".{_short(name)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    _LIVING.add(found)
-    return found
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for what stands around it in the name of a temporary: file systems
-    take 255 bytes."""
-    data = os.fsencode(name)
-    return name if len(data) <= 160 else f"{name[:32]}-{hashlib.sha256(data).hexdigest()[:16]}"
-
-
-def remove_stale(folder: Path, names: str) -> None:
-    """Clear away what killed writers of files have left; what another is writing now stays.
-
-    Args:
-        names: of the files, as a pattern.
-    """
-    for stale in folder.glob(f".{names}.*.part"):
-        # The end of the name is the writer's; `names` says what may stand before it, and no more:
-        # beside `out`, `.out.pt.HOST.7-x.part` is of `out.pt`, and somebody else's business.
-        writer = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)-\w+\.part", stale.name)
-        if writer is None or not fnmatchcase(writer[1], names):
-            continue
-        if writer[2] == _host():
-            if stale.name in _LIVING or _is_running(int(writer[3])):
-                continue
-        elif _age(stale) < ABANDONED:
-            continue  # of another machine or container that shares the disk
-        with contextlib.suppress(OSError):  # it is another user's, or the disk is read-only
-            if stale.is_dir() and not stale.is_symlink():
-                shutil.rmtree(stale, ignore_errors=True)
-            else:
-                stale.unlink(missing_ok=True)
-
-
-def _host() -> str:
-    """This machine (or container), as a word."""
-    return re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:64] or "unknown"
-
-
-def _age(path: Path) -> float:
-    """Seconds since a file was written to."""
-    with contextlib.suppress(OSError):
-        return time.time() - path.stat().st_mtime
-    return 0.0
-
-
-def _is_running(process: int) -> bool:
-    """Whether another process of this number is there (on POSIX; elsewhere nobody is asked)."""
-    if os.name != "posix" or process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)  # signal 0 asks and does nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it is another user's
-    return True
 
 
 def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:

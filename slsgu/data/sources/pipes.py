@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slsgu.errors import DataError
-from slsgu.utils.files import remove_stale, temporary_name
+from slsgu.utils.temporaries import remove_stale, temporary_name
 from slsgu.utils.wording import printable
 
 _FOLDER = "slsgu-pipe"  # beside other temporaries, as `temporary_name` calls it
