@@ -1,0 +1,205 @@
+"""The rooms: imports run one way, from the ground up, and no two files import each other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# From the ground up. Rooms of one storey do not know each other.
+STOREYS = (
+    {"errors", "version"},
+    {"utils"},
+    {"concepts"},
+    {"menagerie"},
+    {"data", "models"},
+    {"patch", "losses", "direction"},
+    {"task"},
+    {"gradients", "evaluation", "interop"},
+    {"search"},
+    {"baselines"},
+    {"audit"},
+    {"pipeline"},
+    {"report"},
+    {"cli"},
+)
+STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}
+# The two that stand above all rooms and only hand names on.
+FACE = {"slsgu/__init__.py", "slsgu/__main__.py"}
+LONGEST_FILE, LONGEST_FUNCTION = 300, 60
+
+
+def sources() -> dict[str, str]:
+    """Every file of the library and of the command line, by path."""
+    files = [p for folder in ("slsgu", "cli") for p in (ROOT / folder).rglob("*.py")]
+    return {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in files}
+
+
+def room_of(path: str) -> str:
+    parts = path.removesuffix(".py").split("/")
+    return "cli" if parts[0] == "cli" else parts[1]
+
+
+def imported(path: str, text: str) -> Iterator[str]:
+    """The modules of slsgu that a file imports, wherever in it, also for types alone."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "slsgu")
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = f"slsgu.{path.removesuffix('.py').replace('/', '.')}".rpartition(".")[0]
+                base = base.removesuffix(".__init__")
+                yield from (f"{base}.{node.module or a.name}" for a in node.names)
+            elif node.module == "slsgu":
+                yield from (f"slsgu.{a.name}" for a in node.names)
+            elif (node.module or "").startswith("slsgu."):
+                yield str(node.module)
+                yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+def modules(files: Iterable[str]) -> dict[str, str]:
+    """Paths by the name that they are imported by."""
+    found = {}
+    for path in files:
+        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        found[name if name.startswith("slsgu") else f"slsgu.{name}"] = path
+    return found
+
+
+def wrong_ways(files: Mapping[str, str]) -> list[str]:
+    """Imports that do not run downwards."""
+    found = []
+    for path, text in files.items():
+        if path in FACE:
+            continue
+        for name in imported(path, text):
+            room = name.split(".")[1] if "." in name else ""  # `import slsgu` is the face
+            if room in STOREY and room != room_of(path) and STOREY[room] >= STOREY[room_of(path)]:
+                found.append(f"{path} imports {name}")
+    return sorted(set(found))
+
+
+def circles(files: Mapping[str, str]) -> list[str]:
+    """Files that are reached from themselves."""
+    homes = modules(files)
+    below = {
+        path: {homes[name] for name in imported(path, text) if name in homes} - {path}
+        for path, text in files.items()
+        if path not in FACE
+    }
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            for path in below.get(todo.pop(), set()) - seen - FACE:
+                seen.add(path)
+                todo.append(path)
+        return seen
+
+    return [path for path in below if path in reached(path)]
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room_of(path) for path in sources() if path not in FACE} <= STOREY.keys()
+
+
+def test_imports_run_downwards() -> None:
+    assert wrong_ways(sources()) == []
+
+
+def test_no_two_files_import_each_other() -> None:
+    assert circles(sources()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from slsgu.task.plan import Plan",
+        "import slsgu.cli",
+        "def later():\n    from slsgu.report import html",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from slsgu import pipeline",
+    ],
+)
+def test_an_import_upwards_is_noticed(line: str) -> None:
+    """Control: at the top of a file, in a function, for types alone."""
+    files = {**sources(), "slsgu/losses/new.py": line}
+    assert len(wrong_ways(files)) >= 1
+    assert all(each.startswith("slsgu/losses/new.py imports") for each in wrong_ways(files))
+
+
+def test_rooms_of_one_storey_do_not_know_each_other() -> None:
+    files = {"slsgu/losses/new.py": "from slsgu.direction.kfac import KroneckerFisher"}
+    assert wrong_ways(files)
+    below = {"slsgu/losses/new.py": "from slsgu.data.samples import Sample"}
+    assert not wrong_ways(below)  # control
+
+
+def test_a_circle_is_noticed() -> None:
+    files = {
+        "slsgu/utils/one.py": "from slsgu.utils.two import a",
+        "slsgu/utils/two.py": "from slsgu.utils import three",
+        "slsgu/utils/three.py": "def late():\n    from slsgu.utils.one import b",
+    }
+    assert circles(files) == list(files)
+    assert circles({**files, "slsgu/utils/three.py": ""}) == []  # control
+    relative = {"cli/a.py": "from .b import x", "cli/b.py": "from . import a"}
+    assert circles(relative) == ["cli/a.py", "cli/b.py"]
+
+
+def test_the_report_is_known_to_the_command_line_alone() -> None:
+    users = {
+        path
+        for path, text in sources().items()
+        if room_of(path) != "report"
+        and any(n.startswith("slsgu.report") for n in imported(path, text))
+    }
+    assert users - FACE and all(path.startswith("cli/") for path in users - FACE)
+
+
+# -- size -------------------------------------------------------------------------------------
+
+# Each with the reason why it may be longer.
+LONG_FILES: dict[str, str] = {
+    "slsgu/menagerie/canvas.py": "one small drawing language; its parts mean nothing apart",
+}
+LONG_FUNCTIONS: dict[str, str] = {}
+
+
+def long_functions(path: str, text: str) -> dict[str, int]:
+    """Functions of more than `LONGEST_FUNCTION` lines, without their docstrings."""
+    found = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            doc = node.body[0]
+            is_text = isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+            docstring = (doc.end_lineno or 0) - doc.lineno + 1 if is_text else 0
+            lines = (node.end_lineno or 0) - node.lineno + 1 - docstring
+            if lines > LONGEST_FUNCTION:
+                found[f"{path}:{node.name}"] = lines
+    return found
+
+
+def test_files_are_short() -> None:
+    lengths = {path: text.count("\n") for path, text in sources().items()}
+    long = {path for path, lines in lengths.items() if lines > LONGEST_FILE}
+    assert long == set(LONG_FILES), {path: lengths[path] for path in long ^ set(LONG_FILES)}
+
+
+def test_functions_are_short() -> None:
+    found: dict[str, int] = {}
+    for path, text in sources().items():
+        found |= long_functions(path, text)
+    assert set(found) == set(LONG_FUNCTIONS), found
+
+
+def test_a_long_function_is_noticed() -> None:
+    body = "".join(f"    x{i} = {i}\n" for i in range(LONGEST_FUNCTION))
+    assert long_functions("f.py", f"def f():\n{body}") == {"f.py:f": LONGEST_FUNCTION + 1}
+    shorter = body.replace("    x0 = 0\n", "")
+    documented = f'def f():\n    """One."""\n{shorter}'
+    assert not long_functions("f.py", documented)  # control: the docstring does not count
