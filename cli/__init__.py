@@ -28,6 +28,7 @@ COMMANDS = {
     "grads": "Compute the forget and retain gradients: the one pass.",
     "pareto": "Rank layers by importance and alignment.",
     "apply": "Forget concepts: search a step, write a patch, prove it.",
+    "layers": "List the layers of a model that can be edited.",
     "evaluate": "Accuracy at every level, with and without a patch.",
     "patch": "Show, apply or revert a patch file.",
     "cache": "Retain gradients kept for later requests: list, clear.",
@@ -80,7 +81,8 @@ class Commands(click.Group):
                 if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
                     sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
-                    told = [str(error), *getattr(error, "__notes__", ())]
+                    see = f" (`{error.see}` lists all of them)" if error.see else ""
+                    told = [str(error) + see, *getattr(error, "__notes__", ())]
                     raise click.ClickException("\n".join(told)) from error
                 if isinstance(error, OSError):
                     where = f"{error.filename}: " if error.filename else ""

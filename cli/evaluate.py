@@ -14,7 +14,7 @@ from .groups import GroupedCommand, option
 from .options import concept_option, json_option
 from .run_options import read_run, task_of_run, with_run
 from .search_options import floor_option, machine_options
-from .tables import print_evaluation
+from .tables import clip_benchmark_rows, evaluation_json, print_evaluation
 from .values import also_from, load_clip, load_patches, settings_from
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ def evaluate(
         return
     _say(found, patch, console)
     if form == "clip-benchmark":
-        for row in _clip_benchmark(clip, found, asked.patches):
+        for row in clip_benchmark_rows(clip, found, asked.patches):
             echo_json(row, indent=None)
     elif as_json or form == "json":
-        echo_json(_to_json(clip, found, asked.patches))
+        echo_json(evaluation_json(clip, found, asked.patches))
     else:
         print_evaluation(found)
 
@@ -273,32 +273,3 @@ def _say(found: Evaluation, patch: Patch | None, console: Console) -> None:
             f"{'; '.join(found.doubts)}. --run DIR names the run folder that knows them"
         )
     console.say_left_out(found.ledger)
-
-
-def _to_json(clip: Clip, found: Evaluation, patches: tuple[Path, ...]) -> dict[str, Any]:
-    measures = found.proof.measures
-    return {
-        "model": clip.describe(),
-        "request": found.request.describe() if found.request else None,
-        "patches": [str(path) for path in patches],
-        "left_out": None if found.doubts else found.left_out,
-        "levels": [row.to_json() for row in measures.levels],
-        "before": measures.before,
-        "after": measures.after,
-        "counts": measures.counts,
-        "quality": measures.quality,
-        "utility": measures.utility,
-        "q_u": measures.q_u,
-        "intervals": {name: list(bounds) for name, bounds in measures.intervals.items()},
-        "also": [each.to_json() for each in found.also],
-    }
-
-
-def _clip_benchmark(
-    clip: Clip, found: Evaluation, patches: tuple[Path, ...]
-) -> list[dict[str, Any]]:
-    from slsgu.report.clip_benchmark import clip_benchmark
-
-    name = None if found.patch is None else "+".join(path.stem for path in patches)
-    sets = [(found.title, found.proof), *((each.title, each.proof) for each in found.also)]
-    return [row for title, proof in sets for row in clip_benchmark(clip, title, proof, name)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,7 @@ from .console import echo_table, interval, percent
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import Measures
     from slsgu.evaluation.other_sets import OtherSet
+    from slsgu.models.clip import Clip
     from slsgu.pipeline.measure import Evaluation
 
 
@@ -113,3 +115,34 @@ def print_levels(measures: Measures) -> None:
             )
         )
     echo_table(table, left=3)
+
+
+def evaluation_json(clip: Clip, found: Evaluation, patches: tuple[Path, ...]) -> dict[str, Any]:
+    """A data set as JSON values."""
+    measures = found.proof.measures
+    return {
+        "model": clip.describe(),
+        "request": found.request.describe() if found.request else None,
+        "patches": [str(path) for path in patches],
+        "left_out": None if found.doubts else found.left_out,
+        "levels": [row.to_json() for row in measures.levels],
+        "before": measures.before,
+        "after": measures.after,
+        "counts": measures.counts,
+        "quality": measures.quality,
+        "utility": measures.utility,
+        "q_u": measures.q_u,
+        "intervals": {name: list(bounds) for name, bounds in measures.intervals.items()},
+        "also": [each.to_json() for each in found.also],
+    }
+
+
+def clip_benchmark_rows(
+    clip: Clip, found: Evaluation, patches: tuple[Path, ...]
+) -> list[dict[str, Any]]:
+    """A data set and those of --also, as entries of CLIP_benchmark."""
+    from slsgu.report.clip_benchmark import clip_benchmark
+
+    name = None if found.patch is None else "+".join(path.stem for path in patches)
+    sets = [(found.title, found.proof), *((each.title, each.proof) for each in found.also)]
+    return [row for title, proof in sets for row in clip_benchmark(clip, title, proof, name)]

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,13 @@ class Clip:
         """Token ids [n, context length], on the CPU."""
         tokens: Tensor = self.tokenizer(list(texts))
         return tokens
+
+    @property
+    def typed(self) -> str:
+        """The options that name it on the command line; none for the embedded model."""
+        words = [] if self.is_menagerie else ["--model", self.name]
+        words += ["--pretrained", self.pretrained] if self.pretrained else []
+        return shlex.join(words)
 
     def describe(self) -> dict[str, Any]:
         """Which model this is, as JSON values."""

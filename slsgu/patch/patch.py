@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch.header import described, model_names, scaled
+from slsgu.patch.weights import refuse_infinite, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 
 SCHEMA = 1
@@ -126,7 +127,7 @@ class Patch:
         """
         changed = self._changed(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
-        _write(dict(patched.named_parameters()), changed)
+        write_weights(dict(patched.named_parameters()), changed)
         return patched
 
     @contextlib.contextmanager
@@ -140,10 +141,10 @@ class Patch:
         changed = self._changed(tensors)
         kept = {name: tensors[name].detach().clone() for name in self.delta}
         try:
-            _write(tensors, changed)
+            write_weights(tensors, changed)
             yield model
         finally:
-            _write(tensors, kept)
+            write_weights(tensors, kept)
 
     # -- state dicts --------------------------------------------------------------------------
 
@@ -229,7 +230,7 @@ class Patch:
         for name, delta in self.delta.items():
             tensor = tensors[name].detach()
             changed[name] = (tensor.float() + delta.to(tensor.device)).to(tensor.dtype)
-            _refuse_infinite(name, changed[name])
+            refuse_infinite(name, changed[name])
         return changed
 
     # -- files --------------------------------------------------------------------------------
@@ -278,23 +279,6 @@ class Patch:
         if not names:
             raise ArtifactError(f"patch is damaged: {path} changes no layer")
         return cls(delta, original, header)
-
-
-@torch.no_grad()
-def _write(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    """Set weights in place."""
-    for name, value in values.items():
-        tensors[name].copy_(value)
-
-
-def _refuse_infinite(name: str, tensor: Tensor) -> None:
-    """A step that half precision cannot hold would become inf, and every answer nan."""
-    if not bool(tensor.isfinite().all()):
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        raise LayerMismatchError(
-            f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
-            "a smaller scale, or a copy of the model in float32"
-        )
 
 
 def layer_hash(name: str, tensor: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -39,7 +40,15 @@ def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | Non
     if taxonomy is not None:
         return Taxonomy.load(taxonomy)
     if data is None or is_drawings(data):
-        return Taxonomy.load(MENAGERIE)
+        found, typed = Taxonomy.load(MENAGERIE), ""
+    else:
+        found, typed = _taxonomy_of_data(data), f"--data {shlex.quote(str(data))}"
+    found.typed = typed
+    return found
+
+
+def _taxonomy_of_data(data: str | Path) -> Taxonomy:
+    """The classes of a data set as a flat list."""
     if is_class_folders(data):
         return taxonomy_of_folders(Path(data))
     source = open_source(data)
