@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from types import FrameType
@@ -21,6 +22,8 @@ import click
 
 import slsgu
 from slsgu.errors import SlsguError
+
+STARTED = "slsgu.cli.started"  # where a context keeps when its command began
 
 COMMANDS = {
     "concepts": "List or search the concepts of a taxonomy.",
@@ -54,8 +57,11 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        started = time.perf_counter()
         try:
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(*args, **kwargs)
+            context.meta[STARTED] = started
+            return context
         except BrokenPipeError:  # --help and --version are printed here
             _leave_with_the_reader()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slsgu.utils.wording import share
+
 from .console import echo_table, interval, percent
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from slsgu.evaluation.other_sets import OtherSet
     from slsgu.models.clip import Clip
     from slsgu.pipeline.measure import Evaluation
+    from slsgu.pipeline.result import Outcome
+    from slsgu.search.method import SearchTrace
 
 
 def print_evaluation(found: Evaluation) -> None:
@@ -68,15 +72,64 @@ def _images(images: str, found: Evaluation) -> str:
     return "requested" if images == "forget" else "others"
 
 
+def print_result(result: Outcome, total: float) -> None:
+    """What a run changed and what that did.
+
+    Args:
+        total: seconds since the command began.
+    """
+    from slsgu.evaluation.metrics import WORDS
+
+    if result.trace is not None:
+        _print_choice(result, result.trace)
+    measures = result.proof.measures
+    print_levels(measures)
+    click.echo("")
+    for name, value in (
+        ("quality", measures.quality),
+        ("utility", measures.utility),
+        ("Q-U", measures.q_u),
+    ):
+        bounds = measures.intervals.get(name.lower().replace("-", "_"))
+        click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
+    print_also(result.also)
+    if unmeasured := result.goal.unmeasured(measures):
+        words = ", ".join(WORDS[name] for name in unmeasured)
+        click.echo(f"not measured, so no floor holds there: {words}")
+    steps = [f"{name} {spent:.1f} s" for name, spent in result.seconds.items() if name != "total"]
+    beside = f" ({', '.join(steps)})" if steps else ""
+    click.echo(f"\ntime       total {total:.1f} s{beside}")
+
+
+def _print_choice(result: Outcome, trace: SearchTrace) -> None:
+    """The layer and the step, and from where to where a step on this layer meets the goal."""
+    from slsgu.search.met_ranges import describe_met
+
+    chosen = trace.chosen
+    trials = [x for c in trace.candidates for x in c.trials if x.layer == chosen.layer]
+    click.echo(
+        f"{result.task.request.title}: {chosen.layer} ({trace.tower} tower), "
+        f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)"
+    )
+    if len(trials) > 1:
+        click.echo(
+            f"on the search images, the goal is met {describe_met(trials, result.goal)}; "
+            f"the step taken is {chosen.step:.4g}"
+        )
+    click.echo("")
+
+
 def print_also(also: Sequence[OtherSet]) -> None:
     """What an edit does to other data sets."""
     if not also:
         return
     click.echo("")
-    table = [("also kept", "before", "after", "95 % interval after", "count", "floor", "")]
+    table = [
+        ("also kept", "before", "after", "95 % interval after", "count", "floor", "floor holds")
+    ]
     for each in also:
         row = each.fine
-        word = {True: "holds", False: "broken", None: "not measurable"}[each.holds]
+        word = {True: "yes", False: "no", None: "not measurable"}[each.holds]
         table.append(
             (
                 each.title,
