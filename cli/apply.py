@@ -104,7 +104,7 @@ def apply(
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
-            save_local_dir(plan.task.clip, save_model)
+            console.say_not_copied(save_local_dir(plan.task.clip, save_model))
     if as_json:
         echo_json(summary)
     else:

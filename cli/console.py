@@ -53,6 +53,11 @@ class Console(Progress):
                 "forget set and were left out"
             )
 
+    def say_not_copied(self, names: Sequence[str]) -> None:
+        """Name the files beside a model that stay behind: they could bring the knowledge back."""
+        if names:
+            self.say(f"not copied, since it may hold weights: {', '.join(names)}")
+
     @contextlib.contextmanager
     def bar(self, what: str, total: int) -> Iterator[Advance]:
         with tqdm(

@@ -227,9 +227,7 @@ def _rewrite(
     loaded = load_patches(patches)
     if scale != 1.0:
         loaded = scale * loaded
-    left_out = rewrite_model(model, out, change(loaded))
-    if left_out:
-        Console().say(f"not copied, since it may hold weights: {', '.join(left_out)}")
+    Console().say_not_copied(rewrite_model(model, out, change(loaded)))
 
 
 def _check_form(model: Path, out: Path) -> None:
