@@ -1,5 +1,5 @@
-"""Import every module of the installed package. A package that pyproject.toml does not list would be
-missing in the wheel, and nothing in a checkout would notice."""
+"""Import every module of the installed package. A package that pyproject.toml does not list would
+be missing in the wheel, and nothing in a checkout would notice."""
 
 from __future__ import annotations
 
