@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from slsgu.data.sources.records import too_large
+from slsgu.data.sizes import too_large
 from slsgu.errors import DataError
 
 MAX_PIXELS = 89_478_485

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
-from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE
+from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.train import PREPROCESS_CFG
 

@@ -29,10 +29,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.errors import SlsguError
-from slsgu.menagerie import TAXONOMY_FILE
 from slsgu.menagerie.canvas import Dice
 from slsgu.menagerie.captions import Phrases, phrases
 from slsgu.menagerie.draw import DRAW_VERSION
+from slsgu.menagerie.paths import TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.utils.files import replacing_folder
 

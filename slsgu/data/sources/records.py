@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slsgu.concepts.taxonomy import Concept
+from slsgu.data.sizes import MOST_BYTES, too_large
 from slsgu.data.sources.scan import some
 from slsgu.errors import DataError
 from slsgu.utils.wording import printable
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MOST_BYTES = 1 << 30
-"""Bytes of the largest picture that is read: more than `slsgu.data.images.MAX_PIXELS` take in any
-format. A file can claim terabytes and hold next to nothing."""
 
 
 class Picture(Protocol):
@@ -40,13 +37,6 @@ class Picture(Protocol):
 def content_of(data: bytes) -> str:
     """Identity of a picture by its bytes: their SHA-256, in hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-def too_large(size: int) -> str | None:
-    """What is the matter with a picture of so many bytes, if anything."""
-    if size > MOST_BYTES:
-        return f"the picture has {size:,} bytes; more than {MOST_BYTES:,} are not read"
-    return None
 
 
 @dataclass(frozen=True)

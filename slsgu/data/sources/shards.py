@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slsgu.data.sizes import too_large
 from slsgu.data.sources.braces import expand_braces
 from slsgu.data.sources.pipes import spooled
-from slsgu.data.sources.records import LeftOut, PartPicture, Record, too_large
+from slsgu.data.sources.records import LeftOut, PartPicture, Record
 from slsgu.data.sources.scan import shown
 from slsgu.data.sources.tar import Member, TarError, is_tar, members
 from slsgu.errors import DataError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
+from slsgu.data.sizes import too_large
 from slsgu.data.sources.folders import FileSample, FolderSource
-from slsgu.data.sources.records import too_large
 from slsgu.data.sources.scan import some
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.splits.two_classes import settle_labels

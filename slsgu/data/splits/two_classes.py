@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slsgu.concepts.taxonomy import Concept
+from slsgu.data.sizes import too_large
 from slsgu.data.sources.folders import FileSample, FolderSource
-from slsgu.data.sources.records import too_large
 from slsgu.data.sources.scan import shown
 from slsgu.utils.files import file_sha256
 
