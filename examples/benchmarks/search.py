@@ -22,7 +22,7 @@ from slsgu.concepts.prompts import PromptBook
 from slsgu.concepts.request import Request
 from slsgu.evaluation.closed_form import Line, straight_line
 from slsgu.evaluation.exam import Exam
-from slsgu.evaluation.tower import Replay, edited
+from slsgu.evaluation.replay import Replay, edited
 from slsgu.models.layers import Layer, inventory
 
 LAYERS = (

@@ -18,7 +18,7 @@ from slsgu.errors import ConceptError
 from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.metrics import Measures
-from slsgu.evaluation.tower import Replay
+from slsgu.evaluation.replay import Replay
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.models.layers import Layer
