@@ -17,8 +17,8 @@ from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.direction.kfac import INPUT_DAMPING, OUTPUT_DAMPING, KroneckerFisher, damped
 from slsgu.evaluation.exam import Exam
-from slsgu.evaluation.search_set import SearchSet
 from slsgu.evaluation.replay import Replay
+from slsgu.evaluation.search_set import SearchSet
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.models.clip import Clip
 from slsgu.models.layers import Layer, inventory

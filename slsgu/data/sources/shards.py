@@ -23,7 +23,7 @@ from slsgu.data.sources.records import LeftOut, PartPicture, Record
 from slsgu.data.sources.scan import shown
 from slsgu.data.sources.tar import Member, TarError, is_tar, members
 from slsgu.errors import DataError
-from slsgu.utils.files import open_regular, read_text
+from slsgu.utils.reading import open_regular, read_text
 from slsgu.utils.wording import printable
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")

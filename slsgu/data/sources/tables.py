@@ -26,7 +26,7 @@ from slsgu.data.sources.records import FilePicture, LeftOut, Record
 from slsgu.data.sources.scan import shown
 from slsgu.data.splits.partition import rank
 from slsgu.errors import DataError
-from slsgu.utils.files import open_regular
+from slsgu.utils.reading import open_regular
 from slsgu.utils.wording import printable
 
 COLUMNS = {
