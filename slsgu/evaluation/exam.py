@@ -22,7 +22,8 @@ from slsgu.concepts.prompts import PromptBook, saying
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
-from slsgu.evaluation.metrics import Bools, Group, Measures, bootstrap, measure
+from slsgu.evaluation.bootstrap import bootstrap
+from slsgu.evaluation.metrics import Bools, Group, Measures, measure
 
 CAPTIONS = 0  # depth of the level at which images are asked for their own captions
 
