@@ -13,9 +13,9 @@ from slsgu.data.samples import Sample
 from slsgu.data.sources.folders import FolderSource
 from slsgu.data.sources.open import is_class_folders, open_source
 from slsgu.data.sources.records import LeftOut, PairSample, content_of
+from slsgu.data.splits.exclusions import NO_CLASS, TWO
 from slsgu.data.splits.folder_splits import choose_files
 from slsgu.data.splits.labels import Labels
-from slsgu.data.splits.pair_splits import NO_CLASS, TWO
 from slsgu.data.splits.partition import SMALL_CLASS, rank
 
 

@@ -17,8 +17,8 @@ from helpers.pairs import (
 )
 
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.exclusions import BOTH, COPY, TWO
 from slsgu.data.splits.labels import Labels
-from slsgu.data.splits.pair_splits import BOTH, COPY, TWO
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS
 from slsgu.data.splits.splits import FEW, Limits
 from slsgu.errors import DataError
