@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from slsgu.concepts.prompts import PromptBook
+from slsgu.data.batches import default_workers
 from slsgu.data.images import UnreadableImageError
 from slsgu.errors import ArtifactError, DataError
 from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.clip import Clip
+from slsgu.models.layers import Layer
 from slsgu.pipeline.run_folder import RunFolder, key_differences
 from slsgu.search.candidates import check_choice, pick_candidates
 from slsgu.search.pareto import rank_layers
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
 
-SAMPLE = 4  # images that are timed
+SAMPLE = 16  # images that are timed
+TIMED_TEXTS = 64  # prompts that are timed
+STEPS = ("read", "gradients", "search", "test")
+LAST_SHARE = 0.05  # of a tower's time that is spent behind its last stage
 ASSUMED_FRONT = 6  # layers on the front of a tower, where the gradients are not there to say
 SUFFIX_SHARE = 0.5  # of a tower that a trial runs again, on average over its depth
 
@@ -31,7 +37,8 @@ class Estimate:
     """What would be done, and what it would cost here.
 
     Attributes:
-        seconds: `read` images, `gradients`, `search`, `test`, and their sum, `total`.
+        seconds: `read` images, `gradients`, `search`, `test`, and their sum, `total`, where a last
+            projection is good enough; `at_most` where every candidate is searched to the end.
         bytes: `weights`, `gradients`, `activations` of one micro-batch, `search_images`, and
             their sum, `total`.
     """
@@ -64,8 +71,9 @@ class Estimate:
                 f"images     {counts}",
                 f"gradients  {reused}",
                 f"search     {layers}, up to {self.trials} steps each",
-                f"time       at most about {self.seconds['total']:.0f} s: "
-                + ", ".join(f"{k} {v:.1f} s" for k, v in self.seconds.items() if k != "total"),
+                f"time       about {self.seconds['total']:.0f} s: "
+                + ", ".join(f"{k} {v:.1f} s" for k, v in self.seconds.items() if k in STEPS),
+                *self._longer(),
                 f"memory     about {self.bytes['total'] / 2**20:.0f} MiB beyond the program: "
                 + ", ".join(
                     f"{k.replace('_', ' ')} {v / 2**20:.0f}"
@@ -76,12 +84,19 @@ class Estimate:
             ]
         )
 
+    def _longer(self) -> list[str]:
+        """What more it may take, if that is much."""
+        most = self.seconds["at_most"]
+        if most < 1.2 * self.seconds["total"]:
+            return []
+        return [f"           at most {most:.0f} s, if no last projection is good enough"]
+
 
 def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estimate:
     """Estimate time and memory of a plan. Reads a handful of images; writes nothing.
 
     Raises:
-        SlsguError: the plan can not be carried out, or one of the other data sets not be used.
+        SlsguError: the plan cannot be carried out, or one of the other data sets not be used.
     """
     task, settings = plan.task, plan.settings
     clip, splits = task.clip, task.splits
@@ -91,28 +106,17 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     start = time.perf_counter()
     pixels = _first_pixels(task)
     read = (time.perf_counter() - start) / len(pixels)
-    forward = _seconds_per_image(clip, pixels)
     cached = _matching_cache(plan, folder)
-    candidates: list[str] = []
-    if cached is not None:
-        ranked = rank_layers(cached, norms=settings.considers_norms, also=settings.layer)
-        candidates = [layer.name for layer, _ in pick_candidates(plan, ranked)]
-    elif settings.layer is not None:
-        candidates = [settings.layer]
-    vision = sum(name.startswith("visual.") for name in candidates)
-    vision = vision if candidates else 0 if settings.tower == "language" else ASSUMED_FRONT
-    trials = 1 if settings.step is not None else settings.trials
-    # Forward, then about twice as much backwards; once more forward in chunks under one batch.
-    micro_batch = task.machine.micro_batch(settings.contrastive_batch)
-    passes = 3 if micro_batch == settings.contrastive_batch else 4
+    candidates = _candidates(plan, cached)
     gradient_count = 0 if cached is not None else len(splits.gradient)
-    seconds = {
-        "read": read * (gradient_count + len(splits.search) + len(splits.test) + other_count),
-        "gradients": passes * forward * gradient_count,
-        "search": forward * len(splits.search) * (2 + vision * trials * SUFFIX_SHARE),
-        "test": 2 * forward * (len(splits.test) + other_count),
-    }
+    counts = {"gradient": gradient_count, "test": len(splits.test) + other_count}
+    times = _seconds(plan, candidates, pixels, counts)
+    images_read = gradient_count + len(splits.search) + counts["test"]
+    seconds = {"read": read * images_read / _readers(task, images_read), **times}
+    most = seconds.pop("search at most")
+    total = sum(seconds.values())
     weights = sum(p.numel() * p.element_size() for p in clip.model.parameters())
+    micro_batch = task.machine.micro_batch(settings.contrastive_batch)
     sizes = {
         "weights": weights,
         "gradients": 3 * weights,
@@ -131,11 +135,59 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
             **({"other data sets": other_count} if also else {}),
         },
         gradients_reused=cached is not None,
-        candidates=candidates,
-        trials=trials,
-        seconds={**seconds, "total": sum(seconds.values())},
+        candidates=[layer.name for layer in candidates],
+        trials=1 if settings.step is not None else settings.trials,
+        seconds={**seconds, "total": total, "at_most": total - seconds["search"] + most},
         bytes={**sizes, "total": sum(sizes.values())},
     )
+
+
+def _candidates(plan: Plan, cached: Gradients | None) -> list[Layer]:
+    """The layers that would be searched, as far as that is known without gradients."""
+    if cached is not None:
+        settings = plan.settings
+        ranked = rank_layers(cached, norms=settings.considers_norms, also=settings.layer)
+        return [layer for layer, _ in pick_candidates(plan, ranked)]
+    fixed = check_choice(plan)
+    return [] if fixed is None else [fixed]
+
+
+def _seconds(
+    plan: Plan, candidates: Sequence[Layer], pixels: Tensor, counts: Mapping[str, int]
+) -> dict[str, float]:
+    """Wall time of each step but reading. The search has two figures: where a last projection is
+    good enough, as it mostly is, and where every candidate is searched to the end."""
+    task, settings = plan.task, plan.settings
+    forward, both_ways = _seconds_per_image(task.clip, pixels)
+    texts = _seconds_of_texts(plan)
+    # Embeddings first and back-propagation by chunk, where a micro-batch is not the whole batch.
+    again = task.machine.micro_batch(settings.contrastive_batch) < settings.contrastive_batch
+    per_gradient = both_ways + (forward if again else 0)
+    search_count = len(task.splits.search)
+    embedding = forward * search_count + texts
+    curvature = 2 * both_ways * search_count * LAST_SHARE
+    trials = 1 if settings.step is not None else settings.trials
+    inner = [layer for layer in candidates if not layer.last]
+    towers = [layer.tower for layer in inner]
+    if not candidates:
+        towers = ["vision"] * ASSUMED_FRONT if settings.tower != "language" else []
+        towers += ["language"] * ASSUMED_FRONT if settings.tower != "vision" else []
+    trial = {"vision": forward * search_count, "language": texts}
+    steps = sum(trials * SUFFIX_SHARE * trial[tower] for tower in towers)
+    most = embedding + both_ways * search_count + steps
+    stops_early = settings.search != "paper" and not settings.thorough and len(candidates) != 1
+    return {
+        "gradients": per_gradient * counts["gradient"] + (3 * texts if counts["gradient"] else 0),
+        "search": embedding + curvature if stops_early else most,
+        "search at most": most,
+        "test": forward * counts["test"] + texts,
+    }
+
+
+def _readers(task: Task, count: int) -> int:
+    """Processes that read images at the same time."""
+    workers = task.machine.workers
+    return max(1, default_workers(count) if workers is None else workers)
 
 
 def _first_pixels(task: Task) -> Tensor:
@@ -162,15 +214,34 @@ def _matching_cache(plan: Plan, folder: RunFolder) -> Gradients | None:
     return None if key_differences(cached.key, plan.key) else cached
 
 
-def _seconds_per_image(clip: Clip, pixels: Tensor) -> float:
-    """Best of three forward passes: the first one warms up."""
-    times = []
+def _seconds_per_image(clip: Clip, pixels: Tensor) -> tuple[float, float]:
+    """Seconds of an image forwards, and forwards and backwards. The first pass warms up."""
+    times: dict[bool, list[float]] = {False: [], True: []}
+    parameter = next(clip.model.get_submodule("visual").parameters())
+    for backwards in (False, False, True, True):
+        start = time.perf_counter()
+        parameter.requires_grad_(backwards)
+        try:
+            with torch.set_grad_enabled(backwards):
+                features = clip.encode_image(pixels)
+                if backwards:
+                    torch.autograd.grad(features.sum(), parameter)
+        finally:
+            parameter.requires_grad_(False)
+        times[backwards].append(time.perf_counter() - start)
+    forward, both_ways = (min(times[backwards]) / len(pixels) for backwards in (False, True))
+    return forward, max(both_ways, forward) * (4 / 3)  # gradients of weights come on top
+
+
+def _seconds_of_texts(plan: Plan) -> float:
+    """Seconds to encode every prompt of the taxonomy once."""
+    task = plan.task
+    book = PromptBook.of(task.taxonomy.concepts, task.templates)
+    some = list(book.texts[:TIMED_TEXTS])
+    start = time.perf_counter()
     with torch.no_grad():
-        for _ in range(3):
-            start = time.perf_counter()
-            clip.encode_image(pixels)
-            times.append(time.perf_counter() - start)
-    return min(times) / len(pixels)
+        task.clip.encode_text(some)
+    return (time.perf_counter() - start) / len(some) * len(book.texts)
 
 
 def _activation_bytes(clip: Clip, pixels: Tensor) -> int:

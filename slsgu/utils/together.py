@@ -69,9 +69,13 @@ def _earlier(folder: Path, names: Collection[str]) -> Path | None:
         return None
     earlier = folder / f".files-{host()}.{os.getpid()}-{secrets.token_hex(4)}"
     earlier.mkdir()
-    for name in plain:
-        shutil.copy2(folder / name, earlier / name)
-    _link(folder / CURRENT, earlier.name)
+    try:
+        for name in plain:
+            shutil.copy2(folder / name, earlier / name)
+        _link(folder / CURRENT, earlier.name)
+    except (NotImplementedError, OSError):
+        shutil.rmtree(earlier, ignore_errors=True)
+        raise
     return earlier
 
 

@@ -1,0 +1,74 @@
+"""Settings: three values in one, checked, and frozen through and through."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from slsgu.concepts.request import KEPT
+from slsgu.errors import SlsguError
+from slsgu.task.settings import (
+    DataSettings,
+    Floors,
+    MachineSettings,
+    MethodSettings,
+    Settings,
+)
+
+
+def test_a_floor_that_is_named_keeps_the_others() -> None:
+    settings = Settings(floors={"retain_fine": 0.95})
+    assert dict(settings.floors) == {
+        "forget_coarse": 0.85, "retain_fine": 0.95, "retain_coarse": 0.85
+    }  # fmt: skip
+    assert dict(Settings().floors) == dict.fromkeys(KEPT, 0.85)  # control
+
+
+def test_nothing_in_settings_can_be_changed() -> None:
+    given = {"retain_fine": 0.95}
+    settings = Settings(floors=given)
+    given["retain_fine"] = 0.1
+    assert settings.floors["retain_fine"] == 0.95
+    with pytest.raises(TypeError):
+        settings.floors["retain_fine"] = 0.1  # type: ignore[index]
+    with pytest.raises(FrozenInstanceError):
+        settings.target = 0.5  # type: ignore[misc]
+    assert copy.deepcopy(settings) == settings and hash(settings.floors) is not None
+
+
+def test_the_three_parts_are_disjoint_and_all_there_is() -> None:
+    names = [
+        {f.name for f in fields(kind)} for kind in (MethodSettings, DataSettings, MachineSettings)
+    ]
+    assert sum(map(len, names)) == len(set().union(*names)) == len(fields(Settings))
+    both = Settings(direction="gradient", seed=4, batch_size=3)
+    assert both.method == MethodSettings(direction="gradient")
+    assert both.data == DataSettings(seed=4) and both.machine == MachineSettings(batch_size=3)
+    assert type(both.method) is MethodSettings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"floors": {"retain_all": 0.5}}, "unknown floor 'retain_all'"),
+        ({"floors": {"retain_fine": 1.5}}, "floor retain_fine is 1.5"),
+        ({"floors": {"retain_fine": float("nan")}}, "floor retain_fine is nan"),
+        ({"seed": 10**30}, "seed is 1000"),
+        ({"seed": -1}, "seed is -1"),
+        ({"trials": 0}, "trials is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"target": float("nan")}, "target is nan"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SlsguError, match=message):
+        Settings(**settings)  # type: ignore[arg-type]
+
+
+def test_floors_are_a_mapping() -> None:
+    floors = Floors(forget_coarse=0.5)
+    assert list(floors) == list(KEPT) and len(floors) == 3 and floors["forget_coarse"] == 0.5
+    with pytest.raises(KeyError):
+        floors["other"]
