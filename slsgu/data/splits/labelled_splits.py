@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.sources.records import LeftOut, PairSample, RecordSource, content_of
@@ -10,7 +12,7 @@ from slsgu.data.splits.exclusions import BOTH, COPY, NO_CLASS, TWO, because, rea
 from slsgu.data.splits.labels import Labels
 from slsgu.data.splits.partition import SPLITS
 from slsgu.data.splits.pool import Pool
-from slsgu.data.splits.splits import Limits, Splits, few_forget
+from slsgu.data.splits.splits import Limits, Splits, few_forget, how_divided
 from slsgu.errors import DataError
 
 
@@ -43,9 +45,38 @@ def labelled_splits(
         )
         for leaf in taxonomy.leaves
     }
-    labels = Labels(taxonomy)
+    excluded = _fill(pools, source, Labels(taxonomy), forget)
+    notes = [*source.left_out.notes("data"), *excluded.notes("data")]
+    samples, small = _divide(pools, forget, source.left_out)
+    if strict:
+        source.left_out.refuse("data")
+    if small:
+        notes.append(f"classes with too few different images to divide, left out: {some(small)}")
+    notes += few_forget(samples, forget)
+    has_others = any(pool.distinct for leaf, pool in pools.items() if leaf not in forget)
+    alone = request is not None and not has_others and all(map(request.keeps_above, forget))
+    if not alone and not any(sample.leaf not in forget for sample in samples["test"]):
+        raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
+    return Splits(
+        gradient=tuple(samples["gradient"]),
+        search=tuple(samples["search"]),
+        test=tuple(samples["test"]),
+        description={**source.describe(), **how_divided(samples, limits, seed)},
+        notes=tuple(notes),
+        left_out=(*source.left_out.entries("data"), *excluded.entries("data")),
+    )
+
+
+def _fill(
+    pools: Mapping[Concept, Pool],
+    source: RecordSource,
+    labels: Labels,
+    forget: frozenset[Concept],
+) -> LeftOut:
+    """Read records into the pools of their leaves until all are full; returns the pictures that
+    are in none, or no longer, and why."""
     owner: dict[str, Concept | None] = {}  # by content; None: it stands under two that are kept
-    away = LeftOut()
+    excluded = LeftOut()
     for record, data in readable(source):
         content = content_of(data)
         leaf = labels.of(record)
@@ -55,58 +86,48 @@ def labelled_splits(
         if content in owner:
             first = owner[content]
             if first is leaf or (first in forget and leaf in forget):
-                away.add(record.name, COPY)
+                excluded.add(record.name, COPY)
                 continue
             if first in forget:
-                away.add(record.name, BOTH)
+                excluded.add(record.name, BOTH)
                 continue
             why = BOTH if leaf in forget else TWO
             if first is not None:
-                away.add(pools[first].distinct[content].name, why)
+                excluded.add(pools[first].distinct[content].name, why)
                 pools[first].remove(content)
             if leaf not in forget:
-                away.add(record.name, why)
+                excluded.add(record.name, why)
                 owner[content] = None
                 continue
         owner[content] = leaf
         pools[leaf].add(PairSample(leaf, None, record.name, content, record.picture))
         if all(pool.full for pool in pools.values()):
             break
+    return excluded
+
+
+def _divide(
+    pools: Mapping[Concept, Pool], forget: frozenset[Concept], left_out: LeftOut
+) -> tuple[dict[str, list[PairSample]], list[str]]:
+    """The samples of each split, and the kept classes that are too small to divide, for people.
+
+    Raises:
+        DataError: a class that is to be forgotten is too small.
+    """
     samples: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
-    notes = [*source.left_out.notes("data"), *away.notes("data")]
-    few = []
+    small = []
     for leaf, pool in pools.items():
-        found = pool.divide()
-        if found is None and leaf in forget:
-            raise DataError(
-                f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different image(s); "
-                f"it needs at least {len(SPLITS)} ({', '.join(SPLITS)}){because(source.left_out)}"
-            )
-        if found is None and pool.distinct:
-            few.append(f"{leaf.key} ({len(pool.distinct)})")
-        if found is None:
+        members = pool.divide()
+        if members is None:
+            if leaf in forget:
+                raise DataError(
+                    f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different "
+                    f"image(s); it needs at least {len(SPLITS)} ({', '.join(SPLITS)})"
+                    f"{because(left_out)}"
+                )
+            if pool.distinct:
+                small.append(f"{leaf.key} ({len(pool.distinct)})")
             continue
         for split in SPLITS:
-            samples[split] += found[split]
-    if strict:
-        source.left_out.refuse("data")
-    if few:
-        notes.append(f"classes with too few different images to divide, left out: {some(few)}")
-    notes += few_forget(samples, forget)
-    others_found = any(pool.distinct for leaf, pool in pools.items() if leaf not in forget)
-    alone = request is not None and not others_found and all(map(request.keeps_above, forget))
-    if not alone and not any(sample.leaf not in forget for sample in samples["test"]):
-        raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
-    return Splits(
-        gradient=tuple(samples["gradient"]),
-        search=tuple(samples["search"]),
-        test=tuple(samples["test"]),
-        description={
-            **source.describe(),
-            "counts": {split: len(samples[split]) for split in SPLITS},
-            "limits": {split: limits.of(split) for split in SPLITS},
-            "seed": seed,
-        },
-        notes=tuple(notes),
-        left_out=(*source.left_out.entries("data"), *away.entries("data")),
-    )
+            samples[split] += members[split]
+    return samples, small

@@ -106,6 +106,17 @@ def identity(sample: Sample) -> list[str | None]:
     return found if sample.caption is None else [*found, sample.caption]
 
 
+def how_divided(
+    samples: Mapping[str, Sequence[Sample]], limits: Limits, seed: int
+) -> dict[str, Any]:
+    """What a description of splits says about their sizes, as JSON values."""
+    return {
+        "counts": {split: len(samples[split]) for split in SPLITS},
+        "limits": {split: limits.of(split) for split in SPLITS},
+        "seed": seed,
+    }
+
+
 def few_forget(samples: Mapping[str, Sequence[Sample]], forget: Collection[Concept]) -> list[str]:
     """A note that says what can be proved, if there are few images to forget.
 
@@ -163,12 +174,7 @@ def make_splits(
             for leaf in source.taxonomy.leaves
         }
         chosen, notes = choose_files(source, bounds, forget, seed)
-    description = {
-        **source.describe(),
-        "counts": {split: len(chosen[split]) for split in SPLITS},
-        "limits": {split: limits.of(split) for split in SPLITS},
-        "seed": seed,
-    }
+    description = {**source.describe(), **how_divided(chosen, limits, seed)}
     splits = Splits(
         gradient=tuple(chosen["gradient"]),
         search=tuple(chosen["search"]),
