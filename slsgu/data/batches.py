@@ -91,7 +91,7 @@ def stream(
 ) -> Iterator[Batch]:
     """Read samples in order, in batches of fixed stretches of them.
 
-    A picture that can not be read, or that another split has used (by its pixels), is left out and
+    A picture that cannot be read, or that another split has used (by its pixels), is left out and
     recorded in the ledger; its batch is then smaller, and a batch without any is passed over. So
     what is batched together does not depend on pictures elsewhere: a pass can be interrupted, or
     shared among processes, and have the same batches.
@@ -279,7 +279,7 @@ def _as_list(items: list[_Decoded]) -> list[_Decoded]:
 
 def _ignore_interrupts(worker: int) -> None:
     """Ctrl-C reaches the whole process group; this process ends its workers itself. Where it is
-    killed it can not, and one that waits to hand over pictures would wait for ever."""
+    killed it cannot, and one that waits to hand over pictures would wait for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

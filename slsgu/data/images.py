@@ -43,7 +43,7 @@ _UPRIGHT = {
 
 
 class UnreadableImageError(DataError):
-    """A file can not be decoded as a picture. `reason` is the message without the file's name."""
+    """A file cannot be decoded as a picture. `reason` is the message without the file's name."""
 
     def __init__(self, reason: str, name: str = "") -> None:
         super().__init__(f"{name}: {reason}" if name else reason)

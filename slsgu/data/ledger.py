@@ -153,7 +153,7 @@ class Ledger:
 
     @staticmethod
     def pixels_of(samples: Iterable[Sample]) -> dict[str, set[str]]:
-        """The pixels of pictures, as `reserved` takes them. Decodes them; what can not be read is
+        """The pixels of pictures, as `reserved` takes them. Decodes them; what cannot be read is
         passed over."""
         found: dict[str, set[str]] = {}
         for sample in samples:

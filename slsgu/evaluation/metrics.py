@@ -123,7 +123,7 @@ class Measures:
 
     @property
     def unmeasurable(self) -> list[LevelAccuracy]:
-        """Levels whose accuracy before the edit can not be told from chance."""
+        """Levels whose accuracy before the edit cannot be told from chance."""
         return [row for row in self.levels if not row.measurable]
 
 

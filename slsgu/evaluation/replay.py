@@ -20,7 +20,7 @@ class Replay:
         clip: the model.
         pixels: preprocessed images [N, 3, H, W].
         prompts: P distinct prompts.
-        batch_size: inputs a forward pass.
+        batch_size: inputs per forward pass.
         budget: bytes of activations that may be kept for each tower.
     """
 

@@ -49,7 +49,7 @@ class Tower:
         encode: features [B, d], not normalised, of inputs `start:stop`.
         count: how many inputs there are.
         stage_list: the tower's sequential stages; empty to always run in full.
-        batch_size: inputs a forward pass.
+        batch_size: inputs per forward pass.
         budget: bytes of activations that may be kept.
         cut: keep what stage `cut - 1` puts out on the way, as `cut_before` does in a second run.
     """

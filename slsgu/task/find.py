@@ -51,8 +51,8 @@ def find_splits(
     """Gradient, search and test images: drawings, or photographs from class folders.
 
     Raises:
-        DataError: no data was given for a model that is not the menagerie's, or the folders can
-            not be used.
+        DataError: no data was given for a model that is not the menagerie's, or the folders cannot
+            be used.
     """
     if data is None and not clip.is_menagerie:
         raise DataError(

@@ -136,7 +136,7 @@ def test_pictures_of_the_edit_and_unreadable_ones_are_told(
     assert {x["other"] for x in taken} == {"gradient", "search"} and taken == value["overlaps"]
     assert value["also"][0]["count"] == 60 - len(taken) - 2
     assert "in another split or in the forget set" in ran.err
-    # Nothing is known of what another run used; what can not be read is told all the same.
+    # Nothing is known of what another run used; what cannot be read is told all the same.
     ran = cli("evaluate", *world, *also, "--json")
     assert json.loads(ran.out)["also"][0]["count"] == 78 and "skipped: copies: " in ran.err
     ran = cli("evaluate", *world, *also, "--strict")

@@ -68,7 +68,7 @@ def open_source(spec: str | Path) -> RecordSource:
     if path.suffix.lower() in SUFFIXES:
         return TableSource(path)
     raise DataError(
-        f"{text} is no source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
+        f"{text} is not a data source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
     )
 
 

@@ -75,7 +75,7 @@ def _in_words(error: Exception) -> str:
     if found := re.search(r"\bexit (\d+)", text):
         return f"the command that fetches it ended with exit status {found[1]}"
     if "no gopen handler" in text:
-        return "webdataset can not open such an address; give a command, 'pipe:COMMAND'"
+        return "webdataset cannot open such an address; give a command, 'pipe:COMMAND'"
     return printable(text)
 
 

@@ -30,7 +30,7 @@ class Picture(Protocol):
         """The bytes.
 
         Raises:
-            OSError: they can not be read.
+            OSError: they cannot be read.
         """
 
 
@@ -100,7 +100,7 @@ class RecordSource(Protocol):
         """The records, each once, always in the same order.
 
         Raises:
-            DataError: the source can not be read.
+            DataError: the source cannot be read.
         """
 
     def describe(self) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def _class(text: str | None, names: list[str] | None) -> str | None:
 def _unusable(picture: Member) -> str | None:
     """What is the matter with a member that should be a picture."""
     if picture.problem is not None:
-        return f"the picture can not be read: {picture.problem}"
+        return f"the picture cannot be read: {picture.problem}"
     if picture.size == 0:
         return "the picture is empty"
     return too_large(picture.size)
@@ -252,11 +252,11 @@ def _class_names(path: Path) -> list[str]:
 def _read(file: int, member: Member) -> bytes | str:
     """The bytes of a member, or in words why there are none."""
     if member.problem is not None:
-        return f"its text can not be read: {member.problem}"
+        return f"its text cannot be read: {member.problem}"
     if member.size > _MOST_TEXT:
         return "its text is no caption"
     data = os.pread(file, member.size, member.offset)
-    return data if len(data) == member.size else "its text can not be read"
+    return data if len(data) == member.size else "its text cannot be read"
 
 
 def _text(data: bytes | str) -> str | None:

@@ -13,12 +13,12 @@ NO_CLASS = "its label or caption names no one class"
 
 
 def readable(source: RecordSource) -> Iterator[tuple[Record, bytes]]:
-    """Records with the bytes of their pictures; one that can not be read is left out."""
+    """Records with the bytes of their pictures; one that cannot be read is left out."""
     for record in source.records():
         try:
             data = record.picture.data()
         except OSError as error:
-            why = f"the image can not be read ({error.strerror or error})"
+            why = f"the image cannot be read ({error.strerror or error})"
             source.left_out.add(record.name, why)
         else:
             yield record, data

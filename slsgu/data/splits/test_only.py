@@ -58,7 +58,7 @@ def images_of(
         strict: refuse a source that holds anything that is no usable record.
 
     Raises:
-        DataError: the source can not be used.
+        DataError: the source cannot be used.
     """
     if is_class_folders(source):
         return _from_folders(FolderSource(Path(source), taxonomy), leaves, limit, seed, excluded)
@@ -126,7 +126,7 @@ def _from_records(
         try:
             content = content_of(record.picture.data())
         except OSError as error:
-            why = f"the image can not be read ({error.strerror or error})"
+            why = f"the image cannot be read ({error.strerror or error})"
             source.left_out.add(record.name, why)
             continue
         first = owner.setdefault(content, leaf)
