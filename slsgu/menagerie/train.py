@@ -110,13 +110,13 @@ def train(
     torch.manual_seed(seed)
     text_cfg = {**MODEL_CFG["text_cfg"], "vocab_size": len(vocabulary)}
     model = CLIP(**{**MODEL_CFG, "text_cfg": text_cfg})
-    taken = fit(
+    steps_taken = fit(
         model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress
     )
     with replacing_folder(out) as partial:
         recipe = {
             "seed": seed,
-            "steps": taken,
+            "steps": steps_taken,
             "schedule": {"steps": steps, "minutes": minutes},
             "images_per_leaf": images_per_leaf,
             "draw_version": DRAW_VERSION,

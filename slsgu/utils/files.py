@@ -194,9 +194,9 @@ def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:
         error.args = (str(error).replace(str(part), str(path)), *error.args[1:])
         return None
     cause: BaseException | None = error  # torch raises its own error over the disk's
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:  # an error may be its own cause
-        seen.add(id(cause))
+    visited: set[int] = set()
+    while cause is not None and id(cause) not in visited:  # an error may be its own cause
+        visited.add(id(cause))
         if (reason := _refused(cause)) is not None:
             return SlsguError(f"cannot write {path}: {reason}")
         cause = cause.__cause__ or cause.__context__
@@ -206,8 +206,8 @@ def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:
 def _refused(error: BaseException) -> str | None:
     """What a disk refused, in words; None if the error is another one."""
     number = error.errno if isinstance(error, OSError) else None
-    if found := re.search(r"\(os error (\d+)\)", str(error)):  # how safetensors puts it in words
-        number = int(found[1])
+    if match := re.search(r"\(os error (\d+)\)", str(error)):  # how safetensors puts it in words
+        number = int(match[1])
     if number in _REFUSALS:
         return _REFUSALS[number]
     if isinstance(error, OSError):
