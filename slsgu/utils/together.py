@@ -18,7 +18,7 @@ from pathlib import Path
 
 from slsgu.errors import SlsguError
 from slsgu.utils.files import replacing_folder
-from slsgu.utils.temporaries import host, is_running, release, temporary_name
+from slsgu.utils.temporaries import host, is_running, release, remove_stale, temporary_name
 
 CURRENT = ".current"
 _WRITER = re.compile(r"\.files-(\w+)\.(\d+)-\w+")
@@ -38,6 +38,7 @@ def replacing_together(folder: Path, names: Collection[str]) -> Iterator[Path]:
     Raises:
         SlsguError: the disk refuses. The files are as they were.
     """
+    remove_stale(folder, ".files-*")
     written = folder / f".files-{host()}.{os.getpid()}-{secrets.token_hex(4)}"
     with replacing_folder(written) as part:
         yield part
