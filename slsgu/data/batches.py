@@ -108,7 +108,7 @@ def stream(
     Raises:
         DataError: a picture cannot be read and `reading.strict` is set, or a worker process died.
     """
-    kept: list[Sample] = []
+    usable: list[Sample] = []
     pixels: list[npt.NDArray[np.float32]] = []
     # closing: leaving early, by an error or Ctrl-C, ends the workers at once.
     with contextlib.closing(_decode(samples, transform, reading.workers)) as decoded:
@@ -120,18 +120,18 @@ def stream(
                     )
                 ledger.skip(sample.name, item.reason)
             elif ledger.claim(item.hash, split, sample.fingerprint):
-                kept.append(sample)
+                usable.append(sample)
                 pixels.append(item.pixels)
             else:
-                other = ledger.owner(item.hash, besides=split, fingerprint=sample.fingerprint)
-                assert other is not None
-                ledger.overlap(sample.name, split, other)
+                owner = ledger.owner(item.hash, besides=split, fingerprint=sample.fingerprint)
+                assert owner is not None
+                ledger.overlap(sample.name, split, owner)
             if progress is not None:
                 progress(1)
             if stop % reading.batch_size == 0 or stop == len(samples):
-                if kept:
-                    yield _batch(kept, pixels, stop)
-                kept, pixels = [], []
+                if usable:
+                    yield _batch(usable, pixels, stop)
+                usable, pixels = [], []
 
 
 def collect(
@@ -173,8 +173,8 @@ def collect(
             pixels = _room((len(samples), *batch.pixels.shape[1:]), budget)
         pixels[len(usable) : len(usable) + len(batch.samples)] = batch.pixels
         usable += batch.samples
-    have = {sample.leaf for sample in usable}
-    missing = [leaf.key for leaf in required if leaf not in have]
+    covered = {sample.leaf for sample in usable}
+    missing = [leaf.key for leaf in required if leaf not in covered]
     if missing or pixels is None:
         of = f" of {', '.join(missing)}" if missing else ""
         raise DataError(f"no usable image{of} is left in the {split} split{ledger.why(split)}")

@@ -113,10 +113,10 @@ def ending(data: bytes) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                found = str(image.format)
+                kind = str(image.format)
     except Exception:  # a damaged file can make a decoder fail in any way
         return None
-    return _ENDINGS.get(found, found.lower())
+    return _ENDINGS.get(kind, kind.lower())
 
 
 def pixel_hash(image: Image.Image) -> str:

@@ -22,8 +22,8 @@ class PictureFolder:
         self.left_out = LeftOut()
 
     def records(self) -> Iterator[Record]:
-        found = scan(self.root, self.root)
-        for folder, images in found.images.items():
+        contents = scan(self.root, self.root)
+        for folder, images in contents.images.items():
             label = shown(Path(folder.name)) if folder.name else None
             for path in images:
                 yield Record(shown(path), FilePicture(self.root / path), label=label)

@@ -63,12 +63,12 @@ class PartPicture:
     def data(self) -> bytes:
         file = os.open(self.path, os.O_RDONLY)  # `open` takes as long as the reading
         try:
-            found = os.pread(file, self.size, self.offset)
+            data = os.pread(file, self.size, self.offset)
         finally:
             os.close(file)
-        if len(found) < self.size:
+        if len(data) < self.size:
             raise OSError("its file ends within it")
-        return found
+        return data
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ class LeftOut:
         """Raises:
         DataError: anything was left out.
         """
-        if found := self.notes(what):
-            raise DataError(f"{found[0]} (strict: nothing may be left out)")
+        if notes := self.notes(what):
+            raise DataError(f"{notes[0]} (strict: nothing may be left out)")
 
 
 @dataclass(frozen=True)

@@ -114,19 +114,19 @@ class ShardSource:
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
         title = name = _title(shard)
         names = self._names.get(Path(shard).parent)
-        called = printable(shard)
+        source = printable(shard)
         try:
             if path.is_fifo():
-                raise DataError(f"{called} can be read only once: give 'pipe:cat {called}'")
+                raise DataError(f"{source} can be read only once: give 'pipe:cat {source}'")
             with open_regular(path, "shard", error=DataError) as file:
                 if os.pread(file.fileno(), 2, 0) == b"\x1f\x8b":
                     raise DataError(
-                        f"{called} is compressed, so its pictures have no places: decompress it, "
-                        f"or give 'pipe:gzip -dc {called}'"
+                        f"{source} is compressed, so its pictures have no places: decompress it, "
+                        f"or give 'pipe:gzip -dc {source}'"
                     )
                 entry = _Entry("")
                 part = 1
-                for member in self._members(file.fileno(), called, title):
+                for member in self._members(file.fileno(), source, title):
                     if member is None:  # another tar file: its names have nothing to do with these
                         yield from self._record(path, name, entry, names)
                         entry = _Entry("")
@@ -145,9 +145,9 @@ class ShardSource:
                         entry.texts[kind] = _read(file.fileno(), member)
                 yield from self._record(path, name, entry, names)
         except OSError as error:
-            raise DataError(f"cannot read shard {called}: {error.strerror or error}") from None
+            raise DataError(f"cannot read shard {source}: {error.strerror or error}") from None
 
-    def _members(self, file: int, called: str, title: str) -> Iterator[Member | None]:
+    def _members(self, file: int, source: str, title: str) -> Iterator[Member | None]:
         """The files of a shard, as far as it is whole; where it is several in a row, those of all,
         with None between them.
 
@@ -163,7 +163,7 @@ class ShardSource:
                 yield member
         except TarError as error:
             if not is_tar(file):
-                raise DataError(f"{called} is no tar file ({error})") from None
+                raise DataError(f"{source} is no tar file ({error})") from None
             problem = "goes on with what is no tar file" if count == before > 0 else "is damaged"
             self.left_out.add(title, f"the shard {problem} after {count} members; those are used")
 

@@ -54,8 +54,10 @@ def labelled_splits(
         notes.append(f"classes with too few different images to divide, left out: {some(small)}")
     notes += few_forget(samples, forget)
     has_others = any(pool.distinct for leaf, pool in pools.items() if leaf not in forget)
-    alone = request is not None and not has_others and all(map(request.keeps_above, forget))
-    if not alone and not any(sample.leaf not in forget for sample in samples["test"]):
+    only_forgotten = (
+        request is not None and not has_others and all(map(request.keeps_above, forget))
+    )
+    if not only_forgotten and not any(sample.leaf not in forget for sample in samples["test"]):
         raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
     return Splits(
         gradient=tuple(samples["gradient"]),
