@@ -23,14 +23,14 @@ def save_local_dir(clip: Clip, folder: Path) -> None:
 
     Raises:
         ModelError: a weight does not fit its stored dtype (it overflows).
-        SlsguError: the folder exists or can not be written.
+        SlsguError: the folder exists or cannot be written.
     """
     tensors = {}
     for name, tensor in clip.model.state_dict().items():
         stored = tensor.detach().cpu().to(clip.stored_dtypes.get(name, tensor.dtype))
         if not bool(torch.isfinite(stored).all()):
             raise ModelError(
-                f"can not save {folder}: {name} does not fit the precision it was stored in "
+                f"cannot save {folder}: {name} does not fit the precision it was stored in "
                 f"({str(stored.dtype).removeprefix('torch.')}); use a smaller step"
             )
         tensors[name] = stored

@@ -103,7 +103,7 @@ class Patch:
         for name in sorted(shared):
             if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
                 raise LayerMismatchError(
-                    f"can not add patches: they were made for different weights of {name}"
+                    f"cannot add patches: they were made for different weights of {name}"
                 )
         delta = {**self.delta, **other.delta}
         delta |= {name: self.delta[name] + other.delta[name] for name in shared}
@@ -274,7 +274,7 @@ class Patch:
 
 
 def _refuse_infinite(name: str, tensor: Tensor) -> None:
-    """A step that half precision can not hold would become inf, and every answer nan."""
+    """A step that half precision cannot hold would become inf, and every answer nan."""
     if not bool(tensor.isfinite().all()):
         dtype = str(tensor.dtype).removeprefix("torch.")
         raise LayerMismatchError(

@@ -37,8 +37,8 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
         Names of what was left out, those of folders with a slash at the end.
 
     Raises:
-        ModelError: `model` can not be read.
-        SlsguError: `out` exists, or can not be written.
+        ModelError: `model` cannot be read.
+        SlsguError: `out` exists, or cannot be written.
     """
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)

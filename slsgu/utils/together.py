@@ -42,15 +42,15 @@ def replacing_together(folder: Path, names: Collection[str]) -> Iterator[Path]:
     written = folder / f".files-{host()}.{os.getpid()}-{secrets.token_hex(4)}"
     with replacing_folder(written) as part:
         yield part
-        strange = {path.name for path in part.iterdir()} - set(names)
-        assert not strange, f"written, but not among the names: {strange}"
+        unexpected = {path.name for path in part.iterdir()} - set(names)
+        assert not unexpected, f"written, but not among the names: {unexpected}"
     try:
         earlier = _earlier(folder, names)
-        shown = [name for name in names if (written / name).exists()]
-        for name in shown:
+        present = [name for name in names if (written / name).exists()]
+        for name in present:
             _link(folder / name, f"{CURRENT}/{name}")
         _link(folder / CURRENT, written.name)
-        for name in set(names) - set(shown):
+        for name in set(names) - set(present):
             (folder / name).unlink(missing_ok=True)  # by now a link to nothing
     except (NotImplementedError, OSError):
         _replace_one_by_one(folder, written, names)
