@@ -154,7 +154,7 @@ def load(
         quick_gelu: the activation, where the user knows better than the configuration.
 
     Raises:
-        ModelError: the model can not be found, is not supported, would be loaded wrongly, or
+        ModelError: the model cannot be found, is not supported, would be loaded wrongly, or
             does not fit its architecture; or the device is not there.
     """
     place = _device(device)

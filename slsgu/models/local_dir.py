@@ -39,7 +39,7 @@ def save_local_dir(clip: Clip, folder: Path) -> list[str]:
 
     Raises:
         ModelError: a weight does not fit its stored dtype (it overflows).
-        SlsguError: the folder exists or can not be written.
+        SlsguError: the folder exists or cannot be written.
     """
     tensors = {}
     for name, tensor in clip.model.state_dict().items():

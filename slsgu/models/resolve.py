@@ -44,7 +44,7 @@ class ModelSpec:
 def resolve(
     model: str, pretrained: str | None, *, cache_dir: str | None, quick_gelu: bool | None
 ) -> ModelSpec:
-    """Find a model; refuse what can not be loaded or would be loaded wrongly.
+    """Find a model; refuse what cannot be loaded or would be loaded wrongly.
 
     Raises:
         ModelError: see the module's docstring; the message says what to do.

@@ -61,7 +61,7 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
     what an expert fixed. Last projections, which cost least, come first, then shallow to deep.
 
     Raises:
-        SlsguError: the named layer does not exist, or can not be edited.
+        SlsguError: the named layer does not exist, or cannot be edited.
     """
     layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}
     by_name = {score.layer: score for score in scores}
@@ -90,7 +90,7 @@ def check_choice(plan: Plan) -> Layer | None:
     """The layer an expert fixed, if any. Cheap: a slip of the pen costs no pass over the images.
 
     Raises:
-        SlsguError: the named layer does not exist, can not be edited, or is in the other tower.
+        SlsguError: the named layer does not exist, cannot be edited, or is in the other tower.
     """
     settings = plan.settings
     if settings.layer is None:

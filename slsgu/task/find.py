@@ -14,7 +14,7 @@ from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
 from slsgu.data.sources.open import is_class_folders, open_source
 from slsgu.data.sources.scan import title_of
 from slsgu.data.sources.shards import NAMES, ShardSource
-from slsgu.data.splits.pair_splits import labelled_splits
+from slsgu.data.splits.labelled_splits import labelled_splits
 from slsgu.data.splits.splits import Limits, Splits, make_splits
 from slsgu.data.splits.test_only import FoundImages, images_of
 from slsgu.errors import DataError
@@ -69,8 +69,8 @@ def find_splits(
     """Gradient, search and test images: drawings, or photographs from class folders.
 
     Raises:
-        DataError: no data was given for a model that is not the menagerie's, or the folders can
-            not be used.
+        DataError: no data was given for a model that is not the menagerie's, or the folders cannot
+            be used.
     """
     _refuse_no_data(clip, data)
     if data is None or is_drawings(data):

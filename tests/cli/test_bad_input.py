@@ -655,7 +655,7 @@ def test_names_do_not_leave_the_run_folder(
 
 
 def test_names_do_not_inject_html(cli: Cli, world: list[str], images: Path, tmp_path: Path) -> None:
-    script = "<script>alert(1)<"  # a folder can not hold a slash
+    script = "<script>alert(1)<"  # a folder cannot hold a slash
     quote = '"><img src=x onerror=alert(2)>'
     (images / "beagle").rename(images / script)
     (images / "pug").rename(images / quote)

@@ -372,7 +372,7 @@ def test_patch_show(cli: Cli, patched: Path) -> None:
     assert ran.code == 0 and "forgets    dog/beagle" in ran.out and "layer " in ran.out
     value = json.loads(cli("patch", "show", "--json", patched).out)
     assert value["request"]["concepts"] == ["beagle"] and len(value["layers"]) == 1
-    # A step beyond all sense, whose square float32 can not hold.
+    # A step beyond all sense, whose square float32 cannot hold.
     (1e30 * Patch.load(patched)).save("huge.safetensors")
     assert "e+" in (line := cli("patch", "show", "huge.safetensors").out.splitlines()[-1])
     assert " times its norm" in line and "%" not in line

@@ -96,7 +96,7 @@ def test_select_names_pictures_by_what_they_are(cli: Cli, photos: Path, tmp_path
     ran = cli("select", "--source", "ext.csv", "--match", "ship", "--out", "ext.tar")
     assert ran.code == 0 and "6 pair(s)" in ran.out
     assert "source: 2 left out, it is not a picture: bad.jpg, empty.jpg" in ran.err
-    assert "1 left out, the image can not be read (" in ran.err and "self/mem" in ran.err
+    assert "1 left out, the image cannot be read (" in ran.err and "self/mem" in ran.err
     with tarfile.open("ext.tar") as tar:
         endings = [name.partition(".")[2] for name in tar.getnames() if not name.endswith("txt")]
     assert sorted(endings) == ["jpg"] * 3 + ["png"] * 3
@@ -389,7 +389,7 @@ def test_a_cache_that_can_not_be_written_stops_nothing(
 
 
 def test_a_retain_set_with_a_gap_is_not_cached(cli: Cli, asked: list[str], beagles: Ran) -> None:
-    """A picture that can not be read today may be readable tomorrow."""
+    """A picture that cannot be read today may be readable tomorrow."""
     table = Path(asked[3])
     table.write_text(table.read_text().replace("pug/00.png", "pug/00.png.broken"))
     (line,) = (line for line in table.read_text().splitlines() if "broken" in line)
@@ -502,7 +502,7 @@ def test_what_is_left_out_of_another_data_set_is_told(
     ("source", "told"),
     [
         ("pipe:exit 3", "the command that fetches it ended with exit status 3"),
-        ("s3://bucket/a.tar", "webdataset can not open such an address; give a command"),
+        ("s3://bucket/a.tar", "webdataset cannot open such an address; give a command"),
         ("http://photos", "cannot read http://photos: "),
         ("*.tar", "no such shard: *.tar (shards are counted in braces"),
         ("pets-?", "no such source: pets-?"),

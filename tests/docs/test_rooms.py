@@ -167,7 +167,12 @@ def test_the_report_is_known_to_the_command_line_alone() -> None:
 LONG_FILES: dict[str, str] = {
     "slsgu/menagerie/canvas.py": "one small drawing language; its parts mean nothing apart",
 }
-LONG_FUNCTIONS: dict[str, str] = {}
+ONE_PICTURE = "paints one picture from back to front; drawings are fixed to the bit"
+LONG_FUNCTIONS: dict[str, str] = {
+    "slsgu/menagerie/kinds/birds.py:bird": ONE_PICTURE,
+    "slsgu/menagerie/kinds/cats.py:head": ONE_PICTURE,
+    "slsgu/menagerie/kinds/fish.py:draw_fish": ONE_PICTURE,
+}
 
 
 def long_functions(path: str, text: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written is read back, and what can not be read is explained."""
+"""Checkpoint files: what is written is read back, and what cannot be read is explained."""
 
 from __future__ import annotations
 
@@ -167,12 +167,12 @@ def _cut(path: Path) -> None:
         ("code.pt", lambda p: torch.save({"w": _Code()}, p), ["run code", "state_dict()"]),
         ("old.pt", lambda p: p.write_bytes(pickle.dumps(_Code())), ["old.pt"]),
         ("module.pt", lambda p: torch.save(nn.Linear(2, 2), p), ["run code", "state_dict()"]),
-        ("cut.pt", _cut, ["can not be read", "again"]),
-        ("cut.safetensors", _cut, ["can not be read", "again"]),
+        ("cut.pt", _cut, ["cannot be read", "again"]),
+        ("cut.safetensors", _cut, ["cannot be read", "again"]),
         ("empty.pt", lambda p: p.touch(), ["is empty"]),
         ("empty.safetensors", lambda p: p.touch(), ["is empty"]),
-        ("text.pt", lambda p: p.write_text("<html>not found"), ["can not be read"]),
-        ("text.safetensors", lambda p: p.write_text("<html>not found"), ["can not be read"]),
+        ("text.pt", lambda p: p.write_text("<html>not found"), ["cannot be read"]),
+        ("text.safetensors", lambda p: p.write_text("<html>not found"), ["cannot be read"]),
         ("list.pt", lambda p: torch.save([torch.ones(2)], p), ["no state dict, but a list"]),
         ("none.pt", lambda p: torch.save({}, p), ["an empty dict"]),
         ("none.safetensors", lambda p: save_file({}, p), ["no tensors"]),
