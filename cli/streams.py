@@ -1,8 +1,8 @@
 """What reaches the terminal: text, and nothing that a terminal would take for a command.
 
-Names of files, classes and layers, captions, metadata and messages of other libraries are written by
-other people. So both streams are wrapped once, where the program starts, and whatever is printed
-passes through `safe`.
+Names of files, classes and layers, captions, metadata and messages of other libraries are written
+by other people. So both streams are wrapped once, where the program starts, and whatever is
+printed passes through `safe`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def safe_streams() -> Iterator[None]:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a name that a terminal cannot show is no reason to fail
             reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = (SafeStream(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (SafeStream(stream) for stream in before)
     try:
         yield
     finally:

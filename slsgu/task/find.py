@@ -16,7 +16,7 @@ from slsgu.data.sources.scan import title_of
 from slsgu.data.sources.shards import NAMES, ShardSource
 from slsgu.data.splits.labelled_splits import labelled_splits
 from slsgu.data.splits.splits import Limits, Splits, make_splits
-from slsgu.data.splits.test_only import FoundImages, images_of
+from slsgu.data.splits.test_only import ChosenImages, images_of
 from slsgu.errors import DataError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def find_images(
     taxonomy: Taxonomy,
     settings: DataSettings,
     excluded: Mapping[str, str] = MappingProxyType({}),
-) -> FoundImages:
+) -> ChosenImages:
     """The images of a data set on which nothing is chosen: of `test/` where there is one, else all.
 
     Args:
@@ -117,7 +117,7 @@ def find_images(
         count = limit or Limits().test
         assert count is not None
         leaves = taxonomy.leaves
-        return FoundImages(
+        return ChosenImages(
             [x for c in leaves for x in source.samples(c, "test", count, settings.seed)]
         )
     return images_of(

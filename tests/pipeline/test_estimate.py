@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import slsgu
+import slsgu.pipeline.estimate as estimates
 from slsgu.models.clip import Clip
-from slsgu.pipeline import estimate as estimates
 from slsgu.pipeline.estimate import estimate
 from slsgu.pipeline.run_folder import run_folder
 
