@@ -1,6 +1,6 @@
 """The command line. Each command parses, calls the library, prints; heavy imports wait until then.
 
-Exit status: 0 done, 1 a request that can not be met or a file that can not be used, 2 wrong usage,
+Exit status: 0 done, 1 a request that cannot be met or a file that cannot be used, 2 wrong usage,
 130 interrupted (143 by SIGTERM, 129 by SIGHUP), 141 nobody reads the output.
 """
 
@@ -21,25 +21,26 @@ import slsgu
 from slsgu.errors import SlsguError
 from slsgu.utils.signals import INTERRUPTED, interrupts, status
 
+from .groups import Commands
 from .streams import flush, safe_streams
 
 STARTED = "slsgu.cli.started"  # where a context keeps when its command began
 
 COMMANDS = {
-    "concepts": "List or search the concepts of a taxonomy.",
-    "select": "Choose image-text pairs by caption: a forget set.",
-    "grads": "Compute the forget and retain gradients: the one pass.",
-    "pareto": "Rank layers by importance and alignment.",
-    "apply": "Forget concepts: search a step, write a patch, prove it.",
+    "apply": "Forget concepts: find a layer and a step, write a patch.",
+    "concepts": "List or search the concepts that you can forget.",
+    "select": "Collect image-text pairs by caption, to forget them.",
+    "grads": "Compute the gradients, in one pass over the images.",
+    "pareto": "Rank the layers by their gradients.",
     "layers": "List the layers of a model that can be edited.",
-    "evaluate": "Accuracy at every level, with and without a patch.",
-    "patch": "Show, apply or revert a patch file.",
-    "cache": "Retain gradients kept for later requests: list, clear.",
-    "menagerie": "The embedded world of drawings: sheet, check, train.",
+    "evaluate": "Measure accuracy at every level, with and without a patch.",
+    "patch": "Show, add, apply or revert patches.",
+    "cache": "List or clear the retain gradients kept for later requests.",
+    "menagerie": "Draw, check or train the embedded world of drawings.",
 }
 
 
-class Commands(click.Group):
+class Program(Commands):
     """Loads a command's module when it is used, and turns domain errors into exit status 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -153,7 +154,7 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
     click.echo(f"Warning: {message}", err=True)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(slsgu.__version__, prog_name="slsgu")
 def main() -> None:
     """Make a CLIP model forget one concept: one gradient, one layer, one step, one small patch.

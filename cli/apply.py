@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--save-model",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Also write the patched model as an OpenCLIP local-dir.",
+    help="Also write the patched model, as an OpenCLIP local-dir. DIR must not exist.",
 )
 @option("Output", "--dry-run", is_flag=True, help="Estimate time and memory, and write nothing.")
 @json_option
@@ -44,21 +44,19 @@ def apply(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Forget concepts: one gradient, one layer, one step, one patch, and the proof.
+    """Make a model forget concepts: find a layer and a step, write a patch, measure what it does.
 
-    Computes what is missing, searches a step on each candidate layer, chooses by Q-U under the
-    floors, and measures the choice on images not used before. Writes patch.safetensors,
-    result.json and report.html in the run folder. Exit status 1 if the goal is not met: then no
-    patch is written unless --force.
+    Computes the gradients unless the run folder has them, searches a step on each candidate
+    layer, chooses by Q-U under the floors, and measures the choice on images not used before.
+    Writes patch.safetensors, result.json and report.html in the run folder. If the goal is not
+    met, no patch is written, unless with --force, and the exit status is 1.
     """
     from slsgu.errors import SlsguError
     from slsgu.models.local_dir import save_local_dir
     from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
-    from slsgu.report.html import to_json, write
-    from slsgu.report.plots import save_pareto
+    from slsgu.report.html import to_json
     from slsgu.utils.distributed import world_size
-    from slsgu.utils.files import write_json
 
     if world_size() > 1:
         raise SlsguError(
@@ -91,16 +89,7 @@ def apply(
     console.say_left_out(result.ledger)
     patch_path = None if result.patch is None else folder.patch
     summary = to_json(result, patch=patch_path, report=folder.report)
-    with folder.publishing() as new:
-        write_request(new.request)
-        if result.patch is not None:
-            result.patch.save(new.patch)
-        write_json(new.result, summary)
-        write(result, new.report, command=command_line(), patch=patch_path)
-        if folder.pareto.is_file() and result.trace is not None:
-            scores = result.trace.scores_with_efficiency
-            title = f"Which layers hold {result.task.request.title}?"
-            save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
+    _publish(result, folder, summary, patch_path)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
@@ -125,6 +114,26 @@ def _estimate(plan: Plan, folder: RunFolder, also: Sequence[Also], *, as_json: b
         echo_json(found.to_json())
     else:
         click.echo(found.to_text())
+
+
+def _publish(
+    result: Outcome, folder: RunFolder, summary: dict[str, Any], patch_path: Path | None
+) -> None:
+    """Write the files of a run, which take the place of those of an earlier one together."""
+    from slsgu.report.html import write
+    from slsgu.report.plots import save_pareto
+    from slsgu.utils.files import write_json
+
+    with folder.publishing() as new:
+        write_request(new.request)
+        if result.patch is not None:
+            result.patch.save(new.patch)
+        write_json(new.result, summary)
+        write(result, new.report, command=command_line(), patch=patch_path)
+        if folder.pareto.is_file() and result.trace is not None:
+            scores = result.trace.scores_with_efficiency
+            title = f"Which layers hold {result.task.request.title}?"
+            save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
 
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:

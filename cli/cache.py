@@ -5,21 +5,23 @@ from __future__ import annotations
 import click
 
 from .console import echo_json, echo_table
+from .groups import Commands, GroupedCommand
+from .options import json_option
 
 
-@click.group()
+@click.group(cls=Commands)
 def cache() -> None:
     """List or remove the retain gradients that later requests reuse.
 
-    They lie in $SLSGU_CACHE_DIR, or in `slsgu` in your cache folder. They hold nothing of what was
-    forgotten.
+    They are kept in $SLSGU_CACHE_DIR, or else in `slsgu` in your cache folder (~/.cache). They
+    hold nothing of what was forgotten.
     """
 
 
-@cache.command("list")
-@click.option("--json", "as_json", is_flag=True, help="The entries as JSON on stdout.")
+@cache.command("list", cls=GroupedCommand)
+@json_option
 def list_(as_json: bool) -> None:
-    """What is kept, and how large it is."""
+    """List the retain gradients, with their sizes."""
     from slsgu.gradients.bank import RetainCache, cache_folder
 
     kept = RetainCache(cache_folder())
@@ -36,9 +38,9 @@ def list_(as_json: bool) -> None:
     click.echo(f"\n{len(entries)} in {kept.folder}, {_size(sum(size for _, size, _ in entries))}")
 
 
-@cache.command()
+@cache.command(cls=GroupedCommand)
 def clear() -> None:
-    """Remove all of them."""
+    """Remove all retain gradients."""
     from slsgu.gradients.bank import RetainCache, cache_folder
 
     kept = RetainCache(cache_folder())

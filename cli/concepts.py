@@ -5,22 +5,30 @@ from __future__ import annotations
 import click
 
 from .console import echo_json
+from .data_options import TAXONOMIES
+from .groups import GroupedCommand, option
+from .options import json_option
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("text", required=False)
-@click.option("--data", metavar="DIR", help="Take the class folders as a flat list of concepts.")
-@click.option(
+@option(
+    "Data",
+    "--data",
+    metavar="DIR",
+    help="List the class folders of DIR, or the classes of shards that name them.",
+)
+@option(
+    "Data",
     "--taxonomy",
     metavar="NAME|FILE",
-    help="cifar10, cifar100, oxford-pets, imagenet-dogs, imagenet, or a YAML file.  "
-    "[default: the menagerie's]",
+    help=f"Tree of concepts: {TAXONOMIES}, or a YAML file.  [default: menagerie]",
 )
-@click.option("--json", "as_json", is_flag=True, help="A list of concepts as JSON.")
+@json_option
 def concepts(text: str | None, data: str | None, taxonomy: str | None, as_json: bool) -> None:
     """List the concepts of a taxonomy as a tree, or those that TEXT matches.
 
-    TEXT matches names, aliases and plurals in part, an id by its beginning, and an index; case,
+    TEXT is part of a name, alias or plural, the beginning of an id, or a class number. Case,
     spaces, dashes and underscores make no difference.
     """
     from slsgu.concepts.taxonomy import normalise

@@ -24,9 +24,12 @@ pair_options: Callable[[F], F] = stack(
         "Request",
         "--retain",
         metavar="SOURCE",
-        help="Images of everything else, with --forget.  [default: none, which needs a parent]",
+        help="Images of everything else, with --forget.  [default: none; then a parent is kept "
+        "instead: --parent, or --taxonomy]",
     ),
-    option("Request", "--name", metavar="TEXT", help="What the images to forget are called."),
+    option(
+        "Request", "--name", metavar="TEXT", help="Name of the concept in the images to forget."
+    ),
     option(
         "Request",
         "--parent",
@@ -38,13 +41,18 @@ pair_options: Callable[[F], F] = stack(
         "--classes",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="The other names to choose among, one per line; or give --taxonomy.",
+        help="File of the other class names, one per line; or give --taxonomy.",
     ),
 )
 
 record_options: Callable[[F], F] = stack(
-    option("Request", "--asked-by", metavar="TEXT", help="Who asked for it: recorded everywhere."),
-    option("Request", "--reason", metavar="TEXT", help="Why: recorded everywhere."),
+    option(
+        "Request",
+        "--asked-by",
+        metavar="TEXT",
+        help="Who asked for it. Recorded in the patch, the result and the report.",
+    ),
+    option("Request", "--reason", metavar="TEXT", help="Why. Recorded likewise."),
 )
 
 model_options: Callable[[F], F] = stack(
@@ -55,18 +63,24 @@ model_options: Callable[[F], F] = stack(
         help="OpenCLIP name, local-dir:PATH or hf-hub:ORG/REPO.  [default: the menagerie's model "
         "of drawings]",
     ),
-    option("Model", "--pretrained", metavar="TAG|FILE", help="Pretrained tag or checkpoint file."),
+    option(
+        "Model",
+        "--pretrained",
+        metavar="TAG|FILE",
+        help="Weights for a named --model: a pretrained tag, or a checkpoint file.",
+    ),
     option(
         "Model",
         "--quick-gelu/--gelu",
         default=None,
-        help="Which activation a checkpoint file was trained with.  [default: as configured]",
+        help="Activation that the weights were trained with.  [default: as configured]",
     ),
     option(
         "Model",
         "--cache-dir",
         type=click.Path(file_okay=False),
-        help="Where OpenCLIP keeps downloads.",
+        metavar="DIR",
+        help="Where OpenCLIP keeps downloads.  [default: its own place]",
     ),
 )
 
@@ -75,14 +89,15 @@ data_options: Callable[[F], F] = stack(
         "Data",
         "--data",
         metavar="DIR",
-        help="One folder per class, with train/ and test/ if you have them.  "
-        "[default: the menagerie's drawings]",
+        help="Images: a folder per class, with train/ and test/ if you have them; or a table or "
+        "shards with classes.  [default: the menagerie's drawings]",
     ),
     option(
         "Data",
         "--taxonomy",
         metavar="NAME|FILE",
-        help=f"Tree of concepts: {TAXONOMIES}, or a YAML file.  [default: the class folders]",
+        help=f"Tree of concepts: {TAXONOMIES}, or a YAML file.  [default: a flat list of "
+        "the class folders]",
     ),
     option(
         "Data",
@@ -92,11 +107,11 @@ data_options: Callable[[F], F] = stack(
         "[default: the taxonomy's, or simple]",
     ),
     option("Data", "--seed", type=click.IntRange(0), default=0, show_default=True,
-           help="Chooses which images are used."),
+           metavar="N", help="Another seed chooses other images."),
     option(
         "Data",
         "--strict/--no-strict",
-        help="Refuse unreadable images.  [default: leave them out and say so]",
+        help="Stop at an unreadable image.  [default: skip it and say so]",
     ),
 )  # fmt: skip
 
@@ -119,7 +134,8 @@ retain_image_option: Callable[[F], F] = option(
     "--retain-images",
     type=click.IntRange(3),
     metavar="N",
-    help="With --retain: its images in all, for gradients and for the search.  [default: 500]",
+    help="Most images of --retain for the gradients, and again for the search and for the test.  "
+    "[default: 500]",
 )
 
 
@@ -139,6 +155,6 @@ also_option: Callable[[F], F] = option(
     "--also",
     multiple=True,
     metavar="NAME=SOURCE[:TAXONOMY]",
-    help="Another data set that must stay as it is: class folders, or shards with labels. May be "
-    "given several times; --floor NAME=X sets its floor.",
+    help="Another data set whose accuracy must hold: class folders, or a table or shards with "
+    "classes. May be given several times; --floor NAME=X sets its floor.",
 )

@@ -82,13 +82,14 @@ def evaluate(
     form: str,
     **options: Any,
 ) -> None:
-    """Zero-shot accuracy at every level of the taxonomy, with and without a patch.
+    """Measure zero-shot accuracy at every level of the taxonomy, with and without a patch.
 
     Measures every image of --data: those of test/, where there is one. Images that the patch was
     made from are left out, as far as they are known. With a patch, what counts as forgotten is
-    what the patch was made for, or --concept.
+    what the patch was made for, or --concept. Writes no file.
 
-    Under torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
+    Under torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) several processes share
+    the images.
     """
     from slsgu.pipeline.measure import evaluate_data
     from slsgu.utils.distributed import together, world_size

@@ -19,12 +19,13 @@ from .values import cache_from, plan_from, settings_from
 @run_option
 @json_option
 def grads(run: Path | None, as_json: bool, **options: Any) -> None:
-    """Compute the gradients of the forget and the retain loss for every layer.
+    """Compute the gradients of the forget and the retain loss, for every layer.
 
-    Writes gradients.safetensors in the run folder; `pareto` and `apply` reuse it. A pass that is
-    interrupted goes on where it was when the command is given again. Under torchrun
-    (`torchrun --nproc-per-node N -m slsgu grads ...`) several processes share the images. Note
-    that the cache can bring forgotten knowledge back: keep it as you keep the original model.
+    Writes gradients.safetensors in the run folder, which `pareto` and `apply` reuse. If a pass is
+    interrupted, give the command again: it goes on where it was. Under torchrun
+    (`torchrun --nproc-per-node N -m slsgu grads ...`) several processes share the images.
+
+    The file can bring forgotten knowledge back: keep it as you keep the original model.
     """
     from slsgu.pipeline.run_folder import obtain_gradients, run_folder
     from slsgu.utils.distributed import together, world_size

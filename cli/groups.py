@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -22,8 +25,54 @@ class GroupedOption(click.Option):
         self.group = group
 
 
+class Commands(click.Group):
+    """Commands in the order in which they are defined; a mistyped one gets a suggestion."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            ctx.fail(f"no command {args[0]!r}{hint} The commands are {', '.join(known)}")
+        return super().resolve_command(ctx, args)
+
+
 class GroupedCommand(click.Command):
     """A command whose `--help` lists its options by group."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        typed = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if type(error) is click.UsageError and (hint := self._hint(ctx, typed)):
+                raise click.UsageError(hint, ctx) from error
+            raise
+
+    def _hint(self, ctx: click.Context, typed: list[str]) -> str | None:
+        """What to write in place of words that belong to no option, if they are the mistake."""
+        if any(isinstance(param, click.Argument) for param in self.params):
+            return None
+        try:
+            _, words, _ = self.make_parser(ctx).parse_args(args=typed)
+        except click.UsageError:  # an option is wrong, which the command has told
+            return None
+        if not words:
+            return None
+        known = {name for param in self.params for name in param.opts}
+        text = shlex.join(words)
+        if "--run" in known and Path(words[0]).is_dir():
+            folder = shlex.quote(words[0])
+            return f"{text} belongs to no option: for a run folder, write --run {folder}"
+        if "--concept" in known:
+            name = shlex.quote(" ".join(words))
+            return f"{text} belongs to no option: to name a concept, write --concept {name}"
+        return f"{text} belongs to no option (names with spaces need quotes)"
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in (*ORDER, "Other")}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .console import echo_json, echo_table, percent
+from .groups import Commands, GroupedCommand, option
+from .options import json_option
 
 
 def say(text: str) -> None:
@@ -14,14 +18,28 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-@click.group()
+def seed_option(default: int, text: str) -> Callable[[Any], Any]:
+    """`--seed`, with what it decides."""
+    return option(
+        "Data", "--seed", type=int, default=default, show_default=True, metavar="N", help=text
+    )
+
+
+@click.group(cls=Commands)
 def menagerie() -> None:
-    """The embedded world of drawings: look at it, measure its model, train it again."""
+    """Draw the embedded world of drawings, check its model, or train one."""
 
 
-@menagerie.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Stream of drawings.")
+@menagerie.command(cls=GroupedCommand)
+@option(
+    "Output",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The PNG file to write.",
+)
+@seed_option(0, "Another seed gives other drawings.")
 def sheet(out: Path, seed: int) -> None:
     """Draw the whole taxonomy on one contact sheet."""
     from slsgu.menagerie.sheet import contact_sheet
@@ -29,24 +47,30 @@ def sheet(out: Path, seed: int) -> None:
     click.echo(contact_sheet(out, seed=seed))
 
 
-@menagerie.command()
-@click.option(
-    "--model", type=click.Path(path_type=Path), help="A local-dir.  [default: the shipped model]"
+@menagerie.command(cls=GroupedCommand)
+@option(
+    "Model",
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder of a local-dir.  [default: the embedded model]",
 )
-@click.option("--per-leaf", type=click.IntRange(1), default=100, show_default=True)
-@click.option(
-    "--seed",
-    type=int,
-    default=77,
+@option(
+    "Data",
+    "--per-leaf",
+    type=click.IntRange(1),
+    default=100,
     show_default=True,
-    help="Stream of drawings; not the one used for training.",
+    metavar="N",
+    help="Drawings per class.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@seed_option(77, "Another seed gives other drawings; none of them was used for training.")
+@json_option
 def check(model: Path | None, per_leaf: int, seed: int, as_json: bool) -> None:
-    """Measure zero-shot accuracy at every level on held-out drawings.
+    """Measure the model's accuracy at every level, on new drawings.
 
     Concepts are named in five ways: the mean over the taxonomy's templates, the bare name, the
-    first alias, the plural, the definition.
+    first alias, the plural, and the definition.
     """
     from slsgu.menagerie import MODEL_DIR
     from slsgu.menagerie.check import check as measure
@@ -78,30 +102,54 @@ def check(model: Path | None, per_leaf: int, seed: int, as_json: bool) -> None:
         click.echo(f"  {name:<24}{percent(accuracy):>8}{note}")
 
 
-@menagerie.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write; must not exist."
+@menagerie.command(cls=GroupedCommand)
+@option(
+    "Output",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The folder to write; must not exist.",
 )
-@click.option(
+@option(
+    "Data",
     "--leave-out",
     "leave_out",
     multiple=True,
     metavar="CONCEPT",
-    help="Never show or name this concept. May be repeated.",
+    help="Train without any drawing or name of this concept. May be given several times.",
 )
-@click.option("--images-per-leaf", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--steps", type=click.IntRange(1), help="Batches of 256.  [default: 2000]")
-@click.option(
+@option(
+    "Data",
+    "--images-per-leaf",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Drawings per class.",
+)
+@seed_option(0, "Another seed gives another model.")
+@option(
+    "Method",
+    "--steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Number of batches of 256 drawings.  [default: 2000]",
+)
+@option(
+    "Speed and memory",
     "--minutes",
     type=click.FloatRange(0, min_open=True),
     default=50.0,
     show_default=True,
-    help="A slower machine shortens the schedule to this.",
+    metavar="X",
+    help="Time limit; a slower machine shortens the schedule to fit.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
+@option(
+    "Speed and memory",
     "--cache",
     type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Where drawings are kept for the next run.  [default: the temporary folder]",
 )
 def train(
@@ -113,7 +161,10 @@ def train(
     seed: int,
     cache: Path | None,
 ) -> None:
-    """Train the menagerie's model from nothing, and write it as an OpenCLIP local-dir."""
+    """Train the menagerie's model from scratch.
+
+    Writes it as an OpenCLIP local-dir.
+    """
     from slsgu.menagerie.train import STEPS, default_cache
     from slsgu.menagerie.train import train as fit
 

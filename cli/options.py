@@ -50,7 +50,7 @@ run_option = option(
     "run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Folder for everything this run writes.  [default: runs/<concept>-<hash>]",
+    help="Folder for everything that this run writes.  [default: runs/<concept>-<hash>]",
 )
 
 what_to_forget = concept_option(

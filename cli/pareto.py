@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A run folder.  [default: the newest]",
+    help="A run folder.  [default: the one in runs/ with the newest gradients]",
 )
 @norms_option
 @option(

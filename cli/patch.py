@@ -12,7 +12,7 @@ import click
 from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
-from .groups import GroupedCommand, option
+from .groups import Commands, GroupedCommand, option
 from .options import json_option
 from .values import load_patches
 
@@ -49,7 +49,7 @@ def scale_option(text: str) -> Callable[[Any], Any]:
     )
 
 
-@click.group()
+@click.group(cls=Commands)
 def patch() -> None:
     """Show patches, add them up, apply them to a checkpoint, or take them out again.
 
@@ -61,7 +61,7 @@ def patch() -> None:
 @click.argument("file", type=PATH, metavar="PATCH")
 @json_option
 def show(file: Path, as_json: bool) -> None:
-    """What a patch changes, where it came from, and what it did.
+    """Show what a patch changes, how it was made, and what it did.
 
     PATCH is a patch file, or a run folder that holds one.
     """
@@ -139,7 +139,7 @@ def _times(part: Mapping[str, Any]) -> str:
 )
 @option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
 def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
-    """Add patches of one model, so that they can be applied together.
+    """Add patches, so that they can be applied together.
 
     Each PATCH is a patch file, or a run folder that holds one. Patches that change the same layer
     must be added before they are applied. They must be made for the same weights of that layer.
@@ -179,10 +179,10 @@ def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
 )
 @scale_option("Multiply the step by this factor.")
 def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
-    """Apply patches to MODEL, a checkpoint file or a local-dir, and write the patched model.
+    """Apply patches to a model.
 
-    Each PATCH is a patch file, or a run folder that holds one. Several patches are added, then
-    applied. MODEL does not change.
+    Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file or a
+    local-dir; it does not change. Several patches are added, then applied.
     """
     _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
     click.echo(f"patched    {out}")
@@ -201,10 +201,10 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
 )
 @scale_option("The factor with which the patches were applied.")
 def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
-    """Take patches out of MODEL, a checkpoint file or a local-dir, exact to the bit.
+    """Take patches out of a model, exact to the bit.
 
-    Each PATCH is a patch file, or a run folder that holds one. Patches that were applied together
-    are reverted together. MODEL does not change.
+    Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file or a
+    local-dir; it does not change. Patches that were applied together are reverted together.
     """
     _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)
     click.echo(f"reverted   {out}")

@@ -55,8 +55,8 @@ def floor_option(text: str) -> Callable[[F], F]:
 
 
 machine_options: Callable[[F], F] = stack(
-    option("Speed and memory", "--device", default="auto", show_default=True,
-           help="cpu, cuda, cuda:1 or mps."),
+    option("Speed and memory", "--device", default="auto", show_default=True, metavar="NAME",
+           help="cpu, cuda, cuda:1 or mps; auto takes the fastest that is there."),
     option(
         "Speed and memory",
         "--precision",
@@ -71,12 +71,14 @@ machine_options: Callable[[F], F] = stack(
         type=click.IntRange(1),
         default=64,
         show_default=True,
-        help="Images per forward pass. Never changes a result beyond rounding.",
+        metavar="N",
+        help="Images per forward pass. Changes a result only by rounding.",
     ),
     option(
         "Speed and memory",
         "--workers",
         type=click.IntRange(0),
+        metavar="N",
         help="Processes that read images.  [default: up to 4]",
     ),
 )  # fmt: skip
@@ -107,7 +109,7 @@ gradient_options: Callable[[F], F] = stack(
         "Method",
         "--gradient-precision",
         type=click.Choice(["fp32", "bf16"]),
-        help="Precision of the gradient pass; sums are fp32.  [default: fp32]",
+        help="Precision of the gradient pass; sums are always fp32.  [default: fp32]",
     ),
 )
 
@@ -173,12 +175,14 @@ search_options: Callable[[F], F] = stack(
     option(
         "Search",
         "--thorough/--no-thorough",
-        help="Search every candidate layer, even after one reaches a near-perfect Q-U.",
+        help="Search every candidate layer, even after one reaches a near-perfect Q-U.  "
+        "[default: no]",
     ),
     option(
         "Search",
         "--force/--no-force",
-        help="Go on, and write the patch, where slsgu would refuse.",
+        help="Write the patch even if the goal is not met, and go on with a concept that the "
+        "model does not know.  [default: no]",
     ),
 )
 
@@ -194,7 +198,8 @@ memory_options: Callable[[F], F] = stack(
     option(
         "Speed and memory",
         "--checkpoint-activations/--no-checkpoint-activations",
-        help="Compute activations again on the way back: less memory, more time.",
+        help="Compute activations again in the backward pass: less memory, more time.  "
+        "[default: no]",
     ),
     option(
         "Speed and memory",

@@ -11,44 +11,56 @@ import click
 from slsgu.utils.wording import printable
 
 from .console import Console, echo_json
+from .groups import GroupedCommand, option
+from .options import json_option
 
 if TYPE_CHECKING:
     from slsgu.data.sources.records import RecordSource
 
 
-@click.command()
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
+    "Request",
     "--source",
     required=True,
     metavar="SOURCE",
     help="Image-text pairs: a .csv, .tsv or .jsonl file, or .tar shards (a-{000..009}.tar).",
 )
-@click.option(
+@option(
+    "Request",
     "--match",
     "phrases",
     multiple=True,
     required=True,
     metavar="TEXT",
-    help="Words that a caption must hold, whole and in this order. May be given several times: "
+    help="Whole words that a caption must contain, in this order. May be given several times; "
     "then one of them is enough.",
 )
-@click.option(
+@option(
+    "Output",
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.tar",
-    help="Write the pairs here, for --forget.  [default: only count and show]",
+    help="Write the pairs to this file, for --forget.  [default: only count and show]",
 )
-@click.option(
-    "--show", type=click.IntRange(0), default=10, show_default=True, help="Captions to print."
+@option(
+    "Output",
+    "--show",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many captions to print.",
 )
-@click.option("--force", is_flag=True, help="Replace the file that --out names, if there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Counts and captions as JSON on stdout.")
+@option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
+@json_option
 def select(
     source: str, phrases: tuple[str, ...], out: Path | None, show: int, force: bool, as_json: bool
 ) -> None:
-    """Choose image-text pairs by caption: a forget set out of a large source.
+    """Collect image-text pairs by caption, as a forget set.
 
-    Prints how many there are and some of their captions; look at them before you forget by them.
+    Prints how many pairs match, and some of their captions. Read these before you forget the
+    pairs.
     """
     from slsgu.data.select import matching, write_shard
     from slsgu.data.sources.open import open_source

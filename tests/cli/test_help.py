@@ -1,0 +1,94 @@
+"""Help and hints: every option stands in a group and says what it does; slips get a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from helpers.commands import Ran
+from slsgu.cli import main
+from slsgu.cli.groups import ORDER
+
+Cli = Callable[..., Ran]
+
+
+def commands(
+    group: click.Group, words: tuple[str, ...] = ()
+) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+COMMANDS = dict(commands(main))
+
+
+def without_group_or_words(command: click.Command) -> list[str]:
+    """Options that a reader of `--help` would not find, or not understand."""
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return [x.opts[0] for x in options if getattr(x, "group", None) not in ORDER or not x.help]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_stands_in_a_group_and_says_what_it_does(cli: Cli, name: str) -> None:
+    assert without_group_or_words(COMMANDS[name]) == []
+    text = cli(*name.split(), "--help").out
+    assert "RANGE" not in text and "can not" not in text and "..." not in text.split("\n\n")[1]
+    assert all(option in text for p in COMMANDS[name].params for option in p.opts if "--" in option)
+
+
+def test_an_option_without_a_group_is_noticed() -> None:
+    bare = click.Command("x", params=[click.Option(["--loose"], help="In no group.")])
+    assert without_group_or_words(bare) == ["--loose"]
+
+
+def test_lists_of_commands_are_not_cut(cli: Cli) -> None:
+    for group in ([], ["patch"], ["cache"], ["menagerie"]):
+        listed = cli(*group, "-h").out.split("Commands:")[1]
+        assert "..." not in listed, group
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["aply"], "apply"),
+        (["evalute", "--patch", "x"], "evaluate"),
+        (["patch", "aplly", "x"], "apply"),
+        (["cache", "lst"], "list"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_command_gets_a_suggestion(cli: Cli, words: list[str], wanted: str) -> None:
+    ran = cli(*words)
+    assert ran.code == 2 and f"did you mean '{wanted}'?" in ran.err and not ran.out
+    # Control: a word that is close to none gets the list alone.
+    ran = cli(*words[:-1] if len(words) == 2 else (), "zzzz")
+    assert ran.code == 2 and "did you mean" not in ran.err and "The commands are" in ran.err
+
+
+@pytest.mark.parametrize("command", ["apply", "grads", "evaluate"])
+def test_a_bare_concept_gets_a_hint(cli: Cli, command: str) -> None:
+    for words in (
+        ["golden retriever"],
+        ["golden", "retriever"],
+        ["--seed", "3", "golden retriever"],
+    ):
+        ran = cli(command, *words)
+        assert ran.code == 2 and "write --concept 'golden retriever'" in ran.err.replace("\n", " ")
+    ran = cli(command, "golden retriever", "--nonsense")  # control: the option is the mistake
+    assert ran.code == 2 and "--nonsense" in ran.err and "write --concept" not in ran.err
+
+
+def test_a_bare_run_folder_gets_a_hint(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "my run").mkdir()
+    for command in ("pareto", "evaluate"):
+        ran = cli(command, "my run")
+        assert ran.code == 2 and "write --run" in ran.err
+    assert "write --run" not in cli("pareto", "nowhere").err  # control
