@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slsgu.concepts.prompts import PromptBook, saying
+from slsgu.concepts.prompts import PromptBook, as_concept
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
@@ -82,15 +82,17 @@ class Exam:
         # Depth 0 cannot occur in a taxonomy: it marks an image on which everything is kept.
         self.forget_depth = np.array([depth or 0 for depth in depths], dtype=np.int64)
         self.levels = evaluated_levels(taxonomy)
-        own = [None if text is None else saying(text) for text in captions or [None] * len(leaves)]
-        asked = [
-            text if not gone else None if self.levels else text or leaf
-            for text, leaf, gone in zip(own, leaves, self.forget, strict=True)
+        own_captions = [
+            None if text is None else as_concept(text) for text in captions or [None] * len(leaves)
         ]
-        texts = tuple(dict.fromkeys(text for text in asked if text is not None))
+        questions = [
+            text if not forgotten else None if self.levels else text or leaf
+            for text, leaf, forgotten in zip(own_captions, leaves, self.forget, strict=True)
+        ]
+        texts = tuple(dict.fromkeys(text for text in questions if text is not None))
         if len(texts) > 1:
             self.levels = (Level(CAPTIONS, texts), *self.levels)
-        self.labels = self._labels(asked)
+        self.labels = self._labels(questions)
         reached = np.array([level.depth for level in self.levels]) >= self.forget_depth[:, None]
         if self.levels == (Level(CAPTIONS, texts),):
             reached[:] = True
@@ -99,11 +101,11 @@ class Exam:
         self.kept = ~self.forgotten & ~(words & (self.labels < 0))
         self.groups = self._groups()
 
-    def _labels(self, asked: Sequence[Concept | None]) -> npt.NDArray[np.int64]:
+    def _labels(self, questions: Sequence[Concept | None]) -> npt.NDArray[np.int64]:
         labels = np.full((len(self.leaves), len(self.levels)), -1, dtype=np.int64)
         for column, level in enumerate(self.levels):
             place = {concept: index for index, concept in enumerate(level.classes)}
-            for row, (leaf, text) in enumerate(zip(self.leaves, asked, strict=True)):
+            for row, (leaf, text) in enumerate(zip(self.leaves, questions, strict=True)):
                 if level.depth == CAPTIONS:
                     labels[row, column] = -1 if text is None else place[text]
                 elif leaf is not None:
@@ -123,17 +125,17 @@ class Exam:
     @property
     def forgotten_classes(self) -> list[Bools]:
         """Which classes of each level are forgotten whole, each [C]."""
-        gone = set() if self.request is None else set(self.request.forget_leaves)
-        found = []
+        forgotten = set() if self.request is None else set(self.request.forget_leaves)
+        masks = []
         for column, level in enumerate(self.levels):
             captions = set(self.labels[self.forget, column]) if level.depth == CAPTIONS else set()
-            found.append(
+            masks.append(
                 np.array([
-                    index in captions or gone.issuperset(concept.leaves())
+                    index in captions or forgotten.issuperset(concept.leaves())
                     for index, concept in enumerate(level.classes)
                 ])
             )  # fmt: skip
-        return found
+        return masks
 
     def class_embeddings(self, prompts: Tensor, book: PromptBook) -> list[Tensor]:
         """Class embeddings of every level, each [C, d].
@@ -165,9 +167,9 @@ class Exam:
         if len(classes) < 5:
             return None
         labels = torch.from_numpy(self.labels[:, -1:]).to(images.device)
-        first = (images @ classes.T).topk(5, dim=1).indices  # [N, 5]
-        found: Bools = (first == labels).any(dim=1).cpu().numpy()
-        return found
+        closest = (images @ classes.T).topk(5, dim=1).indices  # [N, 5]
+        hits: Bools = (closest == labels).any(dim=1).cpu().numpy()
+        return hits
 
     def measure(self, before: Answers, after: Answers) -> Measures:
         """What happened between two sets of answers to this exam."""
@@ -182,11 +184,11 @@ class Exam:
         groups = []
         for column, level in enumerate(self.levels):
             fine = column == len(self.levels) - 1
-            asked, gone = self.labels[:, column] >= 0, self.forgotten[:, column]
+            labelled, forgotten_rows = self.labels[:, column] >= 0, self.forgotten[:, column]
             kinds = [
-                ("forget", True, asked & gone),
-                ("forget", False, asked & self.forget & ~gone),
-                ("retain", False, asked & ~self.forget),
+                ("forget", True, labelled & forgotten_rows),
+                ("forget", False, labelled & self.forget & ~forgotten_rows),
+                ("retain", False, labelled & ~self.forget),
             ]
             groups += [
                 Group(level.depth, column, images, forgotten, fine, len(level.classes), mask)
@@ -198,5 +200,7 @@ class Exam:
 
 def exam_of(samples: Sequence[Sample], taxonomy: Taxonomy, request: Request | None = None) -> Exam:
     """The exam that asks samples for their leaves and captions."""
-    leaves, captions = ([getattr(s, what) for s in samples] for what in ("leaf", "caption"))
+    leaves, captions = (
+        [getattr(s, attribute) for s in samples] for attribute in ("leaf", "caption")
+    )
     return Exam(leaves, taxonomy, request, captions)

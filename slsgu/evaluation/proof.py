@@ -136,7 +136,7 @@ class _Edit:
         self.cut = min((places.get(name) or 0 for name in self.vision), default=0)
 
     @contextlib.contextmanager
-    def made(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
         """Within, the layers are as the patch has them; afterwards, as they were, to the bit."""
         with contextlib.ExitStack() as stack:
             for name, weight in self._moved.items():
@@ -148,7 +148,7 @@ class _Edit:
         with torch.no_grad():
             before = after = self.clip.encode_text(texts)
             if self._language:
-                with self.made():
+                with self.in_place():
                     after = self.clip.encode_text(texts)
         return before, after
 
@@ -174,33 +174,33 @@ def _embed_images(
     """Stream the images of this process through the model, before and after the edit; all processes
     return the images of all, in the order of the samples."""
     clip = edit.clip
-    mine = ranks.share(samples, reading.batch_size)
+    share = ranks.share(samples, reading.batch_size)
     place = {id(sample): index for index, sample in enumerate(samples)}
-    seen: list[int] = []
+    positions: list[int] = []
     embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
     tower = StreamedTower(clip, cut=edit.cut)
-    with torch.no_grad(), progress.bar(f"{split} images", len(mine)) as advance:
+    with torch.no_grad(), progress.bar(f"{split} images", len(share)) as advance:
         for batch in stream(
-            mine,
+            share,
             clip.preprocess,
             split=split,
             ledger=ledger,
             reading=reading,
             progress=advance,
         ):
-            seen += [place[id(sample)] for sample in batch.samples]
+            positions += [place[id(sample)] for sample in batch.samples]
             embedded["before"].append(normalize(tower.load(batch.pixels), dim=-1))
             if edit.vision:
-                with edit.made():
+                with edit.in_place():
                     embedded["after"].append(normalize(tower.run(), dim=-1))
     nothing = torch.empty(0, int(clip.model_cfg["embed_dim"]))
-    parts = {when: torch.cat(x or [nothing.to(clip.device)]) for when, x in embedded.items()}
+    parts = {moment: torch.cat(x or [nothing.to(clip.device)]) for moment, x in embedded.items()}
     if not embedded["after"]:
         parts["after"] = parts["before"]
     if ranks.world == 1:
-        return _Embedded([samples[i] for i in seen], parts["before"], parts["after"])
+        return _Embedded([samples[i] for i in positions], parts["before"], parts["after"])
     gathered = ranks.gather((
-        seen, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
+        positions, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
     ))  # fmt: skip
     for *_, skipped, overlaps in gathered:
         for skip in skipped:

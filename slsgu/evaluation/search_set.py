@@ -65,7 +65,9 @@ class SearchSet:
             forget_loss: its name; it decides what forget images are captioned with.
         """
         exam = exam_of(samples, task.taxonomy, task.request)
-        forget = tuple(x for x, wanted in zip(samples, exam.forget, strict=True) if wanted)
+        forget = tuple(
+            x for x, is_forgotten in zip(samples, exam.forget, strict=True) if is_forgotten
+        )
         captions = ForgetCaptions.of(task.request, forget_loss, samples)
         book = PromptBook.of((*exam.concepts, *captions.concepts), task.templates)
         replay = Replay(
@@ -125,8 +127,8 @@ class SearchSet:
     def measure(self, layer: Layer, weight: Tensor) -> Measures:
         """What replacing one layer does to the answers."""
         images, prompts = self.replay.with_weight(layer, weight)
-        moved = layer.tower == "language"
-        classes = self.exam.class_embeddings(prompts, self.book) if moved else self.classes
+        moves_text = layer.tower == "language"
+        classes = self.exam.class_embeddings(prompts, self.book) if moves_text else self.classes
         return self.exam.measure(self.before, self.exam.answer(images, classes))
 
     def measure_line(self, line: Line, step: float) -> Measures:

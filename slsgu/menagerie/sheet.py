@@ -129,10 +129,10 @@ def _group(
     heading: str,
     leaves: Sequence[Concept],
     seed: int,
-    whole: tuple[int, int],
+    sheet: tuple[int, int],
 ) -> int:
     """Places one group with its heading; returns where it ends."""
-    width, height = whole
+    width, height = sheet
     end = x + len(leaves) * m.cell - m.gap
     rule = 1 - (y + m.heading - 8) / height
     figure.text(x / width, rule + 3 / height, heading, color=QUIET, size=9.5, va="bottom")

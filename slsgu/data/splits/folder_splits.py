@@ -69,7 +69,7 @@ def choose_files(
             for split in splits:
                 ordered[split][leaf] = members[split]
     conflicts = settle_labels(ordered, source, forget)
-    chosen, shared = _apart(ordered, bounds)
+    chosen, shared = _limited(ordered, bounds)
     for leaf in forget:
         for split in SPLITS:
             if not any(sample.leaf is leaf for sample in chosen[split]):
@@ -162,7 +162,7 @@ def _fingerprint(root: Path, path: Path) -> str:
     return hashlib.sha256(b"no content:" + os.fsencode(path.as_posix())).hexdigest()
 
 
-def _apart(ordered: _Ordered, bounds: Bounds) -> tuple[dict[str, list[Sample]], list[str]]:
+def _limited(ordered: _Ordered, bounds: Bounds) -> tuple[dict[str, list[Sample]], list[str]]:
     """Apply the limits; of files with the same bytes, the first split that takes one keeps it.
 
     Within a class there are no copies left, so only files under two classes or parts can meet.
