@@ -63,8 +63,10 @@ class Pairs:
                     "classes, a taxonomy or a parent say what else a picture may be called: give "
                     "the name that is to be forgotten too (--name)"
                 )
-            alone = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
-            request = Request(Taxonomy([alone], name="captions", least=1), (alone,), named=False)
+            concept = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
+            request = Request(
+                Taxonomy([concept], name="captions", least=1), (concept,), named=False
+            )
         else:
             if self.classes is not None:
                 names = read_names(Path(self.classes))
@@ -134,16 +136,16 @@ def _usable(name: str, where: str) -> str:
     Raises:
         DataError: it could not stand in a taxonomy.
     """
-    found = name.replace("_", " ").strip()
-    if not found or "/" in found or not found.isprintable():
+    cleaned = name.replace("_", " ").strip()
+    if not cleaned or "/" in cleaned or not cleaned.isprintable():
         raise DataError(f"{where}: {name!r} is not a usable name")
-    return found
+    return cleaned
 
 
 def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
     """The request to forget a name, which is put into the taxonomy if it is not there."""
-    found = [] if taxonomy is None else taxonomy.search(name)
-    if found:
+    matches = [] if taxonomy is None else taxonomy.search(name)
+    if matches:
         assert taxonomy is not None
         concept = taxonomy.find(name)
         if not concept.is_leaf:
@@ -161,20 +163,22 @@ def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Requ
             raise ConceptError(
                 f"{concept.key!r} does not lie under {parent!r}; leave the parent out"
             )
-    tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=found)
+    tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=matches)
     # "a car" for cars that have no name of their own
-    where = None if parent is None else _place(tree, taxonomy, parent)
+    parent_concept = None if parent is None else _place(tree, taxonomy, parent)
     # One that was found has its aliases and prompts, wherever it stands now.
-    if where is None:
+    if parent_concept is None:
         above = tree
     else:
-        if where.is_leaf:
-            where = _with_itself_below(where, tree)
-        above = where.children
-    new = _usable(name, "name") if not found else ""
-    if where is not None and normalise(new) == normalise(where.name):
+        if parent_concept.is_leaf:
+            parent_concept = _with_itself_below(parent_concept, tree)
+        above = parent_concept.children
+    new = _usable(name, "name") if not matches else ""
+    if parent_concept is not None and normalise(new) == normalise(parent_concept.name):
         raise ConceptError(f"{name!r} cannot be its own parent")
-    above.append(replace(found[0], parent=where) if found else Concept(new, where))
+    above.append(
+        replace(matches[0], parent=parent_concept) if matches else Concept(new, parent_concept)
+    )
     title = taxonomy.name if taxonomy is not None else "pairs"
     templates = taxonomy.templates if taxonomy is not None else ()
     return Request(Taxonomy(tree, name=title, templates=templates, least=1), (above[-1],))
