@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,7 @@ class Taxonomy:
         least: int = 2,
     ) -> None:
         self.name = name
+        self.typed: str | None = None  # the options that name it on the command line, if any do
         self.templates = tuple(templates)
         self.tops = tuple(tops)
         self.concepts = tuple(concept for top in tops for concept in top.walk())
@@ -141,9 +143,10 @@ class Taxonomy:
                 tree of names.
         """
         file = bundled_file(str(path)) or Path(path)
-        return cls.parse(
-            read_yaml(file, "taxonomy", if_missing=did_you_mean(str(path))), name=file.stem
-        )
+        tree = read_yaml(file, "taxonomy", if_missing=did_you_mean(str(path)))
+        taxonomy = cls.parse(tree, name=file.stem)
+        taxonomy.typed = f"--taxonomy {shlex.quote(str(path))}"
+        return taxonomy
 
     @classmethod
     def parse(cls, tree: Any, *, name: str = "taxonomy") -> Taxonomy:
@@ -185,8 +188,8 @@ class Taxonomy:
         suggestions = self.suggest(text)
         hint = f"; did you mean {' or '.join(repr(c) for c in suggestions)}?" if suggestions else ""
         raise ConceptError(
-            f"no concept {text!r} in taxonomy {self.name!r}{hint} "
-            "(`slsgu concepts` lists all of them)"
+            f"no concept {text!r} in taxonomy {self.name!r}{hint or ': check the spelling'}",
+            see=None if self.typed is None else f"slsgu concepts {self.typed}".rstrip(),
         )
 
     def search(self, text: str) -> list[Concept]:

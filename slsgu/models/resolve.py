@@ -70,6 +70,13 @@ def resolve(
     return source
 
 
+def local_folder(model: str) -> Path | None:
+    """The folder of a `local-dir:` spec, None for any other."""
+    if not model.startswith(LOCAL):
+        return None
+    return Path(model.removeprefix(LOCAL)).expanduser().resolve()
+
+
 # -- the forms of a spec ----------------------------------------------------------------------
 
 

@@ -213,7 +213,7 @@ def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
     model = task.clip.describe()
     data = task.splits.description
     pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
-    words = {"asked_by": "Asked by", "reason": "Reason"}
+    words = {"asked_by": "FoundImages by", "reason": "Reason"}
     return [
         ("Forget", ", ".join(concept.key for concept in request.concepts)),
         *((words.get(key, key), text) for key, text in result.about.items()),

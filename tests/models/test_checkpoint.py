@@ -258,14 +258,16 @@ def test_all_of_the_preprocessing_is_kept(make_dir: Callable[..., Path], tmp_pat
     assert float(expected[0, 0, 0]) > 1 > float(expected[0, 16, 0])  # the fill, and the picture
     clip = load(f"local-dir:{source}", device="cpu")
     save_local_dir(clip, tmp_path / "saved")
-    saved = json.loads((tmp_path / "saved" / "open_clip_config.json").read_text())
-    assert saved["preprocess_cfg"] == {**config["preprocess_cfg"], "size": [32, 32]}
+    assert (tmp_path / "saved" / path.name).read_bytes() == path.read_bytes()
     for again in (clip, load(f"local-dir:{tmp_path / 'saved'}", device="cpu")):
         assert torch.equal(again.preprocess(wide), expected)
-    del config["preprocess_cfg"]["fill_color"]  # control
+    config["preprocess_cfg"]["fill_color"] = 0  # control
     path.write_text(json.dumps(config))
     black = load(f"local-dir:{source}", device="cpu").preprocess(wide)
     assert not torch.equal(black, expected)
+    save_local_dir(clip, tmp_path / "since")  # of another source than the file that is there now
+    saved = json.loads((tmp_path / "since" / "open_clip_config.json").read_text())
+    assert saved["preprocess_cfg"]["fill_color"] == 200
 
 
 def test_every_key_of_openclip_s_preprocessing_is_known() -> None:
