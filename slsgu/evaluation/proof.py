@@ -176,7 +176,7 @@ def _embed_images(
     clip = edit.clip
     share = ranks.share(samples, reading.batch_size)
     place = {id(sample): index for index, sample in enumerate(samples)}
-    positions: list[int] = []
+    seen: list[int] = []
     embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
     tower = StreamedTower(clip, cut=edit.cut)
     with torch.no_grad(), progress.bar(f"{split} images", len(share)) as advance:
@@ -188,7 +188,7 @@ def _embed_images(
             reading=reading,
             progress=advance,
         ):
-            positions += [place[id(sample)] for sample in batch.samples]
+            seen += [place[id(sample)] for sample in batch.samples]
             embedded["before"].append(normalize(tower.load(batch.pixels), dim=-1))
             if edit.vision:
                 with edit.in_place():
@@ -198,9 +198,9 @@ def _embed_images(
     if not embedded["after"]:
         parts["after"] = parts["before"]
     if ranks.world == 1:
-        return _Embedded([samples[i] for i in positions], parts["before"], parts["after"])
+        return _Embedded([samples[i] for i in seen], parts["before"], parts["after"])
     gathered = ranks.gather((
-        positions, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
+        seen, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
     ))  # fmt: skip
     for *_, skipped, overlaps in gathered:
         for skip in skipped:

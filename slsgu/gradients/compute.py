@@ -65,18 +65,18 @@ def compute_gradients(
     Raises:
         DataError: no usable image is left in one of the two sets.
     """
-    single = ranks.world == 1
+    alone = ranks.world == 1
     passes = _Passes(
         plan=plan,
         layers=inventory(plan.task.clip.model, norms=True),
         ledger=ledger,
         progress=progress,
-        store=Partial(partial if single else None, plan.key, ledger),
+        store=Partial(partial if alone else None, plan.key, ledger),
         ranks=ranks,
     )
     passes.resume()
     forget = _forget_pass(passes)
-    retain = _retain_pass(passes, cache if single else None)
+    retain = _retain_pass(passes, cache if alone else None)
     _share_ledgers(ledger, ranks)
     return _gradients(passes, forget, retain)
 
@@ -98,8 +98,8 @@ class _Passes:
         Raises:
             DataError: it met a picture that cannot be read, and the task is strict.
         """
-        if message := self.store.load():
-            self.progress.say(message)
+        if found := self.store.load():
+            self.progress.say(found)
             if self.plan.task.data.strict and self.ledger.skipped:
                 name, reason = self.ledger.skipped[0]
                 raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
@@ -110,15 +110,15 @@ class _Passes:
         """One pass over a set of images, as far as it is not done already."""
         task, settings = self.plan.task, self.plan.settings
         size = settings.contrastive_batch
-        share = self.ranks.share(samples, size)
+        mine = self.ranks.share(samples, size)
         sums = self.store.of(name)
         if sums.finished:
             return sums
         reading = task.reading
-        with self.progress.bar(f"{name} gradient", len(share)) as advance:
-            advance(min(sums.position, len(share)))
+        with self.progress.bar(f"{name} gradient", len(mine)) as advance:
+            advance(min(sums.position, len(mine)))
             batches = stream(
-                share[sums.position :],
+                mine[sums.position :],
                 task.clip.preprocess,
                 split="gradient",
                 ledger=self.ledger,
@@ -172,39 +172,38 @@ def _retain_pass(passes: _Passes, cache: RetainCache | None) -> LossGradient:
     order = np.random.Generator(np.random.PCG64(task.seed)).permutation(len(samples))
     retained = [samples[i] for i in order]
     texts = _retain_captions(plan, retained)
-    # Only the captions that were picked are run.
-    captions = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-    place = {id(sample): captions[text] for sample, text in zip(retained, texts, strict=True)}
+    drawn = {text: index for index, text in enumerate(dict.fromkeys(texts))}  # only these are run
+    place = {id(sample): drawn[text] for sample, text in zip(retained, texts, strict=True)}
     set_of = task.splits.description.get("retain")  # class folders are another set every time
     key = {
         "algorithm": plan.key["algorithm"],
         "layers": plan.key["layers"],
         "model": plan.key["model"],
         "configuration": plan.key["configuration"],
-        "tokens": json_sha256(task.clip.tokenize(list(captions)).tolist()),
+        "tokens": json_sha256(task.clip.tokenize(list(drawn)).tolist()),
         "images": json_sha256([[s.fingerprint, t] for s, t in zip(retained, texts, strict=True)]),
         "retain_loss": plan.retain_loss,
         "contrastive_batch": settings.contrastive_batch,
         "precision": settings.gradient_precision,
     }
-    if cache is not None and set_of is not None and (cached := cache.load(key)) is not None:
-        gradient, hashes = cached
+    if cache is not None and set_of is not None and (found := cache.load(key)) is not None:
+        gradient, hashes = found
         if not ledger.reserved.keys() & set(hashes):
             passes.progress.say(f"retain gradient: reusing {cache.path(key)}")
             ledger.restore("gradient", hashes)
             return gradient
-    complete = passes.store.of("retain").position == 0  # else an earlier process read some pictures
+    whole = passes.store.of("retain").position == 0  # else an earlier process read some pictures
     loss = retain_loss_of(
         task.clip,
         lambda batch: torch.tensor([place[id(sample)] for sample in batch.samples]),
         RETAIN_LOSSES[plan.retain_loss],
     )
-    with ledger.watching() as claimed:
-        result = passes.run("retain", retained, list(captions), loss)
+    with ledger.watching() as seen:
+        result = passes.run("retain", retained, list(drawn), loss)
     # A picture that could not be read today may be readable tomorrow: only whole sets are kept.
-    if cache is not None and set_of is not None and complete and result.count == len(retained):
+    if cache is not None and set_of is not None and whole and result.count == len(retained):
         title = f"{set_of['root']} on {task.clip.name}"
-        cache.save(key, result, sorted(claimed), title=title)
+        cache.save(key, result, sorted(seen), title=title)
     return result
 
 
@@ -212,18 +211,18 @@ def _retain_captions(plan: Plan, samples: Sequence[Sample]) -> list[str]:
     """The one caption of each retain image: its own; or its leaf, in a template that its content
     picks. Without retain images, what is forgotten is kept as what stands above it."""
     task, request = plan.task, plan.task.request
-    named = {leaf: leaf for leaf in request.retain_leaves}
+    kept = {leaf: leaf for leaf in request.retain_leaves}
     if task.forget_only:
         depths = {leaf: request.forget_depth(leaf) for leaf in request.forget_leaves}
-        named = {leaf: leaf.lineage[depth - 2] for leaf, depth in depths.items() if depth}
-    book = PromptBook.of(dict.fromkeys(named.values()), task.templates)
+        kept = {leaf: leaf.lineage[depth - 2] for leaf, depth in depths.items() if depth}
+    book = PromptBook.of(dict.fromkeys(kept.values()), task.templates)
     texts = []
     for sample in samples:
         if sample.caption is not None and not task.forget_only:
             texts.append(sample.caption)
             continue
         assert sample.leaf is not None, "a sample without a caption has a leaf"
-        rows = book.rows[named[sample.leaf]]
+        rows = book.rows[kept[sample.leaf]]
         texts.append(book.texts[rows[int(sample.fingerprint[:8], 16) % len(rows)]])
     return texts
 

@@ -72,7 +72,7 @@ class Gradients:
             part, _, layer = name.partition("/")
             parts.setdefault(part, {})[layer] = tensor
         try:
-            gradients = cls(
+            found = cls(
                 parts["forget"],
                 parts["retain"],
                 header["weight_norms"],
@@ -81,23 +81,23 @@ class Gradients:
                 header["key"],
                 header["info"],
             )
-            if header["sign"] != SIGN or not gradients._agrees():
+            if header["sign"] != SIGN or not found._agrees():
                 raise ArtifactError(f"gradient cache is damaged: {path} disagrees with itself")
         except KeyError as error:
             raise ArtifactError(f"gradient cache is damaged: {path} lacks {error}") from None
         except (TypeError, AttributeError, ValueError) as error:
             raise ArtifactError(f"gradient cache is damaged: {path} ({error})") from None
-        return gradients
+        return found
 
     def _agrees(self) -> bool:
         """Whether the parts speak of the same layers, and everything that is read is there."""
         shapes = {layer.name: layer.shape for layer in self.layers}
-        parts = [{k: tuple(t.shape) for k, t in d.items()} for d in (self.forget, self.retain)]
+        found = [{k: tuple(t.shape) for k, t in d.items()} for d in (self.forget, self.retain)]
         concepts = self.key["request"]["concepts"]
         lists = (concepts, self.info["pixel_hashes"], self.info["skipped"], self.info["overlaps"])
         return (
             bool(shapes)
-            and all(shapes == part for part in parts)
+            and all(shapes == part for part in found)
             and self.weight_norms.keys() == shapes.keys()
             and all(isinstance(value, list) for value in lists)
             and all(isinstance(concept, str) for concept in (*concepts, self.info["title"]))
