@@ -191,9 +191,9 @@ def _room(shape: tuple[int, ...], budget: float) -> Tensor:
             os.posix_fallocate(file.fileno(), 0, size)  # a sparse file on a full disk kills
         except OSError as error:
             raise DataError(
-                f"the search images take {size / 2**20:.0f} MiB, more than the budget, and "
-                f"{tempfile.gettempdir()} has no room for them ({error.strerror}): set TMPDIR, "
-                "or take fewer --search-images"
+                f"the search images take {size / 2**20:.0f} MiB, more than may be held in "
+                f"memory, and {tempfile.gettempdir()} has no room for them "
+                f"({error.strerror}): set TMPDIR, or take fewer --search-images"
             ) from None
         except AttributeError:  # not on this system
             file.truncate(size)

@@ -60,8 +60,8 @@ class Pairs:
         if self.name is None:
             if taxonomy is not None or self.classes is not None or self.parent is not None:
                 raise DataError(
-                    "classes, a taxonomy or a parent say what else a picture may be called: give "
-                    "the name that is to be forgotten too (--name)"
+                    "classes, a taxonomy and a parent are names to choose among: give the name of "
+                    "what is to be forgotten too (--name)"
                 )
             concept = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
             request = Request(
@@ -97,14 +97,13 @@ class Pairs:
         (leaf,) = request.forget_leaves
         if leaf.parent is None:
             raise DataError(
-                "without a retain set the images are kept as what stands above them: give "
-                "--retain SOURCE, or --parent NAME"
+                "without a retain set, something must say what the images may still be called: "
+                "give --retain SOURCE, or --parent NAME"
             )
         if not request.keeps_above(leaf):
             raise DataError(
-                f"without a retain set, and with nothing beside {leaf.parent.name!r} to tell it "
-                "from, nothing that is kept can be measured: give --retain SOURCE, --classes FILE "
-                "or --taxonomy"
+                f"without a retain set, and without a class beside {leaf.parent.name!r}, nothing "
+                "that is kept can be measured: give --retain SOURCE, --classes FILE or --taxonomy"
             )
 
 
@@ -126,7 +125,7 @@ def read_names(path: Path) -> list[str]:
         if line and not line.startswith("#"):
             names.setdefault(normalise(line), _usable(line, f"classes {path}"))
     if not names:
-        raise DataError(f"classes {path}: no name in the file")
+        raise DataError(f"classes {path}: the file holds no name")
     return list(names.values())
 
 
@@ -138,7 +137,7 @@ def _usable(name: str, where: str) -> str:
     """
     cleaned = name.replace("_", " ").strip()
     if not cleaned or "/" in cleaned or not cleaned.isprintable():
-        raise DataError(f"{where}: {name!r} is not a usable name")
+        raise DataError(f"{where}: {name!r} is not a usable name (empty, unprintable or with a /)")
     return cleaned
 
 
@@ -151,8 +150,8 @@ def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Requ
         if not concept.is_leaf:
             below = ", ".join(leaf.name for leaf in concept.leaves())
             raise ConceptError(
-                f"{name!r} is no leaf of taxonomy {taxonomy.name!r}: the forget images must be of "
-                f"one of {below}; or forget {name!r} by --concept, with class folders"
+                f"{name!r} is a group of classes in taxonomy {taxonomy.name!r}: name one of "
+                f"{below}; or forget all of {name!r} by --concept, with class folders"
             )
         above = [] if parent is None else taxonomy.search(parent)
         if concept in above:
@@ -161,7 +160,7 @@ def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Requ
             return Request(taxonomy, (concept,))
         if concept.parent is not None:
             raise ConceptError(
-                f"{concept.key!r} does not lie under {parent!r}; leave the parent out"
+                f"{concept.key!r} is not below {parent!r} in the taxonomy; leave the parent out"
             )
     tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=matches)
     # "a car" for cars that have no name of their own

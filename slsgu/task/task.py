@@ -25,7 +25,7 @@ from slsgu.task.find import find_splits, find_taxonomy
 from slsgu.task.pairs import Pairs
 from slsgu.task.settings import DataSettings, MachineSettings
 
-MADE_FROM = "the edit is made from it"
+MADE_FROM = "the edit was made with it"
 
 
 @dataclass(frozen=True, eq=False)

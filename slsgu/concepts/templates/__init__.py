@@ -89,7 +89,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1)]
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
     if not lines:
-        raise DataError(f"templates {path}: no template in the file")
+        raise DataError(f"templates {path}: the file holds no template")
     sentences: Iterable[tuple[str, str]] = ((f"line {n}", line) for n, line in lines)
     python = any(p.fullmatch(line) for _, line in lines for p in (_LAMBDA, _BRACKET, _ITEM))
     if python:
@@ -123,7 +123,7 @@ def _from_json(value: Any, path: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f'templates {path}: expected a JSON list of sentences, as in ["a {{}}"]')
     for number, sentence in enumerate(value, start=1):
         if not isinstance(sentence, str):
-            raise DataError(f"templates {path}, item {number}: {sentence!r} is no sentence")
+            raise DataError(f"templates {path}, item {number}: {sentence!r} is not a sentence")
         yield f"item {number}", sentence
 
 
@@ -153,4 +153,4 @@ def _from_python(lines: list[tuple[int, str]], path: Path) -> Iterator[tuple[str
         empty = False
         yield where, sentence
     if empty:
-        raise DataError(f"templates {path}: no template in the file")
+        raise DataError(f"templates {path}: the file holds no template")

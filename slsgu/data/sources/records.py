@@ -67,7 +67,7 @@ class PartPicture:
         finally:
             os.close(file)
         if len(data) < self.size:
-            raise OSError("its file ends within it")
+            raise OSError("the file that holds it is cut short")
         return data
 
 

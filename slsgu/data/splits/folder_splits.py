@@ -77,18 +77,22 @@ def choose_files(
                     f"every {split} image of {leaf.key!r} is a copy of one in another split; "
                     "add different images"
                 )
-    notes = [f"{copies} file(s) are copies of another of the same class"] if copies else []
+    notes = (
+        [f"{copies} file(s) are copies of another file of the same class; each picture counts once"]
+        if copies
+        else []
+    )
     if small:
         notes.append(f"classes with too few different images to divide, left out: {some(small)}")
     if conflicts:
         notes.append(
-            f"{len(conflicts)} picture(s) stand under two classes; what is to be forgotten wins, "
-            f"and between two others neither has it: {some(conflicts, 3)}"
+            f"{len(conflicts)} picture(s) are under two classes: if one is to be forgotten, the "
+            f"picture counts there alone, otherwise nowhere: {some(conflicts, 3)}"
         )
     if shared:
         notes.append(
-            f"{len(shared)} file(s) have the same bytes as one in another split, left out: "
-            f"{some(shared)}"
+            f"{len(shared)} file(s) left out, since another split holds a file with the same "
+            f"bytes: {some(shared)}"
         )
     return chosen, notes
 
@@ -97,7 +101,7 @@ def _too_few(leaf: Concept, part: str, count: int, splits: Sequence[str]) -> str
     where = "" if part == "all" else f" in {part}/"
     return (
         f"{leaf.key!r} is to be forgotten but has {count} different image(s){where}; "
-        f"it needs at least {len(splits)} ({', '.join(splits)})"
+        f"it needs at least {len(splits)}, one each for {', '.join(splits)}"
     )
 
 
