@@ -201,7 +201,7 @@ def _room(shape: tuple[int, ...], budget: float) -> Tensor:
 
 
 def default_workers(count: int) -> int:
-    """Processes for `count` samples: one a core up to four, none for small jobs."""
+    """Processes for `count` samples: one per core up to four, none for small jobs."""
     if count < _SMALL_JOB or multiprocessing.current_process().daemon:
         return 0  # a daemonic process may not have children
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -4,8 +4,8 @@ A class embedding is the normalised mean of its prompt embeddings and the predic
 closest class (design, section 5). An `Exam` is a fixed set of images with their labels; it turns
 embeddings into answers, and answers before and after an edit into `Measures`.
 
-Images that come with captions of their own may have no class. They are asked for their caption
-among all captions of the exam: level 0, above the coarsest level of the taxonomy.
+Images that come with captions of their own may have no class. Their caption is then the right
+answer among all captions of the exam: level 0, above the coarsest level of the taxonomy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from slsgu.data.samples import Sample
 from slsgu.evaluation.bootstrap import bootstrap
 from slsgu.evaluation.metrics import Bools, Group, Measures, measure
 
-CAPTIONS = 0  # depth of the level at which images are asked for their own captions
+CAPTIONS = 0  # depth of the level whose classes are the images' own captions
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,12 @@ class Exam:
         leaves: the leaf of each of N images; None for one that is of no class.
         taxonomy: where the levels come from.
         request: what is to be forgotten; None if nothing is.
-        captions: each image's own caption, where it has one. Retained images are asked for it; so
-            are images to be forgotten, or for their leaf, if there is no level to ask for.
+        captions: each image's own caption, where it has one. It is the right answer at level 0 for
+            retained images; for images to be forgotten (or else their leaf is) only where the
+            taxonomy has no level to evaluate.
 
     Attributes:
-        labels: the right class of each image at each level, -1 where it is not asked [N, L].
+        labels: the right class of each image at each level, -1 where there is none [N, L].
         forgotten: whether that answer is to be forgotten [N, L].
         kept: where answers are to stay as they are, whether or not the right one is known [N, L].
     """
@@ -199,7 +200,7 @@ class Exam:
 
 
 def exam_of(samples: Sequence[Sample], taxonomy: Taxonomy, request: Request | None = None) -> Exam:
-    """The exam that asks samples for their leaves and captions."""
+    """The exam on some samples, labelled by their leaves and captions."""
     leaves, captions = (
         [getattr(s, attribute) for s in samples] for attribute in ("leaf", "caption")
     )

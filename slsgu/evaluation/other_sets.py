@@ -63,7 +63,7 @@ class OtherSet:
     """A data set beside the request: its images, and once it is measured, the result.
 
     Attributes:
-        also: what was asked for.
+        also: the data set as the user named it.
         images: found and not yet read.
         taxonomy: where the classes come from.
         left_out: its classes that are to be forgotten, by name: their images are not used.

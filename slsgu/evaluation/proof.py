@@ -1,4 +1,4 @@
-"""The proof: what a patch does on images that nothing was chosen on."""
+"""The proof: what a patch does on images that played no part in any choice."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def evaluate(
 
     Raises:
         LayerMismatchError: the patch was not made for this model.
-        SlsguError: the patched model has no answers any more.
+        SlsguError: the patched model cannot answer any more.
         DataError: no usable image is left.
     """
     reading = reading or Reading()
@@ -225,7 +225,7 @@ def _refuse_half(
     if not exam.forget.any() or (exam.forget.all() and not only_forget):
         which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
         raise DataError(
-            f"the {split} split has no usable {which}: nothing can be proved{ledger.why(split)}"
+            f"the {split} split has no usable {which}: nothing can be measured{ledger.why(split)}"
         )
 
 
@@ -235,7 +235,7 @@ def _refuse_broken(*embeddings: Tensor) -> None:
     for rows in embeddings:
         if not torch.allclose(rows.norm(dim=-1), torch.ones(()).to(rows), rtol=0, atol=0.01):
             raise SlsguError(
-                "the patched model has no answers any more: its embeddings are zero or out of the "
+                "the patched model cannot answer any more: its embeddings are zero or out of the "
                 "range of numbers. Take a smaller step or scale"
             )
 

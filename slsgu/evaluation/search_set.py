@@ -1,4 +1,4 @@
-"""The search split, embedded once: what the search asks about every edit."""
+"""The search split, embedded once: what every edit is measured on during the search."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CAPTIONED = 64  # forget images whose captions are laid out over all prompts at 
 
 @dataclass(frozen=True, eq=False)
 class SearchSet:
-    """The search split, embedded, ready to be asked what an edit does.
+    """The search split, embedded, ready to measure what an edit does.
 
     Attributes:
         exam: labels of its images.

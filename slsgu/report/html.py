@@ -202,7 +202,7 @@ def _passed_over(trace: SearchTrace) -> list[dict[str, Any]]:
 
 
 def _not_measured(result: Outcome) -> list[str]:
-    """Of what floors nothing is known, in words."""
+    """The floors that cannot be enforced, since nothing was measured, in words."""
     return [WORDS[key] for key in result.goal.unmeasured(result.proof.measures)]
 
 

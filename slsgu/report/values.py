@@ -93,7 +93,7 @@ def level_title(level: int) -> str:
 
 
 def level_names(exam: Exam, row: LevelAccuracy) -> str:
-    """What is asked of a row's images at its level, in words: `dog`, `7 classes`."""
+    """The right answers for a row's images at its level, in words: `dog`, `7 classes`."""
     if row.level == CAPTIONS:
         return f"{round(1 / row.chance)} captions"
     if row.images == "retain":

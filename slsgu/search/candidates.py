@@ -29,7 +29,7 @@ from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
 from slsgu.utils.progress import Advance
 
-SATISFIED = 0.995  # Q-U around a step, on the search split, that leaves little to be gained
+SATISFIED = 0.995  # Q-U around a step, on the search split, that counts as near-perfect
 DRAWN = 25  # points at which an exact curve is drawn
 
 
@@ -130,8 +130,8 @@ def search_candidates(
 ) -> tuple[list[Candidate], dict[str, Ray]]:
     """Search every layer that was picked, in order.
 
-    Once a last projection leaves next to nothing to be gained, layers that cost more to search are
-    passed over, unless the search is to be thorough. What the direction needs to know about layers
+    Once a last projection reaches a near-perfect Q-U, layers that cost more to search are passed
+    over, unless the search is to be thorough. What the direction needs to know about layers
     is taken in one run for each tower, from where the shallowest of them was cut.
 
     Returns:
@@ -148,7 +148,9 @@ def search_candidates(
         trials = [trial for candidate in candidates for trial in candidate.trials]
         best = max((t.steady for t in trials if goal.met(t.measures)), default=0.0)
         if may_stop and best >= SATISFIED and not layers[0].last:
-            reason = f"a last projection has a Q-U of {best:.1%} around its step already"
+            reason = (
+                f"a layer that is cheaper to search already has a Q-U of {best:.1%} around its step"
+            )
             candidates += [Candidate(score, passed_over=reason) for _, score in members]
             advance(len(members))
             continue

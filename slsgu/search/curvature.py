@@ -23,7 +23,7 @@ from slsgu.search.taps import Taps
 if TYPE_CHECKING:
     from slsgu.evaluation.search_set import SearchSet
 
-TEXT_DRAWS = 8  # a draw is of one label an image; prompts are few, so they get several
+TEXT_DRAWS = 8  # a draw is of one label per image; prompts are few, so they get several
 
 
 def kept_fisher(

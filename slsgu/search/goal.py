@@ -45,9 +45,9 @@ class Goal:
         ]
 
     def unmeasured(self, measures: Measures) -> list[str]:
-        """The names of floors of which nothing is known: there are no such images, or what the
-        model said of them before was no better than chance. A floor that is not defined (nothing
-        stands above what is forgotten, or there is one level) is not among them."""
+        """The names of floors that cannot be enforced: there are no such images, or the model's
+        accuracy on them was no better than chance before the edit. A floor that is not defined
+        (there is no level above what is forgotten, or only one level) is not among them."""
         rows = measures.levels
         defined = {
             "forget_coarse": any(row.images == "forget" and not row.forgotten for row in rows),

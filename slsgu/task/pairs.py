@@ -30,8 +30,9 @@ class Pairs:
         forget: a source (`slsgu.data.sources.open`) of images of the concept.
         retain: a source of everything else; None keeps the parent instead.
         name: of the concept; None where only captions are known.
-        parent: what the model may still say; found among the classes, or added.
-        classes: a file with the other names, one a line; None if a taxonomy, or nothing, has them.
+        parent: a broader name that the model may keep using; found among the classes, or added.
+        classes: a file with the other names, one per line; None if they come from a taxonomy, or
+            there are none.
     """
 
     forget: str | Path
@@ -108,7 +109,7 @@ class Pairs:
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a file, one a line; empty lines and lines that begin with # do not count, nor
+    """The names in a file, one per line; empty lines and lines that begin with # do not count, nor
     does a name that stands there already.
 
     Raises:

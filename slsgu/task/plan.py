@@ -39,7 +39,7 @@ class Plan:
 
     @property
     def settings_used(self) -> dict[str, Any]:
-        """All settings as JSON values, with the retain loss that is taken in fact."""
+        """All settings as JSON values, with the retain loss that is actually used."""
         task = self.task
         parts = (self.settings.to_json(), asdict(task.data), asdict(task.machine))
         return {**parts[0], **parts[1], **parts[2], "retain_loss": self.retain_loss}

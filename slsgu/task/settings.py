@@ -24,7 +24,7 @@ MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
 
 @dataclass(frozen=True)
 class Method:
-    """What a way of searching takes unless told otherwise."""
+    """The defaults of a way of searching."""
 
     forget_loss: str
     retain_loss: str
@@ -171,7 +171,7 @@ class MethodSettings(_Checked):
         return self.norms or METHODS[self.search].norms
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting, with the losses and the direction that are taken in fact."""
+        """Every setting, with the losses and the direction that are actually used."""
         resolved = {
             "forget_loss": self.forget_loss_used,
             "retain_loss": self.retain_loss_used,

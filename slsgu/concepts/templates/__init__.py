@@ -2,8 +2,8 @@
 
 A file may be written in any way that users of CLIP have them in (docs/taxonomies.md):
 
-    a photo of a {}.                              # one a line
-    a photo of a {c}.                             # one a line, as CLIP_benchmark has them
+    a photo of a {}.                              # one per line
+    a photo of a {c}.                             # one per line, as CLIP_benchmark has them
     ["a photo of a {}.", "a photo of the {c}."]   # JSON
     lambda c: f'a photo of a {c}.',               # Python, as OpenCLIP has them: read, never run
 
@@ -101,7 +101,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
             if path.suffix == ".json" or not python:
                 raise DataError(
                     f"templates {path}, line {error.lineno}: not valid JSON ({error.msg}); a "
-                    "Python list is read too, with one item a line"
+                    "Python list is read too, with one item per line"
                 ) from None
         except RecursionError:
             raise DataError(f"templates {path} is nested too deeply") from None

@@ -193,7 +193,7 @@ def _by_leaf(
         # As people see them, since a taxonomy of the folders has them so.
         inside = [shown(Path(n)) for n in folder.relative_to(part.relative_to(contents.root)).parts]
         if not inside:
-            continue  # loose files beside the class folders: `FolderContents.notes` tells
+            continue  # loose files beside the class folders: `FolderContents.notes` reports them
         try:
             leaf = _leaf_of(inside, taxonomy)
         except ConceptError as error:

@@ -28,7 +28,7 @@ from slsgu.utils.wording import printable
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 TEXTS = ("txt", "cls")
-NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
+NAMES = "classnames.txt"  # in a shard's folder: one class per line; `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_TEXT = 1 << 20  # bytes of a caption

@@ -63,7 +63,7 @@ def choose_files(
                 count = len(paths) - repeated
                 if leaf in forget:
                     raise DataError(_too_few(leaf, part, count, splits))
-                if paths:  # a leaf without any has been noted by the source
+                if paths:  # the source reports a leaf without any
                     small.append(f"{leaf.key} ({count})")
                 continue
             for split in splits:
@@ -157,7 +157,7 @@ def _with_spare(limit: int | None) -> float:
 
 def _fingerprint(root: Path, path: Path) -> str:
     """Hash of a file's bytes. A file that is empty, too large or cannot be opened is nobody's copy:
-    it is told apart by its path, and named when it is read."""
+    it is identified by its path, and reported when it is read."""
     try:
         if (size := (root / path).stat().st_size) and not too_large(size):
             return file_sha256(root / path)

@@ -51,7 +51,7 @@ def images_of(
     Args:
         source: class folders (of `test/`, if there is one), or what `open_source` takes, with a
             label or a caption that names a class.
-        leaves: those whose images are asked for.
+        leaves: those whose images are wanted.
         limit: the most images of a leaf; None for all.
         seed: another one chooses other images.
         excluded: pictures that are not to be among them, by content: the reason why.
@@ -120,7 +120,7 @@ def _from_records(
         if leaf is None:
             source.left_out.add(record.name, NO_CLASS)
             continue
-        members = chosen.setdefault(leaf, {})  # also of a leaf that is not asked for
+        members = chosen.setdefault(leaf, {})  # also of a leaf that is not wanted
         if len(members) >= capacity:
             continue
         try:

@@ -74,7 +74,7 @@ def _unread(
                     try:
                         yield leaf, path, file_sha256(file)
                     except OSError:
-                        continue  # it is named when it is read, if it ever is
+                        continue  # it is reported when it is read, if it ever is
 
 
 def _size(path: Path) -> int:
