@@ -110,10 +110,10 @@ def test_a_concept_the_model_does_not_know(
 def test_a_folder_without_a_leaf(cli: Cli, world: list[str], images: Path, tmp_path: Path) -> None:
     (images / "beagle").rename(images / "beegle")
     ran = cli("apply", "--concept", "pug", *with_option(world, "--data", images))
-    refused(ran, "'beegle' is no leaf", "did you mean 'beagle'?", "pets")
+    refused(ran, "'beegle' is not one of its classes", "did you mean 'beagle'?", "pets")
     (images / "beegle").rename(images / "dog")
     ran = cli("apply", "--concept", "pug", *with_option(world, "--data", images))
-    refused(ran, "'dog' is not a leaf", "beagle, pug")
+    refused(ran, "'dog' is a group of classes", "beagle, pug")
     assert not list(tmp_path.iterdir())
 
 
