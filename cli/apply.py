@@ -55,7 +55,6 @@ def apply(
     from slsgu.models.local_dir import save_local_dir
     from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
-    from slsgu.report.html import to_json
     from slsgu.utils.distributed import world_size
 
     if world_size() > 1:
@@ -88,8 +87,7 @@ def apply(
     )
     console.say_left_out(result.ledger)
     patch_path = None if result.patch is None else folder.patch
-    summary = to_json(result, patch=patch_path, report=folder.report)
-    _publish(result, folder, summary, patch_path)
+    summary = _publish(result, folder)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
@@ -116,14 +114,14 @@ def _estimate(plan: Plan, folder: RunFolder, also: Sequence[Also], *, as_json: b
         click.echo(found.to_text())
 
 
-def _publish(
-    result: Outcome, folder: RunFolder, summary: dict[str, Any], patch_path: Path | None
-) -> None:
-    """Write the files of a run, which take the place of those of an earlier one together."""
-    from slsgu.report.html import write
+def _publish(result: Outcome, folder: RunFolder) -> dict[str, Any]:
+    """Write what a run found into its folder; returns what result.json says."""
+    from slsgu.report.html import to_json, write
     from slsgu.report.plots import save_pareto
     from slsgu.utils.files import write_json
 
+    patch_path = None if result.patch is None else folder.patch
+    summary = to_json(result, patch=patch_path, report=folder.report)
     with folder.publishing() as new:
         write_request(new.request)
         if result.patch is not None:
@@ -134,6 +132,7 @@ def _publish(
             scores = result.trace.scores_with_efficiency
             title = f"Which layers hold {result.task.request.title}?"
             save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
+    return summary
 
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
