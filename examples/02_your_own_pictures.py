@@ -13,7 +13,8 @@ import slsgu
 from slsgu.menagerie import draw
 from slsgu.models.local_dir import save_local_dir
 
-work = Path(tempfile.mkdtemp(prefix="slsgu-"))
+scratch = tempfile.TemporaryDirectory(prefix="slsgu-")  # with your own pictures, you need none
+work = Path(scratch.name)
 
 # One folder for each class. Underscores stand for spaces.
 PICTURES = work / "pictures"
@@ -44,4 +45,5 @@ result.patch.save(work / "patch.safetensors")
 with result.patch.applied(MODEL.model):
     save_local_dir(MODEL, work / "patched-model")
 patched = slsgu.load(f"local-dir:{work / 'patched-model'}")  # as any OpenCLIP program would
-print(f"Wrote {work}/patch.safetensors and {work}/patched-model, weights {patched.sha256[:12]}")
+print(f"Wrote patch.safetensors and patched-model, weights {patched.sha256[:12]}")
+scratch.cleanup()

@@ -11,7 +11,8 @@ import slsgu
 from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE, draw
 from slsgu.patch.rewrite import rewrite_model
 
-work = Path(tempfile.mkdtemp(prefix="slsgu-"))
+scratch = tempfile.TemporaryDirectory(prefix="slsgu-")
+work = Path(scratch.name)
 clip = slsgu.load()
 names = [leaf.name for leaf in slsgu.Taxonomy.load(TAXONOMY_FILE).leaves]
 
@@ -53,3 +54,4 @@ rewrite_model(work / "patched.safetensors", work / "back.safetensors", (beagle +
 before, after = load_file(original), load_file(work / "back.safetensors")
 same = all(torch.equal(before[name], after[name]) for name in before)
 print(f"Applied to a checkpoint file and reverted: equal to the bit: {same}")
+scratch.cleanup()
