@@ -68,8 +68,13 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
         if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
             raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
         try:
+            # transformers asks at the terminal whether to run a tokenizer's own code, unless it
+            # is told. OpenCLIP's own tokenizer, which has none, does not know the option.
+            foreign = cfg["text_cfg"].get("hf_tokenizer_name")
             tokenizer = open_clip.get_tokenizer(
-                source.tokenizer or f"{LOCAL}{folder}", cache_dir=cache_dir
+                source.tokenizer or f"{LOCAL}{folder}",
+                cache_dir=cache_dir,
+                **({"trust_remote_code": False} if foreign else {}),
             )
         except Exception as error:
             raise ModelError(

@@ -7,6 +7,7 @@ that a checkpoint can not run code. Errors name the file and say what to do.
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from slsgu.errors import ModelError
 from slsgu.utils.files import replacing
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SAFE_TORCH = (2, 6)
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
 # What OpenCLIP looks for in a local-dir, in its order. Without one of these it takes the
@@ -142,6 +144,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
+    _refuse_unsafe_torch(path)
     if _is_torchscript(path):
         raise ModelError(
             f"{path} is a TorchScript archive (the form OpenAI published CLIP in), not a state "
@@ -164,8 +167,22 @@ def _read_pickle(path: Path) -> Any:
                 "    torch.save(model.state_dict(), 'weights.pt')"
             ) from None
         raise _damaged(path, pickle.UnpicklingError(reason)) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # a damaged pickle can raise whatever an unpickler calls into
         raise _damaged(path, error) from None
+
+
+def _refuse_unsafe_torch(path: Path) -> None:
+    """Before torch 2.6 a crafted file could get around `weights_only` and run code.
+
+    Raises:
+        ModelError: this torch is older.
+    """
+    found = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    if found and (int(found[1]), int(found[2])) < SAFE_TORCH:
+        raise ModelError(
+            f"{path} is not read with torch {torch.__version__}, in which such a file can run code "
+            "(CVE-2025-32434): install torch 2.6 or newer, or take the weights as .safetensors"
+        )
 
 
 def _load_pickle(path: Path) -> Any:
@@ -183,7 +200,7 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # of a damaged archive: whatever it is, torch says it better
         return False
 
 
