@@ -5,30 +5,68 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slsgu.utils.schema import (
+    Check,
+    MisfitError,
+    flag,
+    list_of,
+    map_of,
+    nothing,
+    number,
+    or_none,
+    record,
+    text,
+)
 
-def described(header: Mapping[str, Any]) -> bool:
-    """Whether metadata has the types that readers of a patch rely on."""
-    parts = header.get("sum_of", [header])
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        return False
-    for part in (header, *parts):
-        request, test = part.get("request", {}), part.get("test", {})
-        maps = (request, part.get("model", {}), test)
-        if not all(isinstance(value, dict) for value in maps):
-            return False
-        paths, before, after = request.get("paths", []), test.get("before", {}), test.get("after")
-        figures = [*before.values(), test.get("q_u")] if isinstance(before, dict) else [""]
-        if before:
-            if not isinstance(after, dict) or after.keys() != before.keys():
-                return False
-            figures += after.values()
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            return False
-        if not all(value is None or isinstance(value, int | float) for value in figures):
-            return False
-        if not isinstance(part.get("scale", 1.0), int | float):
-            return False
-    return True
+_FIGURES = map_of(or_none(number))
+
+
+def _test(value: Any, key: str) -> None:
+    """What a patch did on the test split: each figure before has one after."""
+    record(
+        {},
+        {
+            "before": _FIGURES,
+            "after": _FIGURES,
+            "quality": or_none(number),
+            "utility": or_none(number),
+            "q_u": or_none(number),
+        },
+    )(value, key)
+    before, after = value.get("before", {}), value.get("after", {})
+    if before.keys() != after.keys():
+        raise MisfitError(f"{key} has other figures before than after")
+
+
+_PART: dict[str, Check] = {
+    **dict.fromkeys(
+        ("version", "method", "forget_loss", "direction", "search", "gradients", "data"), text
+    ),
+    **dict.fromkeys(("step_size", "relative_step", "scale"), number),
+    "model": record({}, {"name": text, "pretrained": or_none(text), "sha256": text}),
+    "request": record(
+        {},
+        {
+            "concepts": list_of(text),
+            "paths": list_of(text),
+            "forget_leaves": list_of(text),
+            "taxonomy": text,
+            "taxonomy_sha256": text,
+            "named": flag,
+        },
+    ),
+    "templates": list_of(text),
+    "test": _test,
+    "command": or_none(text),
+    "asked_by": text,
+    "reason": text,
+    "success": flag,
+}
+HEADER = record(
+    {"layers": map_of(text)},
+    {**_PART, "sum_of": list_of(record({}, {**_PART, "sum_of": nothing}))},
+)
+"""What a patch says of itself, as far as it says it."""
 
 
 def scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
