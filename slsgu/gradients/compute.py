@@ -36,6 +36,7 @@ from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.losses.retain import RETAIN_LOSSES
 from slsgu.models.layers import Layer, inventory
+from slsgu.models.sense import refuse_uninformative
 from slsgu.task.plan import Plan
 from slsgu.utils.distributed import ALONE, Ranks
 from slsgu.utils.files import json_sha256
@@ -64,7 +65,9 @@ def compute_gradients(
 
     Raises:
         DataError: no usable image is left in one of the two sets.
+        ModelError: the model's embeddings hold no information.
     """
+    refuse_uninformative(plan.task.clip)
     alone = ranks.world == 1
     passes = _Passes(
         plan=plan,

@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from slsgu.errors import ModelError, SlsguWarning
-from slsgu.models.checkpoint import CONFIG_NAME, shapes
+from slsgu.models.checkpoint import CONFIG_NAME, shapes, stored_dtypes
 from slsgu.models.resolve import LOCAL, ModelSpec
+from slsgu.models.tensors import refuse_integers
 
 _LISTED = 8  # keys named in a message about a checkpoint that does not fit
 
@@ -40,6 +41,7 @@ def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[n
     """
     with _quiet(), torch.random.fork_rng(devices=[]):
         network, preprocess, tokenizer = _build(source, cache_dir)
+        refuse_integers(stored_dtypes(weights), network.state_dict(), weights)
         _load_weights(network, weights)
     network.eval().requires_grad_(False)
     _refuse_nonfinite(network, weights)

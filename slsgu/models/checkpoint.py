@@ -7,7 +7,6 @@ that a checkpoint can not run code. Errors name the file and say what to do.
 from __future__ import annotations
 
 import pickle
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -20,12 +19,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slsgu.errors import ModelError
+from slsgu.models.tensors import refuse_headers, refuse_odd, refuse_unsafe_torch
 from slsgu.utils.files import replacing
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-SAFE_TORCH = (2, 6)
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
+# What safetensors and torch raise over bytes that somebody has chosen.
+_FAILURES = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
 # What OpenCLIP looks for in a local-dir, in its order. Without one of these it takes the
 # alphabetically first *.safetensors, whatever that holds; we refuse instead.
 PREFERRED = (
@@ -134,17 +143,16 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    _headers(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except _FAILURES as error:
         raise _damaged(path, error) from None
-    if not tensors:
-        raise ModelError(f"{path} holds no tensors")
     return _without_prefix(tensors)
 
 
 def _read_pickle(path: Path) -> Any:
-    _refuse_unsafe_torch(path)
+    refuse_unsafe_torch(path)
     if _is_torchscript(path):
         raise ModelError(
             f"{path} is a TorchScript archive (the form OpenAI published CLIP in), not a state "
@@ -171,20 +179,6 @@ def _read_pickle(path: Path) -> Any:
         raise _damaged(path, error) from None
 
 
-def _refuse_unsafe_torch(path: Path) -> None:
-    """Before torch 2.6 a crafted file could get around `weights_only` and run code.
-
-    Raises:
-        ModelError: this torch is older.
-    """
-    found = re.match(r"(\d+)\.(\d+)", torch.__version__)
-    if found and (int(found[1]), int(found[2])) < SAFE_TORCH:
-        raise ModelError(
-            f"{path} is not read with torch {torch.__version__}, in which such a file can run code "
-            "(CVE-2025-32434): install torch 2.6 or newer, or take the weights as .safetensors"
-        )
-
-
 def _load_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -209,6 +203,12 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path} holds no state dict, but {_what(content)}")
+    unnamed = [key for key in content if not isinstance(key, str)]
+    if unnamed:
+        raise ModelError(
+            f"{path} is not a state dict of a model: {len(unnamed)} keys are not names "
+            f"({', '.join(repr(key)[:40] for key in unnamed[:8])})"
+        )
     strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if strange:
         listed = ", ".join(repr(key) for key in strange[:8])
@@ -216,6 +216,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             f"{path} is not a state dict of a model: {len(strange)} entries are not tensors "
             f"({listed}). Save model.state_dict(), or put it under the key 'state_dict'"
         )
+    refuse_odd(content, path)
     return _without_prefix(dict(content))
 
 
@@ -259,10 +260,11 @@ def _headers(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
                 # An empty slice carries the dtype and reads nothing; a scalar can not be sliced.
                 dtype = (view[:0] if shape else file.get_tensor(name)).dtype
                 headers[name] = (dtype, shape)
-    except (SafetensorError, OSError) as error:
+    except _FAILURES as error:
         raise _damaged(path, error) from None
     if not headers:
         raise ModelError(f"{path} holds no tensors")
+    refuse_headers(headers, path)
     prefix = "module." if all(name.startswith("module.") for name in headers) else ""
     return {name.removeprefix(prefix): header for name, header in headers.items()}
 

@@ -39,6 +39,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not all(isinstance(model_cfg[key], dict) for key in wanted[1:]):
         raise ModelError(f"{path}: vision_cfg and text_cfg must be objects")
     _refuse_foreign(model_cfg, path)
+    _refuse_endless(model_cfg, path)
     preprocess = content.get("preprocess_cfg", {})
     if not isinstance(preprocess, dict):
         raise ModelError(f"{path}: preprocess_cfg must be an object")
@@ -82,6 +83,24 @@ def _refuse_foreign(model_cfg: dict[str, Any], path: Path) -> None:
             )
 
 
+def _refuse_endless(model_cfg: dict[str, Any], path: Path) -> None:
+    """Refuse sizes out of all proportion, before OpenCLIP builds a network of them.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    for part in (model_cfg, model_cfg["vision_cfg"], model_cfg["text_cfg"]):
+        for key, most in _MOST.items():
+            value = part.get(key)
+            numbers = value if isinstance(value, list) else [value]
+            if len(numbers) > 4 or any(
+                isinstance(n, int | float) and not 0 <= n <= most for n in numbers
+            ):
+                raise ModelError(
+                    f"{path}: {key} is {str(value)[:40]}; it must lie between 0 and {most:,}"
+                )
+
+
 def _numbers(value: Any, *, above: float = -math.inf) -> bool:
     """Whether a value of a configuration is a number, or a list of one or three (a channel)."""
     numbers = value if isinstance(value, list) else [value]
@@ -90,6 +109,15 @@ def _numbers(value: Any, *, above: float = -math.inf) -> bool:
     )
 
 
+_MOST = {
+    "layers": 1024,
+    "width": 65_536,
+    "embed_dim": 65_536,
+    "image_size": 16_384,
+    "context_length": 16_384,
+    "vocab_size": 10_000_000,
+    "attn_pooler_queries": 65_536,
+}
 _MOST_TEXT = 4 << 20  # bytes of a configuration
 _PLAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")

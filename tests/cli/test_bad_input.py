@@ -548,7 +548,7 @@ def test_damaged_patches(
     cache, patch = made
     model = taught_dir / WEIGHTS
     bad = list(damaged_copies(patch, PATCH, tmp_path))
-    bad += [(cache, "is not a patch"), (tmp_path / "missing", "not found"), (tmp_path, "not found")]
+    bad += [(cache, "is not a patch"), (tmp_path / "missing", "not found"), (tmp_path, "folder")]
 
     def put(key: str, value: Any) -> Callable[[Any, Any], None]:
         return lambda header, tensors: header.__setitem__(key, value)
