@@ -189,9 +189,9 @@ def _load_pickle(path: Path) -> Any:
 
 
 def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
     except Exception:  # of a damaged archive: whatever it is, torch says it better
