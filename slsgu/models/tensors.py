@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -94,3 +96,19 @@ def refuse_integers(
                 "where the architecture has floating-point weights: take weights that are not "
                 "quantised"
             )
+
+
+def state_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors, sorted by name: names, shapes and values upcast to fp32.
+
+    The same weights hash the same in fp32 and in fp16 that was upcast. One pass over the memory
+    of the tensors; only what is not fp32 on the CPU already is copied, one tensor at a time.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().to("cpu", torch.float32).contiguous()
+        digest.update(
+            name.encode() + b"\0" + struct.pack(f"<{values.ndim + 1}q", values.ndim, *values.shape)
+        )
+        digest.update(values.numpy().astype("<f4", copy=False).data)
+    return digest.hexdigest()

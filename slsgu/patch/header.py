@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
+from slsgu.errors import LayerMismatchError, SlsguWarning
+from slsgu.models.tensors import state_sha256
 from slsgu.utils.schema import (
     Check,
     MisfitError,
@@ -74,3 +79,44 @@ def scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
     if "sum_of" in metadata:
         return {**metadata, "sum_of": [scaled(part, factor) for part in metadata["sum_of"]]}
     return {**metadata, "scale": float(metadata.get("scale", 1.0)) * factor}
+
+
+def refuse_repeated(metadata: Mapping[str, Any]) -> None:
+    """Refuse the sum of files in which one patch stands twice, which would double its step without
+    a word. (In Python, `patch + patch` is what it says.)
+
+    Args:
+        metadata: of the sum. A part without any is nobody's copy.
+
+    Raises:
+        LayerMismatchError: two parts are the same.
+    """
+    parts = [part for part in metadata.get("sum_of", ()) if part]
+    for index, part in enumerate(parts):
+        if part in parts[:index]:
+            paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
+            raise LayerMismatchError(
+                f"the same patch, to forget {paths}, is given twice, which would double its step: "
+                "give it once. To take a larger step, use a scale"
+            )
+
+
+def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Warn where a model is not the one that a patch was made from.
+
+    Args:
+        metadata: of the patch. One that does not say which model it was is believed.
+        tensors: the state dict of the model.
+    """
+    parts = metadata.get("sum_of", [metadata])
+    models = {sha for part in parts if (sha := part.get("model", {}).get("sha256"))}
+    if len(models) != 1 or (found := state_sha256(tensors)) in models:
+        return
+    warnings.warn(
+        "the layers of the patch are as they were, but the whole file does not equal the original "
+        f"model (its weights are {found[:12]}, the patch was made from {models.pop()[:12]}): "
+        "another tensor differs, or the file names its tensors in another way than OpenCLIP. "
+        "Compare it with a copy of the original",
+        SlsguWarning,
+        stacklevel=4,
+    )

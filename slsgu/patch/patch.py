@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
-from slsgu.patch.header import HEADER, scaled
+from slsgu.patch.header import HEADER, scaled, warn_of_difference
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 
 SCHEMA = 1
@@ -163,7 +163,8 @@ class Patch:
         return {**tensors, **changed}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict with the layers as they were before this patch, exact to the bit.
+        """A state dict with the layers as they were before this patch, exact to the bit. Warns if
+        the whole is not the model that the patch was made from.
 
         Raises:
             LayerMismatchError: a layer does not hold this patch.
@@ -176,10 +177,10 @@ class Patch:
                     f"{name} holds neither this patch nor the layer it was made for; "
                     "revert the patches applied after it first, or check that this is the model"
                 )
-        return {
-            **tensors,
-            **{name: o.to(tensors[name].dtype) for name, o in self.original.items()},
-        }
+        originals = {name: o.to(tensors[name].dtype) for name, o in self.original.items()}
+        reverted = {**tensors, **originals}
+        warn_of_difference(self.metadata, reverted)
+        return reverted
 
     def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse weights that the patch was not made for.
