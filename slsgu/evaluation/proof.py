@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,13 +19,14 @@ from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.batches import Reading, stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.errors import DataError, SlsguError
+from slsgu.errors import DataError, SlsguError, SlsguWarning
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.replay import edited
 from slsgu.evaluation.tower import StreamedTower
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
+from slsgu.models.sense import shortcoming
 from slsgu.patch.patch import Patch
 from slsgu.utils.distributed import ALONE, Ranks
 from slsgu.utils.progress import SILENT, Progress
@@ -96,6 +98,8 @@ def evaluate(
         _refuse_half(exam, request, split, ledger, only_forget=only_forget)
     book = PromptBook.of(exam.concepts, templates)
     prompts = edit.embed_texts(book.texts)
+    if (reason := shortcoming(images.before, prompts[0])) is not None:
+        warnings.warn(f"{reason}, so the figures mean nothing", SlsguWarning, stacklevel=2)
     if patch is not None:
         _refuse_broken(images.after, prompts[1])
     answers = tuple(

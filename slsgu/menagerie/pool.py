@@ -108,7 +108,7 @@ def _draw_elsewhere(
         "start": start,
         "count": len(pictures),
     }
-    command = [sys.executable, "-c", "from slsgu.menagerie.pool import _serve; _serve()"]
+    command = [sys.executable, "-P", "-c", "from slsgu.menagerie.pool import _serve; _serve()"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
