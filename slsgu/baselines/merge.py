@@ -13,8 +13,6 @@ embedding of each leaf to be forgotten is that of its siblings: W D becomes (1 -
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -72,7 +70,9 @@ def merge(
     )
 
 
-def merged(weight: Tensor, differences: Tensor, moment: Tensor, dial: float, damping: float) -> Tensor:
+def merged(
+    weight: Tensor, differences: Tensor, moment: Tensor, dial: float, damping: float
+) -> Tensor:
     """The change of the weight [o, i], fp64.
 
     Args:
@@ -83,7 +83,8 @@ def merged(weight: Tensor, differences: Tensor, moment: Tensor, dial: float, dam
     solved = torch.linalg.solve(damped(moment, damping), differences)  # C^-1 D
     gram = differences.T @ solved  # [k, k]
     # Leaves whose differences are not independent, as more leaves than features, share directions.
-    return -dial * (weight @ differences) @ torch.linalg.pinv(gram, hermitian=True) @ solved.T
+    change: Tensor = weight @ differences @ torch.linalg.pinv(gram, hermitian=True) @ solved.T
+    return -dial * change
 
 
 def mean_differences(features: PooledFeatures, request: Request) -> Tensor:
@@ -96,7 +97,9 @@ def mean_differences(features: PooledFeatures, request: Request) -> Tensor:
     for leaf in request.forget_leaves:
         siblings = [other for other in request.siblings(leaf) if other in features.means]
         if leaf not in features.means:
-            raise DataError(f"merge needs images of {leaf.key} in the gradient split: there is none")
+            raise DataError(
+                f"merge needs images of {leaf.key} in the gradient split: there is none"
+            )
         if not siblings:
             raise DataError(
                 f"merge moves {leaf.key} onto its siblings, and there is no image of any in the "

@@ -52,8 +52,8 @@ class LastProjection:
             if projection.is_last(pixels):
                 return projection
         raise ModelError(
-            "the image side of this model does not end in a projection that can be edited in closed "
-            "form: use another method"
+            "the image side of this model does not end in a projection that can be edited in "
+            "closed form: use another method"
         )
 
     @property
