@@ -1,4 +1,4 @@
-"""Run the README's own code blocks, so that they can not rot.
+"""Run the README's own code blocks, so that they cannot rot.
 
 A fenced block in `sh` or `python` is run in an empty folder, in order, in one environment. A block
 whose line above is an HTML comment `<!-- skip: REASON -->` is not run; the reason is printed.

@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from types import FrameType
@@ -22,12 +23,15 @@ import click
 import slsgu
 from slsgu.errors import SlsguError
 
+STARTED = "slsgu.cli.started"  # where a context keeps when its command began
+
 COMMANDS = {
     "concepts": "List or search the concepts of a taxonomy.",
     "select": "Choose image-text pairs by caption: a forget set.",
     "grads": "Compute the forget and retain gradients: the one pass.",
     "pareto": "Rank layers by importance and alignment.",
     "apply": "Forget concepts: search a step, write a patch, prove it.",
+    "layers": "List the layers of a model that can be edited.",
     "evaluate": "Accuracy at every level, with and without a patch.",
     "patch": "Show, apply or revert a patch file.",
     "cache": "Retain gradients kept for later requests: list, clear.",
@@ -53,8 +57,11 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        started = time.perf_counter()
         try:
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(*args, **kwargs)
+            context.meta[STARTED] = started
+            return context
         except BrokenPipeError:  # --help and --version are printed here
             _leave_with_the_reader()
 
@@ -80,7 +87,8 @@ class Commands(click.Group):
                 if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
                     sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
-                    told = [str(error), *getattr(error, "__notes__", ())]
+                    see = f" (`{error.see}` lists all of them)" if error.see else ""
+                    told = [str(error) + see, *getattr(error, "__notes__", ())]
                     raise click.ClickException("\n".join(told)) from error
                 if isinstance(error, OSError):
                     where = f"{error.filename}: " if error.filename else ""

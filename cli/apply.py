@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsgu.utils.wording import share
-
-from .console import Console, command_line, echo_json, echo_table, interval, percent
+from .console import Console, command_line, echo_json, elapsed
 from .groups import option
 from .options import json_option, request_options, run_option
 from .request_file import RequestCommand, request_option, write_request
 from .search_options import FLOORS
+from .tables import print_result
 from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.evaluation.metrics import Measures
-    from slsgu.evaluation.other_sets import OtherSet
+    from slsgu.evaluation.other_sets import Also
     from slsgu.pipeline.result import Outcome
+    from slsgu.pipeline.run_folder import RunFolder
+    from slsgu.task.plan import Plan
 
 
 @click.command(cls=RequestCommand)
@@ -76,13 +76,7 @@ def apply(
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
     if dry_run:
-        from slsgu.pipeline.estimate import estimate
-
-        found = estimate(plan, folder, also)
-        if as_json:
-            echo_json(found.to_json())
-        else:
-            click.echo(found.to_text())
+        _estimate(plan, folder, also, as_json=as_json)
         return
     about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
     result = run_plan(
@@ -110,107 +104,46 @@ def apply(
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
-            save_local_dir(plan.task.clip, save_model)
+            console.say_not_copied(save_local_dir(plan.task.clip, save_model))
     if as_json:
         echo_json(summary)
     else:
-        print_result(result)
-        if patch_path is not None:
-            click.echo(f"patch      {patch_path}")
-        if save_model is not None and patch_path is not None:
-            click.echo(f"model      {save_model}")
-        click.echo(f"report     {folder.report}")
-    misses = result.goal.misses(result.proof.measures, plan.task.request.title)
+        print_result(result, elapsed())
+        paths = {"patch": patch_path, "model": patch_path and save_model, "report": folder.report}
+        for name, path in paths.items():
+            if path is not None:
+                click.echo(f"{name:<9}  {path}")
+    _judge(result, folder, console)
+
+
+def _estimate(plan: Plan, folder: RunFolder, also: Sequence[Also], *, as_json: bool) -> None:
+    """What the command would do, and its time and memory."""
+    from slsgu.pipeline.estimate import estimate
+
+    found = estimate(plan, folder, also)
+    if as_json:
+        echo_json(found.to_json())
+    else:
+        click.echo(found.to_text())
+
+
+def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
+    """Say what a result falls short of; exit with status 1 where the goal was not met."""
+    misses = result.goal.misses(result.proof.measures, result.task.request.title)
     if result.success and misses:
         console.say(
             f"Warning: the goal was met on the search images, but on the test images "
             f"{' and '.join(misses)}. More --search-images make the choice surer."
         )
-    if not result.success:
-        click.echo(f"Error: {result.shortfall}", err=True)
-        if patch_path is None:
-            if folder.earlier_patch.is_file():
-                console.say(f"The patch of an earlier run is kept as {folder.earlier_patch}.")
-            click.echo(
-                "No patch was written. Try another --tower, looser --floor values or a higher "
-                "--target, or --force to take this trade-off.",
-                err=True,
-            )
-        sys.exit(1)
-
-
-def print_result(result: Outcome) -> None:
-    """The compact before/after table."""
-    assert result.trace is not None
-    chosen = result.trace.chosen
-    click.echo(
-        f"{result.task.request.title}: {chosen.layer} ({result.trace.tower} tower), "
-        f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)\n"
-    )
-    print_levels(result.proof.measures)
-    measures = result.proof.measures
-    click.echo("")
-    for name, value in (
-        ("quality", measures.quality),
-        ("utility", measures.utility),
-        ("Q-U", measures.q_u),
-    ):
-        bounds = measures.intervals.get(name.lower().replace("-", "_"))
-        click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
-    print_also(result.also)
-    seconds = result.seconds
-    if unmeasured := result.goal.unmeasured(measures):
-        click.echo(f"not measured, so no floor holds there: {', '.join(unmeasured)}")
-    click.echo(
-        f"\ntime       {seconds['total']:.1f} s (gradients {seconds['gradients']:.1f} s, "
-        f"search {seconds['search']:.1f} s)"
-    )
-
-
-def print_also(also: Sequence[OtherSet]) -> None:
-    """What an edit does to other data sets."""
-    if not also:
+    if result.success:
         return
-    click.echo("")
-    table = [("also kept", "before", "after", "95 % interval after", "count", "floor", "")]
-    for each in also:
-        row = each.fine
-        word = {True: "holds", False: "broken", None: "not measurable"}[each.holds]
-        table.append(
-            (
-                each.title,
-                percent(row.before),
-                percent(row.after),
-                interval(row.after_interval),
-                str(row.count),
-                percent(each.also.floor),
-                word,
-            )
+    click.echo(f"Error: {result.shortfall}", err=True)
+    if result.patch is None:
+        if folder.earlier_patch.is_file():
+            console.say(f"The patch of an earlier run is kept as {folder.earlier_patch}.")
+        click.echo(
+            "No patch was written. Try another --tower, looser --floor values or a higher "
+            "--target, or --force to take this trade-off.",
+            err=True,
         )
-    echo_table(table)
-
-
-def level_name(level: int, *, fine: bool) -> str:
-    """A level in a table."""
-    from slsgu.evaluation.exam import CAPTIONS
-
-    return f"{'caption' if level == CAPTIONS else level}{' (fine)' if fine else ''}"
-
-
-def print_levels(measures: Measures) -> None:
-    """Accuracy by level on the test split, before and after, with 95 % intervals."""
-    table = [("images", "level", "wanted", "before", "after", "95 % interval after", "count")]
-    for row in measures.levels:
-        wanted = "forget" if row.forgotten else "keep"
-        table.append(
-            (
-                "requested" if row.images == "forget" else "others",
-                level_name(row.level, fine=row.fine),
-                wanted if row.measurable else f"{wanted} (not measurable)",
-                percent(row.before),
-                percent(row.after),
-                interval(row.after_interval),
-                str(row.count),
-            )
-        )
-    echo_table(table, left=3)
+    sys.exit(1)

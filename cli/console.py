@@ -6,6 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import click
 from tqdm import tqdm
 
 from slsgu.utils.progress import Advance, Progress
+
+from . import STARTED
 
 if TYPE_CHECKING:
     from slsgu.data.ledger import Ledger
@@ -43,12 +46,17 @@ class Console(Progress):
         if len(skipped) > LISTED:
             self.say(f"skipped: and {len(skipped) - LISTED} more")
         if skipped:
-            self.say(f"{len(skipped)} image(s) can not be read and were skipped")
+            self.say(f"{len(skipped)} image(s) cannot be read and were skipped")
         if overlaps:
             self.say(
                 f"{len(overlaps)} image(s) have the same pixels as one in another split or in the "
                 "forget set and were left out"
             )
+
+    def say_not_copied(self, names: Sequence[str]) -> None:
+        """Name the files beside a model that stay behind: they could bring the knowledge back."""
+        if names:
+            self.say(f"not copied, since it may hold weights: {', '.join(names)}")
 
     @contextlib.contextmanager
     def bar(self, what: str, total: int) -> Iterator[Advance]:
@@ -96,6 +104,12 @@ def percent(value: float | None) -> str:
 def interval(bounds: tuple[float, float] | None) -> str:
     """An interval of fractions as percentages."""
     return "" if bounds is None else f"[{bounds[0]:.1%}, {bounds[1]:.1%}]"
+
+
+def elapsed() -> float:
+    """Seconds since the command that runs now began, also those before its first output."""
+    started: float = click.get_current_context().meta[STARTED]
+    return time.perf_counter() - started
 
 
 def command_line() -> str:

@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .apply import level_name, print_also, print_levels
-from .console import Console, echo_json, echo_table, interval, percent
-from .data_options import (
-    also_option,
-    data_options,
-    gradient_image_option,
-    model_options,
-    search_image_option,
-    test_image_option,
-)
+from .console import Console, echo_json
+from .data_options import also_option, data_options, model_options
 from .groups import GroupedCommand, option
 from .options import concept_option, json_option
+from .run_options import read_run, task_of_run, with_run
 from .search_options import floor_option, machine_options
-from .values import also_from, load_clip, settings_from
+from .tables import clip_benchmark_rows, evaluation_json, print_evaluation
+from .values import also_from, load_clip, load_patches, settings_from
+
+if TYPE_CHECKING:
+    from slsgu.concepts.request import Request
+    from slsgu.concepts.taxonomy import Taxonomy
+    from slsgu.models.clip import Clip
+    from slsgu.patch.patch import Patch
+    from slsgu.pipeline.measure import Evaluation, MadeFrom
+    from slsgu.task.task import Task
 
 
 @click.command(cls=GroupedCommand)
+@option(
+    "Request",
+    "--run",
+    "--run-folder",  # torchrun takes --run for an abbreviation of its own
+    "run",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Measure a run again: its model, data, taxonomy, templates, seed and patch, unless other "
+    "ones are typed.",
+)
 @option(
     "Request",
     "--patch",
     "patches",
     multiple=True,
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Compare with and without this patch. Given several times, they are added.",
+    metavar="FILE|DIR",
+    help="Measure with and without this patch: a patch file, or a run folder. Several patches are "
+    "added.  [default: that of --run]",
 )
 @concept_option("What counts as forgotten.  [default: what the patch was made for]")
 @model_options
 @data_options
 @also_option
-@gradient_image_option
-@search_image_option
-@test_image_option("50")
+@option(
+    "Data",
+    "--test-images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Most images per class to measure.  [default: all; 50 drawings]",
+)
 @floor_option(
-    "Least share of the accuracy on --also that must remain with --patch: one number for all, or "
-    "NAME=X."
+    "Least share of the accuracy on --also that must remain with the patch: one number for all, "
+    "or NAME=X."
 )
 @machine_options
 @json_option
@@ -57,6 +75,7 @@ from .values import also_from, load_clip, settings_from
     "CLIP_benchmark.",
 )
 def evaluate(
+    run: Path | None,
     patches: tuple[Path, ...],
     concepts: tuple[str, ...],
     as_json: bool,
@@ -65,137 +84,192 @@ def evaluate(
 ) -> None:
     """Zero-shot accuracy at every level of the taxonomy, with and without a patch.
 
-    With a patch, what counts as forgotten is what the patch was made for, or --concept. Under
-    torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
+    Measures every image of --data: those of test/, where there is one. Images that the patch was
+    made from are left out, as far as they are known. With a patch, what counts as forgotten is
+    what the patch was made for, or --concept.
+
+    Under torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
-    from slsgu.concepts.request import Request
-    from slsgu.concepts.templates import load_templates
-    from slsgu.data.batches import Reading
-    from slsgu.data.ledger import Ledger
-    from slsgu.evaluation.exam import evaluated_levels
-    from slsgu.evaluation.other_sets import OtherSet
-    from slsgu.evaluation.proof import evaluate
-    from slsgu.patch.patch import Patch
-    from slsgu.report.clip_benchmark import clip_benchmark
-    from slsgu.task.find import find_splits, find_taxonomy
+    from slsgu.pipeline.measure import evaluate_data
     from slsgu.utils.distributed import together
 
-    settings = settings_from(options)
-    others = also_from(options)
-    if options["floors"] and not (others and patches):
-        raise click.UsageError("--floor says what --patch must leave of --also: give both")
     if as_json and form == "clip-benchmark":
         raise click.UsageError("--json and --format clip-benchmark are two formats: give one")
-    patch = None
-    for path in patches:
-        loaded = Patch.load(path)
-        patch = loaded if patch is None else patch + loaded
-    parts = [] if patch is None else patch.metadata.get("sum_of", [patch.metadata])
-    seeds = {part["seed"] for part in parts if isinstance(part.get("seed"), int)}
-    taxonomy = find_taxonomy(options["taxonomy"], options["data"])
-    wanted = concepts or (patch.requested_paths() if patch is not None else ())
-    request = Request.of(taxonomy, wanted) if wanted else None
-    also_images = [OtherSet.find(each, settings=settings, request=request) for each in others]
-    clip = load_clip(options)
+    asked = _Asked.of(run, patches, options)
+    patch = load_patches(asked.patches) if asked.patches else None
+    others = also_from(options)
+    if options["floors"] and not (others and patch):
+        raise click.UsageError("--floor says what a patch must leave of --also: give both")
+    settings = settings_from(asked.options)
+    limits = replace(settings.limits, test=options["test_images"])
+    named = _named(asked, patch, concepts)  # before the model is loaded, which takes longer
+    clip = load_clip(asked.options)
     with together(clip.device) as ranks:
         console = Console(quiet=not ranks.first)
-        splits = find_splits(clip, options["data"], taxonomy, settings, request)
-        for note in splits.notes:
-            console.say(f"note: {note}")
-        if patch is not None and not wanted:
-            console.say(
-                "note: the patch was made from captions, without a name: what it forgets is "
-                "counted among the others (--concept says what it is)"
-            )
-        for seed in sorted(seeds - {settings.seed}):
-            console.say(
-                f"Warning: the patch was made with --seed {seed} and is measured with --seed "
-                f"{settings.seed}: images that it was made from may be among the test images"
-            )
-        ledger = Ledger()
-        reading = Reading(settings.batch_size, settings.workers, settings.strict)
-        proof = evaluate(
+        subject = _subject(asked, named, concepts, clip)
+        found = evaluate_data(
             clip,
-            splits.test,
-            taxonomy,
-            load_templates(options["templates"], taxonomy),
-            reading=reading,
-            seed=settings.seed,
-            request=request,
-            patch=patch,
-            ledger=ledger,
+            subject.data,
+            subject.taxonomy,
+            request=subject.request,
+            patch=_unless_applied(patch, clip, typed=bool(patches), console=console),
+            made_from=subject.made_from,
+            settings=replace(settings.data, limits=limits),
+            machine=settings.machine,
+            also=others,
             progress=console,
             ranks=ranks,
         )
-        if not ranks.first:
-            return
-    also = [
-        each.measure(
-            clip, settings=settings, reading=reading, patch=patch, ledger=ledger, progress=console
-        )
-        for each in also_images
-    ]
-    console.say_left_out(ledger)
-    measures = proof.measures
+    if not ranks.first:
+        return
+    _say(found, patch, console)
     if form == "clip-benchmark":
-        name = "+".join(path.stem for path in patches) or None
-        main = str(splits.description.get("root") or splits.description["kind"])
-        sets = [(main, proof), *((each.title, each.proof) for each in also)]
-        for title, one in sets:
-            for row in clip_benchmark(clip, title, one, name):
-                echo_json(row, indent=None)
-        return
-    if as_json or form == "json":
-        echo_json(
-            {
-                "model": clip.describe(),
-                "request": request.describe() if request else None,
-                "patches": [str(path) for path in patches],
-                "levels": [row.to_json() for row in measures.levels],
-                "before": measures.before,
-                "after": measures.after,
-                "counts": measures.counts,
-                "quality": measures.quality,
-                "utility": measures.utility,
-                "q_u": measures.q_u,
-                "intervals": {name: list(b) for name, b in measures.intervals.items()},
-                "also": [each.to_json() for each in also],
-            }
+        for row in clip_benchmark_rows(clip, found, asked.patches):
+            echo_json(row, indent=None)
+    elif as_json or form == "json":
+        echo_json(evaluation_json(clip, found, asked.patches))
+    else:
+        print_evaluation(found)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says, and the runs that it names.
+
+    Attributes:
+        options: completed by those of `--run`.
+        run: of `--run`.
+        patches: patch files and run folders; by default that of `--run`, if it made one.
+        runs: the options of every run folder that is named.
+    """
+
+    options: dict[str, Any]
+    run: Path | None
+    patches: tuple[Path, ...]
+    runs: dict[Path, dict[str, Any]]
+
+    @classmethod
+    def of(cls, run: Path | None, patches: tuple[Path, ...], options: dict[str, Any]) -> _Asked:
+        from slsgu.pipeline.run_folder import RunFolder
+
+        runs = {path: read_run(path) for path in patches if RunFolder(path).request.is_file()}
+        if run is None:
+            return cls(options, None, patches, runs)
+        runs[run] = read_run(run)
+        made = (run,) if RunFolder(run).patch.is_file() else ()
+        return cls(with_run(options, runs[run]), run, patches or made, runs)
+
+    @property
+    def by_pairs(self) -> bool:
+        """Whether the images are those of a run that had `--forget`."""
+        return (
+            self.run is not None
+            and bool(self.runs[self.run]["forget"])
+            and self.options["data"] is None
         )
-        return
-    if patch is not None:
-        print_levels(measures)
-        if measures.q_u is not None:
-            click.echo(
-                f"\nquality {percent(measures.quality)}, utility {percent(measures.utility)}, "
-                f"Q-U {percent(measures.q_u)}"
-            )
-        print_also(also)
-        return
-    classes = {level.depth: len(level.classes) for level in evaluated_levels(taxonomy)}
-    table = [("images", "level", "classes", "accuracy", "95 % interval", "chance", "count")]
-    table += [
-        (
-            "all" if request is None else "requested" if row.images == "forget" else "others",
-            level_name(row.level, fine=row.fine),
-            str(classes[row.level]),
-            percent(row.before),
-            interval(row.before_interval),
-            percent(row.chance),
-            str(row.count),
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is to be measured, on which images."""
+
+    data: str | Task | None
+    taxonomy: Taxonomy
+    request: Request | None
+    made_from: MadeFrom
+
+
+def _named(
+    asked: _Asked, patch: Patch | None, concepts: tuple[str, ...]
+) -> tuple[Taxonomy, Request | None] | None:
+    """The taxonomy, and what counts as forgotten; None where the images of a run say it."""
+    from slsgu.concepts.request import Request
+    from slsgu.task.find import find_taxonomy
+
+    if asked.by_pairs:
+        return None
+    taxonomy = find_taxonomy(asked.options["taxonomy"], asked.options["data"])
+    wanted = concepts or (() if patch is None else patch.requested_paths())
+    if not wanted and asked.run is not None:
+        of_run = asked.runs[asked.run]
+        wanted = of_run["concepts"] or tuple(filter(None, (of_run["name"],)))
+    return taxonomy, Request.of(taxonomy, wanted) if wanted else None
+
+
+def _subject(
+    asked: _Asked,
+    named: tuple[Taxonomy, Request | None] | None,
+    concepts: tuple[str, ...],
+    clip: Clip,
+) -> _Subject:
+    """Find the images of the runs that are named, which are not to be measured."""
+    from slsgu.concepts.request import Request
+    from slsgu.errors import SlsguError
+    from slsgu.pipeline.measure import MadeFrom
+    from slsgu.pipeline.run_folder import RunFolder
+
+    tasks: dict[Path, Task | None] = {}
+    for path, options in asked.runs.items():
+        try:
+            tasks[path] = task_of_run(options, clip)
+        except SlsguError:
+            if asked.by_pairs and path == asked.run:
+                raise
+            tasks[path] = None
+    data: str | Task | None = asked.options["data"]
+    request: Request | None
+    if named is None:
+        assert asked.run is not None
+        task = tasks[asked.run]
+        assert task is not None
+        data, taxonomy = task, task.taxonomy
+        request = Request.of(taxonomy, concepts) if concepts else task.request
+    else:
+        taxonomy, request = named
+    made_from = MadeFrom()
+    for path, task in tasks.items():
+        made_from += MadeFrom.of_run(RunFolder(path), task)
+    if loose := [path for path in asked.patches if path not in tasks]:
+        made_from += MadeFrom.of_patch(load_patches(loose), clip, data, taxonomy)
+    return _Subject(data, taxonomy, request, made_from)
+
+
+def _unless_applied(
+    patch: Patch | None, clip: Clip, *, typed: bool, console: Console
+) -> Patch | None:
+    """A patch, if the model does not hold it already.
+
+    Raises:
+        SlsguError: it does, and the patch was typed.
+    """
+    from slsgu.errors import SlsguError
+
+    if patch is None or not patch.is_applied(dict(clip.model.named_parameters())):
+        return patch
+    if typed:
+        raise SlsguError(
+            f"the patch is applied already: {clip.name} holds it. Leave --patch out to measure "
+            "this model as it is (with --run DIR, images that the patch was made from are left "
+            "out all the same)"
         )
-        for row in measures.levels
-    ]
-    table += [
-        (
-            each.title,
-            "(fine)",
-            str(round(1 / each.fine.chance)),
-            percent(each.fine.before),
-            interval(each.fine.before_interval),
-            percent(each.fine.chance),
-            str(each.fine.count),
+    console.say(f"note: {clip.name} holds the patch of the run already, and is measured as it is")
+    return None
+
+
+def _say(found: Evaluation, patch: Patch | None, console: Console) -> None:
+    """What a reader must know about the figures."""
+    if patch is not None and found.request is None:
+        console.say(
+            "note: the patch was made from captions, without a name: what it forgets is counted "
+            "among the others (--concept says what it is)"
         )
-        for each in also
-    ]
-    echo_table(table, left=2)
+    if found.left_out:
+        console.say(
+            f"note: {found.left_out} image(s) are left out, because the patch was made from them"
+        )
+    if found.doubts:
+        console.say(
+            "note: images that the patch was made from may be among those measured: "
+            f"{'; '.join(found.doubts)}. --run DIR names the run folder that knows them"
+        )
+    console.say_left_out(found.ledger)

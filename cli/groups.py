@@ -29,7 +29,7 @@ class GroupedCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in (*ORDER, "Other")}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(param, click.Option):  # the text has arguments
                 sections[getattr(param, "group", None) or "Other"].append(record)
         for title, records in sections.items():
             if records:

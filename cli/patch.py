@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
+from .groups import GroupedCommand, option
+from .options import json_option
+from .values import load_patches
 
-CHECKPOINT = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slsgu.patch.patch import Patch
+
+PATH = click.Path(path_type=Path)
+patches_argument = click.argument(
+    "patches", type=PATH, nargs=-1, required=True, metavar="PATCH [PATCH]..."
+)
+model_argument = click.argument("model", type=PATH)
 
 
 def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
@@ -20,6 +33,201 @@ def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not math.isfinite(value) or value == 0:
         raise click.BadParameter(f"{value:g} is not a finite number other than 0")
     return value
+
+
+def scale_option(text: str) -> Callable[[Any], Any]:
+    """`--scale`, with what it is for."""
+    return option(
+        "Request",
+        "--scale",
+        type=float,
+        callback=a_scale,
+        metavar="X",
+        default=1.0,
+        show_default=True,
+        help=text,
+    )
+
+
+@click.group()
+def patch() -> None:
+    """Show patches, add them up, apply them to a checkpoint, or take them out again.
+
+    A PATCH is a patch file, or a run folder that holds one.
+    """
+
+
+@patch.command(cls=GroupedCommand)
+@click.argument("file", type=PATH, metavar="PATCH")
+@json_option
+def show(file: Path, as_json: bool) -> None:
+    """What a patch changes, where it came from, and what it did.
+
+    PATCH is a patch file, or a run folder that holds one.
+    """
+    loaded = load_patches([file])
+    layers = [_layer(loaded, name) for name in loaded.layers]
+    if as_json:
+        echo_json({"layers": layers, **loaded.metadata})
+        return
+    for part in loaded.parts:
+        _print_part(part)
+    for layer in layers:
+        click.echo(
+            f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, "
+            f"changed by {share(layer['relative_change'], digits=2)} its norm, "
+            f"sha256 {layer['sha256'][:12]}"
+        )
+
+
+def _layer(loaded: Patch, name: str) -> dict[str, Any]:
+    """A layer that a patch changes, as JSON values."""
+    from slsgu.patch.patch import layer_hash
+
+    delta, original = loaded.delta[name], loaded.original[name]
+    return {
+        "layer": name,
+        "shape": list(delta.shape),
+        "stored": str(original.dtype).removeprefix("torch."),
+        "relative_change": float(delta.double().norm() / original.double().norm()),
+        "sha256": layer_hash(name, original),
+    }
+
+
+def _print_part(part: Mapping[str, Any]) -> None:
+    """Where a patch, or a part of a sum of patches, came from and what it did."""
+    from slsgu.evaluation.metrics import WORDS
+    from slsgu.patch.header import model_names
+
+    request, test = part.get("request", {}), part.get("test", {})
+    made = [f"slsgu {part.get('version', '')}".rstrip()]
+    made += [f"{part[key]} {word}" for key, word in _MADE_BY if part.get(key)]
+    if part.get("step_size") is not None:
+        made.append(f"step {part['step_size']}{_times(part)}")
+    click.echo(f"forgets    {', '.join(request.get('paths', [])) or 'unknown'}")
+    click.echo(f"model      {' '.join(model_names([part])) or 'unknown'}")
+    click.echo(f"made by    {', '.join(made)}")
+    if part.get("command"):
+        click.echo(f"command    {part['command']}")
+    rows = [
+        (WORDS.get(key, key), f"{percent(before):>6} -> {percent(test['after'][key]):>6}")
+        for key, before in test.get("before", {}).items()
+        if before is not None
+    ]
+    rows += [("Q-U", f"{percent(test.get('q_u')):>6}")] if test else []
+    for name, figures in rows:
+        click.echo(f"           {name:<40} {figures}")
+
+
+_MADE_BY = (("search", "search"), ("forget_loss", "loss"), ("direction", "direction"))
+
+
+def _times(part: Mapping[str, Any]) -> str:
+    scale = part.get("scale", 1.0)
+    return "" if scale == 1.0 else f" times {scale:g} (the figures are of the whole step)"
+
+
+@patch.command(cls=GroupedCommand)
+@patches_argument
+@option(
+    "Output",
+    "--out",
+    type=PATH,
+    required=True,
+    metavar="FILE",
+    help="Where to write the sum, as a patch file.",
+)
+@option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
+def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
+    """Add patches of one model, so that they can be applied together.
+
+    Each PATCH is a patch file, or a run folder that holds one. Patches that change the same layer
+    must be added before they are applied. They must be made for the same weights of that layer.
+    """
+    from slsgu.patch.header import model_names
+    from slsgu.utils.files import refuse_target
+
+    if len(patches) < 2:
+        raise click.UsageError("give at least two patches to add")
+    refuse_target(out, force=force)
+    total = load_patches(patches)
+    models = {str(part.get("model", {}).get("sha256")): part for part in total.parts}
+    if len(models) > 1:
+        names = ", ".join(
+            " ".join([*model_names([part]), sha[:12]]) for sha, part in models.items()
+        )
+        Console().say(
+            f"note: the patches were made for models that differ ({names}); the sum fits a model "
+            "in which every layer that it changes is as its patch expects"
+        )
+    total.save(out)
+    click.echo(f"forgets    {', '.join(total.requested_paths()) or 'unknown'}")
+    click.echo(f"layers     {', '.join(total.layers)}")
+    click.echo(f"patch      {out}")
+
+
+@patch.command("apply", cls=GroupedCommand)
+@patches_argument
+@model_argument
+@option(
+    "Output",
+    "--out",
+    type=PATH,
+    required=True,
+    metavar="PATH",
+    help="Where to write the patched model; must not exist.",
+)
+@scale_option("Multiply the step by this factor.")
+def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
+    """Apply patches to MODEL, a checkpoint file or a local-dir, and write the patched model.
+
+    Each PATCH is a patch file, or a run folder that holds one. Several patches are added, then
+    applied. MODEL does not change.
+    """
+    _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
+    click.echo(f"patched    {out}")
+
+
+@patch.command(cls=GroupedCommand)
+@patches_argument
+@model_argument
+@option(
+    "Output",
+    "--out",
+    type=PATH,
+    required=True,
+    metavar="PATH",
+    help="Where to write the original model; must not exist.",
+)
+@scale_option("The factor with which the patches were applied.")
+def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
+    """Take patches out of MODEL, a checkpoint file or a local-dir, exact to the bit.
+
+    Each PATCH is a patch file, or a run folder that holds one. Patches that were applied together
+    are reverted together. MODEL does not change.
+    """
+    _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)
+    click.echo(f"reverted   {out}")
+
+
+Change = Callable[[Mapping[str, "Tensor"]], dict[str, "Tensor"]]
+
+
+def _rewrite(
+    patches: tuple[Path, ...],
+    model: Path,
+    out: Path,
+    scale: float,
+    change: Callable[[Patch], Change],
+) -> None:
+    """Write a model with its tensors changed by the sum of patches."""
+    from slsgu.patch.rewrite import rewrite_model
+
+    _check_form(model, out)
+    loaded = load_patches(patches)
+    if scale != 1.0:
+        loaded = scale * loaded
+    Console().say_not_copied(rewrite_model(model, out, change(loaded)))
 
 
 def _check_form(model: Path, out: Path) -> None:
@@ -38,113 +246,3 @@ def _check_form(model: Path, out: Path) -> None:
             f"note: {model} is a {model.suffix} file and {out} will be a {out.suffix} file; all "
             "tensors are kept, but nothing else that stands in the file"
         )
-
-
-def _say_left_out(names: list[str]) -> None:
-    if names:
-        Console().say(f"not copied, since it may hold weights: {', '.join(names)}")
-
-
-@click.group()
-def patch() -> None:
-    """Show a patch file, apply it to a checkpoint, or take it back out."""
-
-
-@patch.command()
-@click.argument("file", type=CHECKPOINT)
-@click.option("--json", "as_json", is_flag=True, help="All metadata as JSON.")
-def show(file: Path, as_json: bool) -> None:
-    """What a patch changes, where it came from, and what it did."""
-    from slsgu.patch.patch import Patch, layer_hash
-
-    loaded = Patch.load(file)
-    layers: list[dict[str, Any]] = [
-        {
-            "layer": name,
-            "shape": list(loaded.delta[name].shape),
-            "stored": str(loaded.original[name].dtype).removeprefix("torch."),
-            "relative_change": float(
-                loaded.delta[name].double().norm() / loaded.original[name].double().norm()
-            ),
-            "sha256": layer_hash(name, loaded.original[name]),
-        }
-        for name in loaded.layers
-    ]
-    if as_json:
-        echo_json({"layers": layers, **loaded.metadata})
-        return
-    for part in loaded.metadata.get("sum_of", [loaded.metadata]):
-        request = part.get("request", {})
-        model = part.get("model", {})
-        click.echo(f"forgets    {', '.join(request.get('paths', [])) or 'unknown'}")
-        click.echo(f"model      {model.get('name')} {model.get('pretrained') or ''}".rstrip())
-        click.echo(
-            f"made by    slsgu {part.get('version')}, {part.get('search')} search, "
-            f"{part.get('forget_loss')} loss, {part.get('direction')} direction, "
-            f"step {part.get('step_size')}{_times(part)}"
-        )
-        if part.get("command"):
-            click.echo(f"command    {part['command']}")
-        test = part.get("test", {})
-        for key, before in test.get("before", {}).items():
-            if before is not None:
-                after = test["after"][key]
-                click.echo(f"{key:<15}{percent(before):>7} -> {percent(after):>6}")
-        if test:
-            click.echo(f"{'Q-U':<15}{percent(test.get('q_u')):>7}")
-    for layer in layers:
-        click.echo(
-            f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, "
-            f"changed by {share(layer['relative_change'], digits=2)} its norm, "
-            f"sha256 {layer['sha256'][:12]}"
-        )
-
-
-def _times(part: dict[str, Any]) -> str:
-    scale = part.get("scale", 1.0)
-    return "" if scale == 1.0 else f" times {scale:g} (the figures are of the whole step)"
-
-
-@patch.command("apply")
-@click.argument("file", type=CHECKPOINT)
-@click.argument("model", type=CHECKPOINT)
-@click.option("--out", type=CHECKPOINT, required=True, help="Where to write the patched model.")
-@click.option(
-    "--scale", type=float, callback=a_scale, default=1.0, show_default=True, help="Times the step."
-)
-def apply_(file: Path, model: Path, out: Path, scale: float) -> None:
-    """Apply patch FILE to MODEL: a checkpoint file or a local-dir."""
-    from slsgu.patch.patch import Patch
-    from slsgu.patch.rewrite import rewrite_model
-
-    _check_form(model, out)
-    loaded = Patch.load(file)
-    if scale != 1.0:
-        loaded = scale * loaded
-    _say_left_out(rewrite_model(model, out, loaded.apply_to))
-    click.echo(f"patched    {out}")
-
-
-@patch.command()
-@click.argument("file", type=CHECKPOINT)
-@click.argument("model", type=CHECKPOINT)
-@click.option("--out", type=CHECKPOINT, required=True, help="Where to write the original model.")
-@click.option(
-    "--scale",
-    type=float,
-    callback=a_scale,
-    default=1.0,
-    show_default=True,
-    help="As it was applied.",
-)
-def revert(file: Path, model: Path, out: Path, scale: float) -> None:
-    """Take patch FILE back out of MODEL, exact to the bit."""
-    from slsgu.patch.patch import Patch
-    from slsgu.patch.rewrite import rewrite_model
-
-    _check_form(model, out)
-    loaded = Patch.load(file)
-    if scale != 1.0:
-        loaded = scale * loaded
-    _say_left_out(rewrite_model(model, out, loaded.revert_from))
-    click.echo(f"reverted   {out}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from slsgu.evaluation.other_sets import Also
     from slsgu.gradients.bank import RetainCache
     from slsgu.models.clip import Clip
+    from slsgu.patch.patch import Patch
+    from slsgu.task.pairs import Pairs
     from slsgu.task.plan import Plan
     from slsgu.task.settings import Settings
+
+WITH_FORGET = ("retain", "name", "parent", "classes")  # options that say nothing without --forget
 
 
 def load_clip(options: dict[str, Any]) -> Clip:
@@ -73,7 +77,6 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     Raises:
         click.UsageError: it is not clear what to forget.
     """
-    from slsgu.task.pairs import Pairs
     from slsgu.task.plan import make_plan
     from slsgu.utils.memory import LARGE, give_freed_memory_back
 
@@ -81,12 +84,11 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     if bool(concepts) == bool(forget):
         both = ", not both" if forget else ""
         raise click.UsageError(f"say what to forget: --concept NAME, or --forget SOURCE{both}")
-    words = ("retain", "name", "parent", "classes")
-    if not forget and (lone := next((word for word in words if options[word]), None)):
+    if not forget and (lone := next((word for word in WITH_FORGET if options[word]), None)):
         raise click.UsageError(f"--{lone} goes with --forget")
     if forget and options["data"]:
         raise click.UsageError("--data goes with --concept; --forget has images of its own")
-    pairs = Pairs(forget=forget, **{word: options[word] for word in words}) if forget else None
+    pairs = pairs_from(options)
     if pairs is not None:
         pairs.check()  # before the model is loaded, which takes longer
     clip = load_clip(options)
@@ -100,6 +102,15 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
         pairs=pairs,
         settings=settings,
     )
+
+
+def pairs_from(options: dict[str, Any]) -> Pairs | None:
+    """What `--forget` and the options that go with it name; None without it."""
+    from slsgu.task.pairs import Pairs
+
+    if not options["forget"]:
+        return None
+    return Pairs(forget=options["forget"], **{word: options[word] for word in WITH_FORGET})
 
 
 def also_from(options: dict[str, Any], others: Collection[str] = ()) -> list[Also]:
@@ -157,3 +168,41 @@ def cache_from(options: dict[str, Any]) -> RetainCache | None:
     with contextlib.suppress(SlsguError):  # there is no place for it
         return RetainCache(cache_folder()) if options["cache"] else None
     return None
+
+
+def patch_file(path: Path) -> Path:
+    """The patch file that a path names: itself, or the one in a run folder.
+
+    Raises:
+        ArtifactError: it is a folder without a patch.
+    """
+    from slsgu.errors import ArtifactError
+    from slsgu.pipeline.run_folder import RunFolder
+
+    if not path.is_dir():
+        return path
+    file = RunFolder(path).patch
+    if not file.is_file():
+        raise ArtifactError(
+            f"{path} is a folder without {file.name}: give a patch file, or a run folder in which "
+            "`slsgu apply` has written a patch (it writes none where the goal was not met)"
+        )
+    return file
+
+
+def load_patches(paths: Sequence[Path]) -> Patch:
+    """The sum of patches, each a file or the run folder that holds it.
+
+    Args:
+        paths: at least one.
+
+    Raises:
+        ArtifactError: one of them cannot be read.
+        LayerMismatchError: they were made for different weights of one layer.
+    """
+    from slsgu.patch.patch import Patch
+
+    first, *others = (Patch.load(patch_file(path)) for path in paths)
+    for other in others:
+        first = first + other
+    return first

@@ -6,7 +6,15 @@ message and exits with status 1. An `AssertionError` or anything else is a bug i
 
 
 class SlsguError(Exception):
-    """Base of all errors that slsgu raises on purpose."""
+    """Base of all errors that slsgu raises on purpose.
+
+    Attributes:
+        see: a command that lists what there is, which the command line shows after the message.
+    """
+
+    def __init__(self, *message: object, see: str | None = None) -> None:
+        super().__init__(*message)
+        self.see = see
 
 
 class ConceptError(SlsguError):

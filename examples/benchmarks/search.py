@@ -40,7 +40,7 @@ LAYERS = (
 @click.option("--images", default=200, show_default=True)
 @click.option("--kinds", default=100, show_default=True, help="Classes.")
 @click.option("--trials", default=10, show_default=True)
-@click.option("--batch", default=50, show_default=True, help="Inputs a forward pass.")
+@click.option("--batch", default=50, show_default=True, help="Inputs per forward pass.")
 @torch.no_grad()
 def main(images: int, kinds: int, trials: int, batch: int) -> None:
     clip, tree = random_clip(), classes(kinds)

@@ -48,8 +48,8 @@ class Request:
         """
         if not names:
             raise ConceptError("name at least one concept to forget")
-        found = dict.fromkeys(taxonomy.find(name) for name in names)
-        concepts = tuple(c for c in found if not any(a in found for a in c.lineage[:-1]))
+        requested = dict.fromkeys(taxonomy.find(name) for name in names)
+        concepts = tuple(c for c in requested if not any(a in requested for a in c.lineage[:-1]))
         request = cls(taxonomy, concepts)
         if not request.retain_leaves:
             raise ConceptError(
@@ -87,10 +87,10 @@ class Request:
         has any; where none has, all that are kept."""
         depth = self.forget_depth(leaf)
         assert depth is not None, f"{leaf.key} is kept"
-        kept = set(self.retain_leaves)
+        retained = set(self.retain_leaves)
         for ancestor in reversed(leaf.lineage[: depth - 1]):
-            if found := tuple(other for other in ancestor.leaves() if other in kept):
-                return found
+            if siblings := tuple(other for other in ancestor.leaves() if other in retained):
+                return siblings
         return self.retain_leaves
 
     @property

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,7 @@ class Taxonomy:
         least: int = 2,
     ) -> None:
         self.name = name
+        self.typed: str | None = None  # the options that name it on the command line, if any do
         self.templates = tuple(templates)
         self.tops = tuple(tops)
         self.concepts = tuple(concept for top in tops for concept in top.walk())
@@ -141,9 +143,10 @@ class Taxonomy:
                 tree of names.
         """
         file = bundled_file(str(path)) or Path(path)
-        return cls.parse(
-            read_yaml(file, "taxonomy", if_missing=did_you_mean(str(path))), name=file.stem
-        )
+        tree = read_yaml(file, "taxonomy", if_missing=did_you_mean(str(path)))
+        taxonomy = cls.parse(tree, name=file.stem)
+        taxonomy.typed = f"--taxonomy {shlex.quote(str(path))}"
+        return taxonomy
 
     @classmethod
     def parse(cls, tree: Any, *, name: str = "taxonomy") -> Taxonomy:
@@ -152,9 +155,9 @@ class Taxonomy:
         Raises:
             DataError: the tree is not made of names, or a name stands twice among siblings.
         """
-        read = read_tree(tree, name)
-        tops = [_concept(entry, None) for entry in read.tops]
-        return cls(tops, name=read.name, templates=read.templates)
+        parsed = read_tree(tree, name)
+        tops = [_concept(entry, None) for entry in parsed.tops]
+        return cls(tops, name=parsed.name, templates=parsed.templates)
 
     def level(self, depth: int) -> tuple[Concept, ...]:
         """The classes of one level: concepts at `depth`, and leaves that are shallower."""
@@ -172,30 +175,30 @@ class Taxonomy:
         Raises:
             ConceptError: no concept or more than one answers to it; close names are suggested.
         """
-        found = self.search(text)
-        if len(found) == 1:
-            return found[0]
-        if not found and (numbered := self.leaf_of_index(text)):
+        matches = self.search(text)
+        if len(matches) == 1:
+            return matches[0]
+        if not matches and (numbered := self.leaf_of_index(text)):
             return numbered
-        if found:
-            paths = ", ".join(concept.key for concept in found)
+        if matches:
+            paths = ", ".join(concept.key for concept in matches)
             raise ConceptError(
                 f"{text!r} is ambiguous in taxonomy {self.name!r}: give one of {paths}"
             )
-        close = self.suggest(text)
-        hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+        suggestions = self.suggest(text)
+        hint = f"; did you mean {' or '.join(repr(c) for c in suggestions)}?" if suggestions else ""
         raise ConceptError(
-            f"no concept {text!r} in taxonomy {self.name!r}{hint} "
-            "(`slsgu concepts` lists all of them)"
+            f"no concept {text!r} in taxonomy {self.name!r}{hint or ': check the spelling'}",
+            see=None if self.typed is None else f"slsgu concepts {self.typed}".rstrip(),
         )
 
     def search(self, text: str) -> list[Concept]:
         """All concepts that `text` names exactly (a name beats an alias)."""
         *above, word = [normalise(part) for part in text.split("/")]
-        found = self._index.get(word, [])
-        found = [c for c in found if _follows([normalise(p) for p in c.path[:-1]], above)]
-        named = [c for c in found if normalise(c.name) == word]
-        return named or found
+        matches = self._index.get(word, [])
+        matches = [c for c in matches if _follows([normalise(p) for p in c.path[:-1]], above)]
+        exact = [c for c in matches if normalise(c.name) == word]
+        return exact or matches
 
     def leaf_of_index(self, index: int | str) -> Concept | None:
         """The leaf with this class number, as labels have it (`207`, `"207"`, `"00207"`); None if
@@ -208,9 +211,9 @@ class Taxonomy:
         """Names that are close to `text`, best first."""
         word = normalise(text.split("/")[-1])
         cutoff = 0.6 if len(word) <= 4 else 0.75  # one slip weighs more in a short word
-        close = difflib.get_close_matches(word, self._index, n=count, cutoff=cutoff)
-        close += [name for name in self._index if word and f" {word} " in f" {name} "]
-        return list(dict.fromkeys(self._index[c][0].name for c in close))[:count]
+        matches = difflib.get_close_matches(word, self._index, n=count, cutoff=cutoff)
+        matches += [name for name in self._index if word and f" {word} " in f" {name} "]
+        return list(dict.fromkeys(self._index[c][0].name for c in matches))[:count]
 
     def leaf_of_folder(self, folder: str) -> Concept | None:
         """The leaf a class folder stands for: `golden_retriever`, `n02099601-golden_retriever`,
@@ -248,7 +251,7 @@ def _concept(entry: Entry, parent: Concept | None) -> Concept:
 
 
 def _by_index(concepts: Sequence[Concept], name: str) -> dict[int, Concept]:
-    numbered: dict[int, Concept] = {}
+    leaves: dict[int, Concept] = {}
     for concept in concepts:
         if concept.index is None:
             continue
@@ -257,16 +260,16 @@ def _by_index(concepts: Sequence[Concept], name: str) -> dict[int, Concept]:
                 f"taxonomy {name!r}: {concept.key} has an $index and concepts below it; "
                 "an index is the class number of a leaf"
             )
-        other = numbered.setdefault(concept.index, concept)
+        other = leaves.setdefault(concept.index, concept)
         if other is not concept:
             raise DataError(
                 f"taxonomy {name!r}: {other.key} and {concept.key} have the same $index, "
                 f"{concept.index}"
             )
-    return numbered
+    return leaves
 
 
-def _follows(path: list[str], wanted: list[str]) -> bool:
+def _follows(path: list[str], names: list[str]) -> bool:
     """Whether the names of `wanted` appear in `path` in order (not every one need be given)."""
-    rest = iter(path)
-    return all(name in rest for name in wanted)
+    remaining = iter(path)
+    return all(name in remaining for name in names)

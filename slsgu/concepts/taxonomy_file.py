@@ -121,11 +121,11 @@ def _split(raw: Any, where: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
         items: list[tuple[Any, Any]] = []
         for entry in raw:
             inside = list(entry.items()) if isinstance(entry, Mapping) else [(entry, None)]
-            lost = [str(key) for key, _ in inside if str(key).startswith("$")]
-            if lost:
+            misplaced = [str(key) for key, _ in inside if str(key).startswith("$")]
+            if misplaced:
                 raise DataError(
-                    f"taxonomy: {lost[0]} under {where!r} stands in a list, which holds concepts "
-                    "only: write a mapping, with a key for each concept below it"
+                    f"taxonomy: {misplaced[0]} under {where!r} stands in a list, which holds "
+                    "concepts only: write a mapping, with a key for each concept below it"
                 )
             _refuse_bare(entry, where)
             items += inside
@@ -176,19 +176,19 @@ def _name(key: Any, where: str) -> str:
 
 def _entry(name: str, raw: Any) -> Entry:
     mapping = raw if isinstance(raw, Mapping) else {}
-    given = {str(key)[1:]: value for key, value in mapping.items() if str(key).startswith("$")}
-    unknown = sorted(given.keys() - ATTRIBUTES)
+    values = {str(key)[1:]: value for key, value in mapping.items() if str(key).startswith("$")}
+    unknown = sorted(values.keys() - ATTRIBUTES)
     if unknown:
         raise DataError(
             f"taxonomy: {name!r} has unknown attribute(s) {', '.join('$' + u for u in unknown)}; "
             f"known: {', '.join('$' + a for a in sorted(ATTRIBUTES))}"
         )
     attributes: dict[str, Any] = {
-        key: str(given[key]) for key in ("plural", "definition", "id") if given.get(key)
+        key: str(values[key]) for key in ("plural", "definition", "id") if values.get(key)
     }
     for key in ("aliases", "prompts"):
-        attributes[key] = tuple(_strings(given.get(key), name, key))
-    if (index := given.get("index")) is not None:
+        attributes[key] = tuple(_strings(values.get(key), name, key))
+    if (index := values.get("index")) is not None:
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
             raise DataError(f"taxonomy: $index of {name!r} must be 0, 1, 2, ..., not {index!r}")
         attributes["index"] = index

@@ -91,7 +91,7 @@ def stream(
 ) -> Iterator[Batch]:
     """Read samples in order, in batches of fixed stretches of them.
 
-    A picture that can not be read, or that another split has used (by its pixels), is left out and
+    A picture that cannot be read, or that another split has used (by its pixels), is left out and
     recorded in the ledger; its batch is then smaller, and a batch without any is passed over. So
     what is batched together does not depend on pictures elsewhere: a pass can be interrupted, or
     shared among processes, and have the same batches.
@@ -108,7 +108,7 @@ def stream(
     Raises:
         DataError: a picture cannot be read and `reading.strict` is set, or a worker process died.
     """
-    kept: list[Sample] = []
+    usable: list[Sample] = []
     pixels: list[npt.NDArray[np.float32]] = []
     # closing: leaving early, by an error or Ctrl-C, ends the workers at once.
     with contextlib.closing(_decode(samples, transform, reading.workers)) as decoded:
@@ -120,18 +120,18 @@ def stream(
                     )
                 ledger.skip(sample.name, item.reason)
             elif ledger.claim(item.hash, split, sample.fingerprint):
-                kept.append(sample)
+                usable.append(sample)
                 pixels.append(item.pixels)
             else:
-                other = ledger.owner(item.hash, besides=split, fingerprint=sample.fingerprint)
-                assert other is not None
-                ledger.overlap(sample.name, split, other)
+                owner = ledger.owner(item.hash, besides=split, fingerprint=sample.fingerprint)
+                assert owner is not None
+                ledger.overlap(sample.name, split, owner)
             if progress is not None:
                 progress(1)
             if stop % reading.batch_size == 0 or stop == len(samples):
-                if kept:
-                    yield _batch(kept, pixels, stop)
-                kept, pixels = [], []
+                if usable:
+                    yield _batch(usable, pixels, stop)
+                usable, pixels = [], []
 
 
 def collect(
@@ -173,8 +173,8 @@ def collect(
             pixels = _room((len(samples), *batch.pixels.shape[1:]), budget)
         pixels[len(usable) : len(usable) + len(batch.samples)] = batch.pixels
         usable += batch.samples
-    have = {sample.leaf for sample in usable}
-    missing = [leaf.key for leaf in required if leaf not in have]
+    covered = {sample.leaf for sample in usable}
+    missing = [leaf.key for leaf in required if leaf not in covered]
     if missing or pixels is None:
         of = f" of {', '.join(missing)}" if missing else ""
         raise DataError(f"no usable image{of} is left in the {split} split{ledger.why(split)}")
@@ -279,7 +279,7 @@ def _as_list(items: list[_Decoded]) -> list[_Decoded]:
 
 def _ignore_interrupts(worker: int) -> None:
     """Ctrl-C reaches the whole process group; this process ends its workers itself. Where it is
-    killed it can not, and one that waits to hand over pictures would wait for ever."""
+    killed it cannot, and one that waits to hand over pictures would wait for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from slsgu.data.sources.records import too_large
+from slsgu.data.sizes import too_large
 from slsgu.errors import DataError
 
 MAX_PIXELS = 89_478_485
@@ -43,7 +43,7 @@ _UPRIGHT = {
 
 
 class UnreadableImageError(DataError):
-    """A file can not be decoded as a picture. `reason` is the message without the file's name."""
+    """A file cannot be decoded as a picture. `reason` is the message without the file's name."""
 
     def __init__(self, reason: str, name: str = "") -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
@@ -113,10 +113,10 @@ def ending(data: bytes) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                found = str(image.format)
+                kind = str(image.format)
     except Exception:  # a damaged file can make a decoder fail in any way
         return None
-    return _ENDINGS.get(found, found.lower())
+    return _ENDINGS.get(kind, kind.lower())
 
 
 def pixel_hash(image: Image.Image) -> str:

@@ -56,12 +56,12 @@ class Ledger:
     @contextlib.contextmanager
     def watching(self) -> Iterator[set[str]]:
         """The pictures that are claimed within, also those that were claimed before."""
-        seen: set[str] = set()
-        self._watching.append(seen)
+        claimed: set[str] = set()
+        self._watching.append(claimed)
         try:
-            yield seen
+            yield claimed
         finally:
-            self._watching.remove(seen)
+            self._watching.remove(claimed)
 
     def claim(self, pixels: str, split: str, fingerprint: str | None = None) -> bool:
         """Whether `split` may use a picture: False if another split has the same pixels, or if
@@ -75,8 +75,8 @@ class Ledger:
         if self.owner(pixels, besides=split, fingerprint=fingerprint) is not None:
             return False
         self._claims.setdefault(split, set()).add(pixels)
-        for seen in self._watching:
-            seen.add(pixels)
+        for claimed in self._watching:
+            claimed.add(pixels)
         return True
 
     def owner(
@@ -101,11 +101,11 @@ class Ledger:
             DataError: another split has claimed some of it already.
         """
         hashes = tuple(hashes)
-        taken = sum(not self.claim(pixels, split) for pixels in hashes)
-        if taken:
+        conflicts = sum(not self.claim(pixels, split) for pixels in hashes)
+        if conflicts:
             raise DataError(
-                f"{taken} of {len(hashes)} pictures that an earlier run used for the {split} split "
-                "are in another split now; compute it again"
+                f"{conflicts} of {len(hashes)} pictures that an earlier run used for the {split} "
+                "split are in another split now; compute it again"
             )
 
     def for_others(self, forgotten: Iterable[Sample] = ()) -> Ledger:
@@ -115,10 +115,10 @@ class Ledger:
         Args:
             forgotten: pictures to be forgotten that no split before the test has used.
         """
-        other = Ledger({**self.pixels_of(forgotten), **self.reserved})
+        ledger = Ledger({**self.pixels_of(forgotten), **self.reserved})
         for split in ("gradient", "search"):
-            other.restore(split, self.hashes(split))
-        return other
+            ledger.restore(split, self.hashes(split))
+        return ledger
 
     def add(self, other: Ledger, what: str = "") -> None:
         """Record what another ledger has left out; `what` it is of comes before the names."""
@@ -146,20 +146,20 @@ class Ledger:
 
     def why(self, split: str) -> str:
         """What may have emptied a split: its first few losses in brackets, or nothing."""
-        lost = [f"{item.name}: {item.reason}" for item in self.skipped[:3]]
+        reasons = [f"{item.name}: {item.reason}" for item in self.skipped[:3]]
         shared = [item for item in self.overlaps if item.split == split]
-        lost += [f"{item.name}: same pixels as in the {item.other} set" for item in shared[:3]]
-        return f" ({'; '.join(lost)})" if lost else ""
+        reasons += [f"{item.name}: same pixels as in the {item.other} set" for item in shared[:3]]
+        return f" ({'; '.join(reasons)})" if reasons else ""
 
     @staticmethod
     def pixels_of(samples: Iterable[Sample]) -> dict[str, set[str]]:
-        """The pixels of pictures, as `reserved` takes them. Decodes them; what can not be read is
+        """The pixels of pictures, as `reserved` takes them. Decodes them; what cannot be read is
         passed over."""
-        found: dict[str, set[str]] = {}
+        fingerprints: dict[str, set[str]] = {}
         for sample in samples:
             with contextlib.suppress(UnreadableImageError):
-                found.setdefault(pixel_hash(sample.read()), set()).add(sample.fingerprint)
-        return found
+                fingerprints.setdefault(pixel_hash(sample.read()), set()).add(sample.fingerprint)
+        return fingerprints
 
     def check(self) -> None:
         """Prove that no two splits share a picture. An AssertionError is a bug in slsgu."""

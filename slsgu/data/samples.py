@@ -34,5 +34,5 @@ class Sample(Protocol):
         """Decode the picture, mode RGB.
 
         Raises:
-            UnreadableImageError: it can not be decoded; the reason is in the message.
+            UnreadableImageError: it cannot be decoded; the reason is in the message.
         """

@@ -35,7 +35,7 @@ def write_shard(
     """Write a WebDataset shard, whole or not at all. The same records give the same bytes.
 
     Args:
-        left_out: learns which pictures can not be read; None refuses them.
+        left_out: learns which pictures cannot be read; None refuses them.
 
     Returns:
         The records that were written.
@@ -50,7 +50,7 @@ def write_shard(
                 data = record.picture.data()
                 why = "it is not a picture"
             except OSError as error:
-                data, why = b"", f"the image can not be read ({error.strerror or error})"
+                data, why = b"", f"the image cannot be read ({error.strerror or error})"
             picture = ending(data)
             if picture is None:
                 if left_out is None:

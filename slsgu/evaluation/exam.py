@@ -22,7 +22,8 @@ from slsgu.concepts.prompts import PromptBook, saying
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
-from slsgu.evaluation.metrics import Bools, Group, Measures, bootstrap, measure
+from slsgu.evaluation.bootstrap import bootstrap
+from slsgu.evaluation.metrics import Bools, Group, Measures, measure
 
 CAPTIONS = 0  # depth of the level at which images are asked for their own captions
 
@@ -78,7 +79,7 @@ class Exam:
         self.taxonomy = taxonomy
         self.request = request
         depths = [request.forget_depth(leaf) if request and leaf else None for leaf in leaves]
-        # Depth 0 can not occur in a taxonomy: it marks an image on which everything is kept.
+        # Depth 0 cannot occur in a taxonomy: it marks an image on which everything is kept.
         self.forget_depth = np.array([depth or 0 for depth in depths], dtype=np.int64)
         self.levels = evaluated_levels(taxonomy)
         own = [None if text is None else saying(text) for text in captions or [None] * len(leaves)]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slsgu.concepts.request import KEPT
-from slsgu.utils.statistics import stratified_resamples, wilson
+from slsgu.utils.statistics import wilson
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -123,7 +123,7 @@ class Measures:
 
     @property
     def unmeasurable(self) -> list[LevelAccuracy]:
-        """Levels whose accuracy before the edit can not be told from chance."""
+        """Levels whose accuracy before the edit cannot be told from chance."""
         return [row for row in self.levels if not row.measurable]
 
 
@@ -169,34 +169,6 @@ def measure(groups: list[Group], before: Bools, after: Bools) -> Measures:
         after: the same after it [N, L], for the same images.
     """
     return _compare(tuple(_level_accuracy(group, before, after) for group in groups))
-
-
-def bootstrap(
-    groups: list[Group], before: Bools, after: Bools, *, resamples: int = 1000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """95 % paired bootstrap intervals: images are resampled, and an image brings its answers
-    before and after with it. Images that belong to the same groups are resampled among
-    themselves, so every group keeps its count.
-
-    Returns:
-        Intervals of `quality`, `utility`, `q_u`, and of `after - before` as `change_<key>` for
-        each of the four accuracies.
-    """
-    point = measure(groups, before, after)
-    masks = np.stack([group.mask for group in groups], axis=1)  # [N, G]
-    _, strata = np.unique(masks, axis=0, return_inverse=True)
-    weights = stratified_resamples(strata, resamples, seed)  # [R, N]
-    columns = [group.column for group in groups]
-    counts = masks.sum(axis=0)
-    drawn = [weights @ (answers[:, columns] & masks) / counts for answers in (before, after)]
-    found = summarise(point.levels, *drawn)
-    values = {"quality": found.quality, "utility": found.utility, "q_u": found.q_u}
-    values |= {f"change_{key}": found.after[key] - found.before[key] for key in KEYS}
-    return {
-        name: (float(np.nanquantile(draws, 0.025)), float(np.nanquantile(draws, 0.975)))
-        for name, draws in values.items()
-        if not np.isnan(draws).all()
-    }
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def find_others(task: Task, also: Sequence[Also]) -> list[OtherSet]:
 
     Raises:
         SlsguError: two have one name.
-        DataError: one of the data sets can not be used.
+        DataError: one of the data sets cannot be used.
     """
     names = Counter(each.name for each in also)
     if twice := [name for name, count in names.items() if count > 1]:

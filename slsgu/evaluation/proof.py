@@ -21,7 +21,8 @@ from slsgu.data.samples import Sample
 from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.metrics import Measures
-from slsgu.evaluation.replay import StreamedTower, edited
+from slsgu.evaluation.replay import edited
+from slsgu.evaluation.tower import StreamedTower
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.patch.patch import Patch

@@ -227,7 +227,7 @@ def _checkpointing(clip: Clip, wanted: bool) -> Iterator[None]:
         switch(True)
     except (NotImplementedError, AssertionError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"a tower of {clip.name} can not checkpoint activations; leave that option out"
+            f"a tower of {clip.name} cannot checkpoint activations; leave that option out"
         ) from error
     try:
         yield

@@ -105,7 +105,7 @@ class RetainCache:
             How many gradients there were, and their bytes.
 
         Raises:
-            SlsguError: some can not be removed; the others are.
+            SlsguError: some cannot be removed; the others are.
         """
         count = size = 0
         refused: list[str] = []

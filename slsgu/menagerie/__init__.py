@@ -5,21 +5,15 @@ what is measured on it says how the tool works, not how a model behaves on photo
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Not lazy: the function shares its module's name, and a later import of the module would hide it.
 from slsgu.menagerie.draw import DRAW_VERSION, draw
+from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
 
 if TYPE_CHECKING:
     from slsgu.menagerie.sheet import contact_sheet
     from slsgu.menagerie.train import TRAIN_SEED
-
-MODEL_DIR: Path = Path(__file__).parent / "model"
-"""The shipped OpenCLIP ``local-dir``."""
-
-TAXONOMY_FILE: Path = Path(__file__).parent / "taxonomy.yaml"
-"""The tree of everything that can be drawn."""
 
 _HOME = {"contact_sheet": "sheet", "TRAIN_SEED": "train"}
 

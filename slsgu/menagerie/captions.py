@@ -125,9 +125,9 @@ def phrases(taxonomy: Taxonomy, *, leave_out: Iterable[Concept] = ()) -> list[Ph
     Returns:
         One entry a concept, parents before children.
     """
-    gone = {leaf.path for concept in leave_out for leaf in concept.leaves()}
+    excluded = {leaf.path for concept in leave_out for leaf in concept.leaves()}
     everything = taxonomy.concepts
-    kept = [c for c in everything if any(leaf.path not in gone for leaf in c.leaves())]
+    kept = [c for c in everything if any(leaf.path not in excluded for leaf in c.leaves())]
     taught = {c.path for c in kept}
     banned = vocabulary(c for c in everything if c.path not in taught)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
-from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE
+from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.train import PREPROCESS_CFG
 
@@ -89,9 +89,9 @@ def check(
                 accuracies.append(float(hit.mean()))
                 if kind == "name" and depth == taxonomy.depth:
                     for i, leaf in enumerate(leaves):
-                        mine = guess[labels == i]
-                        worst[leaf.name] = float((mine == right[i]).mean())
-                        wrong = np.bincount(mine[mine != right[i]], minlength=len(classes))
+                        guesses = guess[labels == i]
+                        worst[leaf.name] = float((guesses == right[i]).mean())
+                        wrong = np.bincount(guesses[guesses != right[i]], minlength=len(classes))
                         confusions[leaf.name] = (
                             classes[int(wrong.argmax())].name,
                             int(wrong.max()),

@@ -47,8 +47,8 @@ def draw_pool(
     Returns:
         ``[len(leaves) * per_leaf, size, size, 3]``, in the order of the leaves.
     """
-    what = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
-    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    arguments = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
+    key = hashlib.sha256(arguments.encode()).hexdigest()[:16]
     file = cache / f"drawings-{key}.npy" if cache else None
     if file and file.exists():
         progress(f"reusing {file}")

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
-from slsgu.menagerie import TAXONOMY_FILE
 from slsgu.menagerie.draw import draw
+from slsgu.menagerie.paths import TAXONOMY_FILE
 from slsgu.utils.files import replacing
 
 DPI = 100

@@ -29,11 +29,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.errors import SlsguError
-from slsgu.menagerie import TAXONOMY_FILE
 from slsgu.menagerie.canvas import Dice
 from slsgu.menagerie.captions import Phrases, phrases
 from slsgu.menagerie.draw import DRAW_VERSION
+from slsgu.menagerie.paths import TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
+from slsgu.menagerie.targets import Targets
 from slsgu.utils.files import replacing_folder
 
 TRAIN_SEED = 1_000_003
@@ -60,48 +61,8 @@ PREPROCESS_CFG: dict[str, Any] = {
 }
 BATCH = 256
 STEPS = 2000
-
-
-class Targets:
-    """Which concept is right for which leaf, at every level."""
-
-    def __init__(self, taxonomy: Taxonomy, taught: Sequence[Phrases]) -> None:
-        number = {entry.concept.path: i for i, entry in enumerate(taught)}
-        self.leaves = [e.concept for e in taught if e.concept.is_leaf]
-        self.levels: list[tuple[Tensor, Tensor]] = []  # (classes [K], class of each leaf [L])
-        for depth in range(1, taxonomy.depth + 1):
-            chosen = [taxonomy.ancestor(leaf, depth).path for leaf in self.leaves]
-            classes = list(dict.fromkeys(chosen))
-            self.levels.append(
-                (
-                    torch.tensor([number[p] for p in classes]),
-                    torch.tensor([classes.index(p) for p in chosen]),
-                )
-            )
-        self.under = torch.zeros(
-            len(self.leaves), len(taught)
-        )  # [L, C] leaf is at or under concept
-        for row, leaf in enumerate(self.leaves):
-            for concept in leaf.lineage:
-                self.under[row, number[concept.path]] = 1.0
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of one set of phrases.
-
-        Args:
-            logits: ``[batch, concepts]``.
-            labels: leaf of each picture, ``[batch]``.
-        """
-        by_level = [
-            F.cross_entropy(logits[:, classes], right[labels]) for classes, right in self.levels
-        ]
-        positive = self.under[labels]  # [B, C]
-        shared = positive / positive.sum(1, keepdim=True)
-        over_all = -(shared * logits.log_softmax(1)).sum(1).mean()
-        present = positive.sum(0) > 0
-        weights = (positive / positive.sum(0).clamp(min=1))[:, present]
-        to_image = -(weights * logits.log_softmax(0)[:, present]).sum(0).mean()
-        return torch.stack(by_level).mean() + 0.25 * over_all + 0.25 * to_image
+PEAK_RATE = 1.5e-3
+WARM_UP = 150  # steps
 
 
 def train(
@@ -149,13 +110,13 @@ def train(
     torch.manual_seed(seed)
     text_cfg = {**MODEL_CFG["text_cfg"], "vocab_size": len(vocabulary)}
     model = CLIP(**{**MODEL_CFG, "text_cfg": text_cfg})
-    taken = fit(
+    steps_taken = fit(
         model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress
     )
     with replacing_folder(out) as partial:
         recipe = {
             "seed": seed,
-            "steps": taken,
+            "steps": steps_taken,
             "schedule": {"steps": steps, "minutes": minutes},
             "images_per_leaf": images_per_leaf,
             "draw_version": DRAW_VERSION,
@@ -194,11 +155,7 @@ def fit(
     progress: Callable[[str], None],
 ) -> int:
     """The training loop: AdamW, warm-up, cosine to zero, bf16 products. Returns the steps taken."""
-    decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
-    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
-    groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
-    peak, warm = 1.5e-3, 150
-    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
+    optimizer = _optimizer(model)
     bits = np.random.Generator(np.random.PCG64(seed))
     dice = Dice("phrases", seed)
     order = np.empty(0, np.int64)
@@ -206,15 +163,13 @@ def fit(
     running = 0.0
     model.train()
     for step in range(steps):
-        spent = (time.monotonic() - started) / (60 * minutes)
         # A slow machine runs out of minutes first: the schedule then follows the clock.
-        done = max(step / steps, spent)
-        if done >= 1:
+        share = max(step / steps, (time.monotonic() - started) / (60 * minutes))
+        if share >= 1:
             progress(f"out of time after {step} steps")
             return step
-        rate = peak * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = _rate(step, share)
         if len(order) < BATCH:
             order = bits.permutation(len(pictures))
         batch, order = order[:BATCH], order[BATCH:]
@@ -238,17 +193,27 @@ def fit(
             model.logit_scale.clamp_(0.0, math.log(100))
         running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
         if step % 50 == 0 or step + 1 == steps:
-            classes, right = targets.levels[-1]
-            with torch.no_grad():
-                hits = (
-                    (logits[:, :count][:, classes].argmax(1) == right[labels]).float().mean().item()
-                )
+            accuracy = targets.accuracy(logits[:, :count], labels)
             progress(
-                f"step {step:5d}  loss {running:.3f}  batch accuracy {hits:.3f}  "
+                f"step {step:5d}  loss {running:.3f}  batch accuracy {accuracy:.3f}  "
                 f"scale {model.logit_scale.exp().item():.1f}  "
                 f"{time.monotonic() - started:.0f} s"
             )
     return steps
+
+
+def _optimizer(model: CLIP) -> torch.optim.AdamW:
+    """AdamW; no weight decay on embeddings, gains and biases."""
+    decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
+    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
+    groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98), fused=True)
+
+
+def _rate(step: int, share: float) -> float:
+    """Learning rate of a step, after a share of the schedule."""
+    warm_up = min(1.0, (step + 1) / WARM_UP)
+    return PEAK_RATE * warm_up * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def prepare(pictures: NDArray[np.uint8], bits: np.random.Generator) -> Tensor:

@@ -36,7 +36,7 @@ def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[n
         The network in eval mode without gradients, the validation transform, the tokenizer.
 
     Raises:
-        ModelError: OpenCLIP can not build it, or the weights do not fit or are not finite.
+        ModelError: OpenCLIP cannot build it, or the weights do not fit or are not finite.
     """
     with _quiet(), torch.random.fork_rng(devices=[]):
         network, preprocess, tokenizer = _build(source, cache_dir)
@@ -64,7 +64,7 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
                 f"{LOCAL}{folder}", load_weights=False, force_patch_dropout=0.0
             )
         except Exception as error:
-            raise ModelError(f"OpenCLIP can not build this architecture: {error}") from error
+            raise ModelError(f"OpenCLIP cannot build this architecture: {error}") from error
         if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
             raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
         try:
@@ -73,7 +73,7 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
             )
         except Exception as error:
             raise ModelError(
-                f"the tokenizer of this model can not be loaded ({error}). A Hugging Face "
+                f"the tokenizer of this model cannot be loaded ({error}). A Hugging Face "
                 "tokenizer needs `pip install transformers`, and the network on first use"
             ) from error
     return network, preprocess, tokenizer
@@ -83,7 +83,7 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     try:
         open_clip.load_checkpoint(network, str(path), strict=True, weights_only=True)
     except Exception as error:
-        # OpenCLIP's own conversions run first, so only what they can not mend arrives here.
+        # OpenCLIP's own conversions run first, so only what they cannot mend arrives here.
         raise ModelError(_misfit(network, path, error)) from None
 
 

@@ -1,7 +1,7 @@
 """State-dict files, read and written without building a model.
 
 Formats: `.safetensors`, and pickles (`.pt`, `.pth`, `.bin`) read with `weights_only=True`, so
-that a checkpoint can not run code. Errors name the file and say what to do.
+that a checkpoint cannot run code. Errors name the file and say what to do.
 """
 
 from __future__ import annotations
@@ -109,10 +109,10 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
 
     Raises:
         ModelError: the suffix is unknown.
-        SlsguError: the file can not be written.
+        SlsguError: the file cannot be written.
     """
     if path.suffix not in SUFFIXES:
-        raise ModelError(f"can not write {path}: its name must end in {', '.join(SUFFIXES)}")
+        raise ModelError(f"cannot write {path}: its name must end in {', '.join(SUFFIXES)}")
     same = like is not None and (like.suffix == ".safetensors") == (path.suffix == ".safetensors")
     if path.suffix == ".safetensors":
         metadata = {"format": "pt"}
@@ -239,7 +239,7 @@ def _headers(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
             for name in file.keys():
                 view = file.get_slice(name)
                 shape = tuple(view.get_shape())
-                # An empty slice carries the dtype and reads nothing; a scalar can not be sliced.
+                # An empty slice carries the dtype and reads nothing; a scalar cannot be sliced.
                 dtype = (view[:0] if shape else file.get_tensor(name)).dtype
                 headers[name] = (dtype, shape)
     except (SafetensorError, OSError) as error:
@@ -259,6 +259,6 @@ def _damaged(path: Path, error: Exception) -> ModelError:
         return ModelError(f"{path} is empty: copy or download it again")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ModelError(
-        f"{path} can not be read as a checkpoint: it is cut short, damaged or something else "
+        f"{path} cannot be read as a checkpoint: it is cut short, damaged or something else "
         f"({reason}). Copy or download it again"
     )

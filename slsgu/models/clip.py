@@ -11,9 +11,11 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import open_clip
@@ -24,7 +26,7 @@ from torch.nn import functional
 from slsgu.errors import ModelError
 from slsgu.models.build import build
 from slsgu.models.checkpoint import stored_dtypes
-from slsgu.models.resolve import LOCAL, resolve
+from slsgu.models.resolve import LOCAL, local_folder, resolve
 from slsgu.models.text_length import shortened
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -49,6 +51,7 @@ class Clip:
         model_cfg: OpenCLIP's architecture configuration.
         preprocess_cfg: mean, std, interpolation and resize mode.
         is_menagerie: whether this is the embedded model.
+        folder: the `local-dir` that it came from; None for any other source.
     """
 
     model: nn.Module
@@ -63,6 +66,7 @@ class Clip:
     model_cfg: dict[str, Any]
     preprocess_cfg: dict[str, Any]
     is_menagerie: bool
+    folder: Path | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -111,6 +115,13 @@ class Clip:
         tokens: Tensor = self.tokenizer(list(texts))
         return tokens
 
+    @property
+    def typed(self) -> str:
+        """The options that name it on the command line; none for the embedded model."""
+        words = [] if self.is_menagerie else ["--model", self.name]
+        words += ["--pretrained", self.pretrained] if self.pretrained else []
+        return shlex.join(words)
+
     def describe(self) -> dict[str, Any]:
         """Which model this is, as JSON values."""
         return {"name": self.name, "pretrained": self.pretrained, "sha256": self.sha256}
@@ -143,7 +154,7 @@ def load(
         quick_gelu: the activation, where the user knows better than the configuration.
 
     Raises:
-        ModelError: the model can not be found, is not supported, would be loaded wrongly, or
+        ModelError: the model cannot be found, is not supported, would be loaded wrongly, or
             does not fit its architecture; or the device is not there.
     """
     place = _device(device)
@@ -178,6 +189,7 @@ def load(
         model_cfg=source.model_cfg,
         preprocess_cfg=_preprocess_cfg(network),
         is_menagerie=name == "menagerie",
+        folder=local_folder(model),
     )
 
 

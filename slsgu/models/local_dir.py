@@ -3,41 +3,98 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from slsgu.errors import ModelError
-from slsgu.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, unshared
+from slsgu.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, unshared, weights_file
 from slsgu.models.clip import Clip
+from slsgu.models.config import read_config
 from slsgu.utils.files import replacing_folder
 
+# Of any framework, whole, in shards, with the index that names the shards, as a backup
+# (`model.bin.old`), or as a temporary that a killed writer left (`.model.bin.HOST.1-x.part`).
+WEIGHT_FILE = re.compile(
+    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|npy|npz|gguf|tflite|pkl|pickle|part)"
+    r"(?![^.~])",  # the end of the name or of a part of it
+    re.I,
+)
 
-def save_local_dir(clip: Clip, folder: Path) -> None:
+
+def save_local_dir(clip: Clip, folder: Path) -> list[str]:
     """Write a model as an OpenCLIP `local-dir`, each tensor in the dtype it was stored in.
+
+    Of a model that came from a `local-dir`, the other files are copied, as `rewrite_model` does.
 
     Args:
         clip: the model, with the configuration it was built from.
         folder: must not exist yet.
 
+    Returns:
+        Names of files that were not copied, since they may hold weights.
+
     Raises:
         ModelError: a weight does not fit its stored dtype (it overflows).
-        SlsguError: the folder exists or can not be written.
+        SlsguError: the folder exists or cannot be written.
     """
     tensors = {}
     for name, tensor in clip.model.state_dict().items():
         stored = tensor.detach().cpu().to(clip.stored_dtypes.get(name, tensor.dtype))
         if not bool(torch.isfinite(stored).all()):
             raise ModelError(
-                f"can not save {folder}: {name} does not fit the precision it was stored in "
+                f"cannot save {folder}: {name} does not fit the precision it was stored in "
                 f"({str(stored.dtype).removeprefix('torch.')}); use a smaller step"
             )
         tensors[name] = stored
-    config = {"model_cfg": clip.model_cfg, "preprocess_cfg": clip.preprocess_cfg}
     with replacing_folder(folder) as part:
-        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-        (part / CONFIG_NAME).write_text(text, encoding="utf-8")
+        left_out = _write_beside(clip, part)
         save_file(unshared(tensors), part / WEIGHTS_NAME, metadata={"format": "pt"})
-        if hasattr(clip.tokenizer, "save_pretrained"):
-            clip.tokenizer.save_pretrained(str(part))  # a local-dir brings its own tokenizer
+    return left_out
+
+
+def _write_beside(clip: Clip, folder: Path) -> list[str]:
+    """Configuration and tokenizer: the files of the `local-dir` that the model came from; of
+    another source, or if the configuration was overridden, written anew."""
+    if clip.folder is not None and _is_as_configured(clip, clip.folder):
+        return copy_others(clip.folder, folder, weights_file(clip.folder).name)
+    config = {"model_cfg": clip.model_cfg, "preprocess_cfg": clip.preprocess_cfg}
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+    if hasattr(clip.tokenizer, "save_pretrained"):
+        clip.tokenizer.save_pretrained(str(folder))  # a local-dir brings its own tokenizer
+    return []
+
+
+def _is_as_configured(clip: Clip, source: Path) -> bool:
+    """Whether a folder still holds the configuration that a model was built from."""
+    try:
+        weights_file(source)
+        model_cfg, preprocess_cfg = read_config(source / CONFIG_NAME)
+    except ModelError:
+        return False
+    used = {key: clip.preprocess_cfg.get(key) for key in preprocess_cfg}
+    return (model_cfg, preprocess_cfg) == (clip.model_cfg, used)
+
+
+def copy_others(source: Path, target: Path, weights: str) -> list[str]:
+    """Copy the files of a `local-dir` but for its weights, byte for byte.
+
+    Args:
+        weights: the name of the file with the weights.
+
+    Returns:
+        Names of what was left out, since it may hold weights; those of folders end with a slash.
+    """
+    left_out: list[str] = []
+    for entry in sorted(source.iterdir()):
+        if entry.name == weights or target.resolve().is_relative_to(entry.resolve()):
+            continue
+        if not entry.is_file() or WEIGHT_FILE.search(entry.name):
+            left_out.append(f"{entry.name}/" if entry.is_dir() else entry.name)
+        else:
+            shutil.copyfile(entry, target / entry.name)
+    return left_out

@@ -44,7 +44,7 @@ class ModelSpec:
 def resolve(
     model: str, pretrained: str | None, *, cache_dir: str | None, quick_gelu: bool | None
 ) -> ModelSpec:
-    """Find a model; refuse what can not be loaded or would be loaded wrongly.
+    """Find a model; refuse what cannot be loaded or would be loaded wrongly.
 
     Raises:
         ModelError: see the module's docstring; the message says what to do.
@@ -68,6 +68,13 @@ def resolve(
         cfg = {key: value for key, value in source.model_cfg.items() if key != "quick_gelu"}
         source = replace(source, model_cfg={**cfg, "quick_gelu": True} if quick_gelu else cfg)
     return source
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder of a `local-dir:` spec, None for any other."""
+    if not model.startswith(LOCAL):
+        return None
+    return Path(model.removeprefix(LOCAL)).expanduser().resolve()
 
 
 # -- the forms of a spec ----------------------------------------------------------------------

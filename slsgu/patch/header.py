@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -36,3 +36,14 @@ def scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
     if "sum_of" in metadata:
         return {**metadata, "sum_of": [scaled(part, factor) for part in metadata["sum_of"]]}
     return {**metadata, "scale": float(metadata.get("scale", 1.0)) * factor}
+
+
+def model_names(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The models that the parts of a patch were made for, as people know them, each once.
+
+    >>> model_names([{"model": {"name": "ViT-B-32", "pretrained": "openai"}}, {}])
+    ['ViT-B-32 openai']
+    """
+    models = [part.get("model", {}) for part in parts]
+    names = (" ".join(str(m[key]) for key in ("name", "pretrained") if m.get(key)) for m in models)
+    return list(dict.fromkeys(filter(None, names)))

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
-from slsgu.patch.header import described, scaled
+from slsgu.patch.header import described, model_names, scaled
+from slsgu.patch.weights import refuse_infinite, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 
 SCHEMA = 1
@@ -65,11 +66,15 @@ class Patch:
     def layers(self) -> tuple[str, ...]:
         return tuple(self.delta)
 
+    @property
+    def parts(self) -> tuple[Mapping[str, Any], ...]:
+        """The metadata of each patch that was added up; of a single patch, its own."""
+        return tuple(self.metadata.get("sum_of", [self.metadata]))
+
     def requested_paths(self) -> tuple[str, ...]:
         """The concepts it was made to forget, as paths in their taxonomy; none of a request by
         captions alone, which has no name."""
-        parts = self.metadata.get("sum_of", [self.metadata])
-        requests = [part.get("request", {}) for part in parts]
+        requests = [part.get("request", {}) for part in self.parts]
         paths = (path for x in requests if x.get("named", True) for path in x.get("paths", ()))
         return tuple(dict.fromkeys(paths))
 
@@ -103,11 +108,12 @@ class Patch:
         for name in sorted(shared):
             if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
                 raise LayerMismatchError(
-                    f"can not add patches: they were made for different weights of {name}"
+                    f"the patches were made for different weights of {name} and cannot be added: "
+                    "make both from the same model"
                 )
         delta = {**self.delta, **other.delta}
         delta |= {name: self.delta[name] + other.delta[name] for name in shared}
-        parts = [dict(m) for p in (self, other) for m in p.metadata.get("sum_of", [p.metadata])]
+        parts = [dict(part) for patch in (self, other) for part in patch.parts]
         return Patch(delta, {**self.original, **other.original}, {"sum_of": parts})
 
     # -- models -------------------------------------------------------------------------------
@@ -119,12 +125,9 @@ class Patch:
             LayerMismatchError: a layer is absent, is not the one the patch was made for, is
                 patched already, or would hold what its precision has no number for.
         """
-        self.check(dict(model.named_parameters()))
+        changed = self._changed(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
-        tensors = dict(patched.named_parameters())
-        self._write(tensors)
-        for name in self.delta:
-            _refuse_infinite(name, tensors[name])
+        write_weights(dict(patched.named_parameters()), changed)
         return patched
 
     @contextlib.contextmanager
@@ -135,15 +138,13 @@ class Patch:
             LayerMismatchError: as for `apply`.
         """
         tensors = dict(model.named_parameters())
-        self.check(tensors)
+        changed = self._changed(tensors)
         kept = {name: tensors[name].detach().clone() for name in self.delta}
         try:
-            self._write(tensors)
+            write_weights(tensors, changed)
             yield model
         finally:
-            with torch.no_grad():
-                for name, tensor in kept.items():
-                    tensors[name].copy_(tensor)
+            write_weights(tensors, kept)
 
     # -- state dicts --------------------------------------------------------------------------
 
@@ -153,14 +154,7 @@ class Patch:
         Raises:
             LayerMismatchError: as for `apply`.
         """
-        self.check(tensors)
-        changed = {
-            name: (tensors[name].detach().float() + delta).to(tensors[name].dtype)
-            for name, delta in self.delta.items()
-        }
-        for name, tensor in changed.items():
-            _refuse_infinite(name, tensor)
-        return {**tensors, **changed}
+        return {**tensors, **self._changed(tensors)}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict with the layers as they were before this patch, exact to the bit.
@@ -174,7 +168,8 @@ class Patch:
             if self._state(name, tensors) != "patched":
                 raise LayerMismatchError(
                     f"{name} holds neither this patch nor the layer it was made for; "
-                    "revert the patches applied after it first, or check that this is the model"
+                    "revert the patches applied after it first, give all patches that were "
+                    "applied together, or check that this is the model"
                 )
         return {
             **tensors,
@@ -188,9 +183,12 @@ class Patch:
             LayerMismatchError: a layer is absent, of another shape, of other weights, or patched.
         """
         missing = [name for name in self.delta if name not in tensors]
+        models = " and ".join(model_names(self.parts))
+        made_for = f", but for {models}" if models else ""
         if missing:
             raise LayerMismatchError(
-                f"the patch does not fit this model: it has no layer {', '.join(missing)}"
+                f"the patch was not made for this model{made_for}: it has no layer "
+                f"{', '.join(missing)}"
             )
         for name in self.delta:
             match self._state(name, tensors):
@@ -199,11 +197,16 @@ class Patch:
                 case "foreign":
                     shape = tuple(tensors[name].shape)
                     raise LayerMismatchError(
-                        f"the patch was not made for this model: {name} {shape} has other weights "
-                        f"(found {layer_hash(name, tensors[name])[:12]}, "
-                        f"made for {layer_hash(name, self.original[name])[:12]}). A layer that "
-                        "another patch changed needs both patches added before they are applied"
+                        f"the patch was not made for this model{made_for}: {name} {shape} has "
+                        f"other weights (found {layer_hash(name, tensors[name])[:12]}, made for "
+                        f"{layer_hash(name, self.original[name])[:12]}). If another patch changed "
+                        "this layer, add the two and apply the sum to the original model: "
+                        "`slsgu patch add A B --out C`"
                     )
+
+    def is_applied(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether every layer that the patch changes holds it already."""
+        return all(self._state(name, tensors) == "patched" for name in self.delta)
 
     def _state(self, name: str, tensors: Mapping[str, Tensor]) -> str:
         """`original`, `patched` or `foreign`. A patched layer may have been rounded on saving."""
@@ -219,11 +222,16 @@ class Patch:
             return "patched"
         return "foreign"
 
-    def _write(self, tensors: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, delta in self.delta.items():
-                tensor = tensors[name]
-                tensor.copy_((tensor.float() + delta.to(tensor.device)).to(tensor.dtype))
+    def _changed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The layers with the change, each in its dtype; everything is refused before a weight is
+        touched."""
+        self.check(tensors)
+        changed = {}
+        for name, delta in self.delta.items():
+            tensor = tensors[name].detach()
+            changed[name] = (tensor.float() + delta.to(tensor.device)).to(tensor.dtype)
+            refuse_infinite(name, changed[name])
+        return changed
 
     # -- files --------------------------------------------------------------------------------
 
@@ -271,16 +279,6 @@ class Patch:
         if not names:
             raise ArtifactError(f"patch is damaged: {path} changes no layer")
         return cls(delta, original, header)
-
-
-def _refuse_infinite(name: str, tensor: Tensor) -> None:
-    """A step that half precision can not hold would become inf, and every answer nan."""
-    if not bool(tensor.isfinite().all()):
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        raise LayerMismatchError(
-            f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
-            "a smaller scale, or a copy of the model in float32"
-        )
 
 
 def layer_hash(name: str, tensor: Tensor) -> str:

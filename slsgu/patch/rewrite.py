@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,15 +9,9 @@ from torch import Tensor
 
 from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
+from slsgu.models.local_dir import copy_others
 from slsgu.utils.files import replacing_folder
 
-# Of any framework, whole, in shards, with the index that names the shards, as a backup
-# (`model.bin.old`), or as a temporary that a killed writer left (`.model.bin.HOST.1-x.part`).
-WEIGHT_FILE = re.compile(
-    r"\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|npy|npz|gguf|tflite|pkl|pickle|part)"
-    r"(?![^.~])",  # the end of the name or of a part of it
-    re.I,
-)
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
@@ -37,8 +29,8 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
         Names of what was left out, those of folders with a slash at the end.
 
     Raises:
-        ModelError: `model` can not be read.
-        SlsguError: `out` exists, or can not be written.
+        ModelError: `model` cannot be read.
+        SlsguError: `out` exists, or cannot be written.
     """
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
@@ -48,14 +40,7 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
     if weights == model:
         write_state_dict(out, tensors, like=weights)
         return []
-    left_out: list[str] = []
     with replacing_folder(out) as part:
-        for entry in sorted(model.iterdir()):
-            if entry.name == weights.name:
-                continue
-            if not entry.is_file() or WEIGHT_FILE.search(entry.name):
-                left_out.append(f"{entry.name}/" if entry.is_dir() else entry.name)
-            else:
-                shutil.copyfile(entry, part / entry.name)
+        left_out = copy_others(model, part, weights.name)
         write_state_dict(part / weights.name, tensors, like=weights)
     return left_out

@@ -227,7 +227,7 @@ def _example(proof: Proof, index: int) -> dict[str, Any]:
 
 
 def _thumbnail(proof: Proof, index: int) -> str | None:
-    """None where the picture can not be read any more: a report must not fail for that."""
+    """None where the picture cannot be read any more: a report must not fail for that."""
     try:
         image = proof.samples[index].read()
     except (DataError, OSError):

@@ -61,7 +61,7 @@ def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Laye
     what an expert fixed. Last projections, which cost least, come first, then shallow to deep.
 
     Raises:
-        SlsguError: the named layer does not exist, or can not be edited.
+        SlsguError: the named layer does not exist, or cannot be edited.
     """
     layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}
     by_name = {score.layer: score for score in scores}
@@ -90,13 +90,13 @@ def check_choice(plan: Plan) -> Layer | None:
     """The layer an expert fixed, if any. Cheap: a slip of the pen costs no pass over the images.
 
     Raises:
-        SlsguError: the named layer does not exist, can not be edited, or is in the other tower.
+        SlsguError: the named layer does not exist, cannot be edited, or is in the other tower.
     """
     settings = plan.settings
     if settings.layer is None:
         return None
     layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}
-    chosen = find_layer(settings.layer, layers)
+    chosen = find_layer(settings.layer, layers, f"--norms {plan.task.clip.typed}")
     if settings.tower not in (None, chosen.tower):
         raise SlsguError(
             f"layer {settings.layer} is in the {chosen.tower} tower, not {settings.tower}"
@@ -104,8 +104,11 @@ def check_choice(plan: Plan) -> Layer | None:
     return chosen
 
 
-def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
+def find_layer(name: str, layers: Mapping[str, Layer], typed: str = "") -> Layer:
     """A layer by its name in the model.
+
+    Args:
+        typed: the options that name the model on the command line.
 
     Raises:
         SlsguError: no such layer; close names are suggested.
@@ -114,7 +117,7 @@ def find_layer(name: str, layers: Mapping[str, Layer]) -> Layer:
         return layers[name]
     close = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise SlsguError(f"no editable layer {name!r}{hint} (`slsgu layers` lists all of them)")
+    raise SlsguError(f"no editable layer {name!r}{hint}", see=f"slsgu layers {typed}".rstrip())
 
 
 def search_candidates(

@@ -27,7 +27,7 @@ def measure_efficiency(
     """The scores, with the efficiency of the fronts and the last projections of both towers.
 
     Raises:
-        DataError: the search images can not be used.
+        DataError: the search images cannot be used.
     """
     ledger = plan.task.ledger()
     ledger.restore("gradient", gradients.info["pixel_hashes"])

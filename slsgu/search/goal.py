@@ -35,7 +35,7 @@ class Goal:
         return met
 
     def broken_floors(self, measures: Measures) -> list[str]:
-        """The names of floors that do not hold. What can not be measured is not broken here; the
+        """The names of floors that do not hold. What cannot be measured is not broken here; the
         report names it as not measured."""
         kept = measures.kept_ratios
         return [

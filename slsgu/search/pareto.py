@@ -68,7 +68,7 @@ def score_layers(
         scores.append(
             LayerScore(layer.name, layer.tower, layer.kind, importance, abs(cosine), cosine)
         )
-    # A layer without any forget gradient can not be stepped along: it never stands on a front.
+    # A layer without any forget gradient cannot be stepped along: it never stands on a front.
     usable = [score for score in scores if score.importance > 0 and score.layer in entered]
     members = {
         member.layer

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
 from slsgu.data.sources.open import is_class_folders, open_source
+from slsgu.data.sources.scan import title_of
 from slsgu.data.sources.shards import NAMES, ShardSource
-from slsgu.data.splits.pair_splits import labelled_splits
-from slsgu.data.splits.splits import Splits, make_splits
+from slsgu.data.splits.labelled_splits import labelled_splits
+from slsgu.data.splits.splits import Limits, Splits, make_splits
+from slsgu.data.splits.test_only import ChosenImages, images_of
 from slsgu.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,6 +27,11 @@ if TYPE_CHECKING:
 MENAGERIE = "menagerie"  # names the embedded drawings and their taxonomy
 
 
+def is_drawings(data: str | Path | None) -> bool:
+    """Whether data is the menagerie's drawings, which are also what no data means."""
+    return data is None or str(data) == MENAGERIE
+
+
 def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | None) -> Taxonomy:
     """The taxonomy to use: the one given, itself or by name or file, the menagerie's for the
     drawings, or the folder names as a flat list."""
@@ -29,8 +39,16 @@ def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | Non
         return taxonomy
     if taxonomy is not None:
         return Taxonomy.load(taxonomy)
-    if data is None or str(data) == MENAGERIE:
-        return Taxonomy.load(MENAGERIE)
+    if data is None or is_drawings(data):
+        found, typed = Taxonomy.load(MENAGERIE), ""
+    else:
+        found, typed = _taxonomy_of_data(data), f"--data {shlex.quote(str(data))}"
+    found.typed = typed
+    return found
+
+
+def _taxonomy_of_data(data: str | Path) -> Taxonomy:
+    """The classes of a data set as a flat list."""
     if is_class_folders(data):
         return taxonomy_of_folders(Path(data))
     source = open_source(data)
@@ -51,15 +69,11 @@ def find_splits(
     """Gradient, search and test images: drawings, or photographs from class folders.
 
     Raises:
-        DataError: no data was given for a model that is not the menagerie's, or the folders can
-            not be used.
+        DataError: no data was given for a model that is not the menagerie's, or the folders cannot
+            be used.
     """
-    if data is None and not clip.is_menagerie:
-        raise DataError(
-            f"the model {clip.name} needs images: give a folder with one folder per class "
-            f"(or {MENAGERIE!r} to try it on the drawings)"
-        )
-    if data is None or str(data) == MENAGERIE:
+    _refuse_no_data(clip, data)
+    if data is None or is_drawings(data):
         from slsgu.data.sources.drawings import DrawingSource
 
         source: DrawingSource | FolderSource = DrawingSource(taxonomy)
@@ -75,3 +89,61 @@ def find_splits(
     else:
         source = FolderSource(Path(data), taxonomy)
     return make_splits(source, request=request, limits=settings.limits, seed=settings.seed)
+
+
+def find_images(
+    clip: Clip,
+    data: str | Path | None,
+    taxonomy: Taxonomy,
+    settings: DataSettings,
+    excluded: Mapping[str, str] = MappingProxyType({}),
+) -> ChosenImages:
+    """The images of a data set on which nothing is chosen: of `test/` where there is one, else all.
+
+    Args:
+        settings: `limits.test` is the most images of a class, None for all; drawings, which have
+            no end, then take the default.
+        excluded: pictures that are left out, by content: the reason why.
+
+    Raises:
+        DataError: no data was given for a model that is not the menagerie's, or it cannot be used.
+    """
+    _refuse_no_data(clip, data)
+    limit = settings.limits.test
+    if data is None or is_drawings(data):
+        from slsgu.data.sources.drawings import DrawingSource
+
+        source = DrawingSource(taxonomy)
+        count = limit or Limits().test
+        assert count is not None
+        leaves = taxonomy.leaves
+        return ChosenImages(
+            [x for c in leaves for x in source.samples(c, "test", count, settings.seed)]
+        )
+    return images_of(
+        str(data),
+        taxonomy,
+        taxonomy.leaves,
+        limit=limit,
+        seed=settings.seed,
+        excluded=excluded,
+        strict=settings.strict,
+    )
+
+
+def title_of_data(data: str | Path | None) -> str:
+    """What a data set is called, without the folders that it lies in."""
+    if data is None or is_drawings(data):
+        return MENAGERIE
+    if is_class_folders(data):
+        return title_of(Path(data))
+    found = open_source(data).describe()
+    return str(found.get("root") or found["kind"])
+
+
+def _refuse_no_data(clip: Clip, data: str | Path | None) -> None:
+    if data is None and not clip.is_menagerie:
+        raise DataError(
+            f"the model {clip.name} needs images: give a folder with one folder per class "
+            f"(or {MENAGERIE!r} to try it on the drawings)"
+        )

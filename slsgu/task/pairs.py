@@ -53,7 +53,7 @@ class Pairs:
 
         Raises:
             ConceptError: the name is no leaf, or lies under another parent.
-            DataError: the classes can not be read, or nothing that is kept could be measured.
+            DataError: the classes cannot be read, or nothing that is kept could be measured.
         """
         if taxonomy is not None and self.classes is not None:
             raise DataError("give a taxonomy or a file of classes, not both")
@@ -111,7 +111,7 @@ def read_names(path: Path) -> list[str]:
     does a name that stands there already.
 
     Raises:
-        DataError: the file can not be read, holds no name, or something that is none.
+        DataError: the file cannot be read, holds no name, or something that is none.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]

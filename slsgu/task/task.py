@@ -17,7 +17,7 @@ from slsgu.concepts.templates import load_templates
 from slsgu.data.batches import Reading
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.data.splits.pair_splits import BOTH
+from slsgu.data.splits.exclusions import BOTH
 from slsgu.data.splits.splits import Splits
 from slsgu.errors import DataError
 from slsgu.models.clip import Clip

@@ -42,9 +42,9 @@ def artifact_sha256(
 def _metadata(
     tensors: Mapping[str, Tensor], *, kind: str, schema: int, header: Mapping[str, Any]
 ) -> dict[str, str]:
-    whole = json.loads(json.dumps({**header, "kind": kind, "schema": schema}, allow_nan=False))
-    whole["content_sha256"] = content_sha256(whole, tensors)
-    return {"slsgu": json.dumps(whole, sort_keys=True)}
+    complete = json.loads(json.dumps({**header, "kind": kind, "schema": schema}, allow_nan=False))
+    complete["content_sha256"] = content_sha256(complete, tensors)
+    return {"slsgu": json.dumps(complete, sort_keys=True)}
 
 
 def content_sha256(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -54,9 +54,9 @@ def content_sha256(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
         header: as read from JSON. Its `content_sha256`, if any, is left out.
         tensors: contiguous on the CPU, or they are copied one at a time.
     """
-    rest = {key: value for key, value in header.items() if key != "content_sha256"}
+    described = {key: value for key, value in header.items() if key != "content_sha256"}
     # In ASCII, since a command line may hold what is not Unicode.
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -96,10 +96,10 @@ def read_artifact(
             header = json.loads(raw) if raw is not None else {}
             if not isinstance(header, dict) or header.get("kind") != kind:
                 raise ArtifactError(f"{path} is not a {what} made by slsgu")
-            found = header.get("schema")
-            if not isinstance(found, int) or found > schema:
+            version = header.get("schema")
+            if not isinstance(version, int) or version > schema:
                 raise ArtifactError(
-                    f"{path} has {what} format {found}; this slsgu reads up to {schema}: "
+                    f"{path} has {what} format {version}; this slsgu reads up to {schema}: "
                     "install a newer slsgu"
                 )
             if "content_sha256" not in header:
@@ -115,5 +115,5 @@ def read_artifact(
             )
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
-    ours = ("kind", "schema", "content_sha256")
-    return {key: value for key, value in header.items() if key not in ours}, tensors
+    internal = ("kind", "schema", "content_sha256")
+    return {key: value for key, value in header.items() if key not in internal}, tensors

@@ -53,9 +53,9 @@ class Ranks:
         """The values of all processes, by rank, in every process."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world
+        distributed.all_gather_object(values, value)
+        return values
 
     def agree(self, error: SlsguError | None) -> None:
         """Meet the others after a stretch of work; an error of one ends all with its message.
@@ -63,9 +63,9 @@ class Ranks:
         Raises:
             SlsguError: the error of the first process that has one.
         """
-        for found in self.gather(error):
-            if found is not None:
-                raise found
+        for failure in self.gather(error):
+            if failure is not None:
+                raise failure
 
 
 ALONE = Ranks()

@@ -46,16 +46,16 @@ def free_bytes(root: Path = Path("/")) -> int:
     Args:
         root: where `proc` and `sys` are.
     """
-    found = []
+    amounts = []
     try:
         text = (root / "proc/meminfo").read_text(encoding="ascii")
         if match := re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE):
-            found.append(1024 * int(match[1]))
+            amounts.append(1024 * int(match[1]))
         group = root / "sys/fs/cgroup"
         limit = (group / "memory.max").read_text(encoding="ascii").strip()
         if limit != "max":
             used = int((group / "memory.current").read_text(encoding="ascii"))
-            found.append(max(int(limit) - used, 0))
+            amounts.append(max(int(limit) - used, 0))
     except (OSError, ValueError):
         pass
-    return min(found, default=UNKNOWN)
+    return min(amounts, default=UNKNOWN)

@@ -20,9 +20,9 @@ _LIVING: set[str] = set()  # names of temporaries that this process writes now, 
 def temporary_name(name: str) -> str:
     """What a temporary of `name` is called, so that `remove_stale` knows whose it is. This process
     leaves it alone from now on."""
-    found = f".{short(name)}.{host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    _LIVING.add(found)
-    return found
+    temporary = f".{short(name)}.{host()}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    _LIVING.add(temporary)
+    return temporary
 
 
 def release(part: Path) -> None:
@@ -43,22 +43,22 @@ def remove_stale(folder: Path, names: str) -> None:
     Args:
         names: of the files, as a pattern.
     """
-    for stale in folder.glob(f".{names}.*.part"):
+    for stray in folder.glob(f".{names}.*.part"):
         # The end of the name is the writer's; `names` says what may stand before it, and no more:
         # beside `out`, `.out.pt.HOST.7-x.part` is of `out.pt`, and somebody else's business.
-        writer = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)-\w+\.part", stale.name)
+        writer = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)-\w+\.part", stray.name)
         if writer is None or not fnmatchcase(writer[1], names):
             continue
         if writer[2] == host():
-            if stale.name in _LIVING or is_running(int(writer[3])):
+            if stray.name in _LIVING or is_running(int(writer[3])):
                 continue
-        elif _age(stale) < ABANDONED:
+        elif _age(stray) < ABANDONED:
             continue  # of another machine or container that shares the disk
         with contextlib.suppress(OSError):  # it is another user's, or the disk is read-only
-            if stale.is_dir() and not stale.is_symlink():
-                shutil.rmtree(stale, ignore_errors=True)
+            if stray.is_dir() and not stray.is_symlink():
+                shutil.rmtree(stray, ignore_errors=True)
             else:
-                stale.unlink(missing_ok=True)
+                stray.unlink(missing_ok=True)
 
 
 def host() -> str:

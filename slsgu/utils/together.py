@@ -18,7 +18,7 @@ from pathlib import Path
 
 from slsgu.errors import SlsguError
 from slsgu.utils.files import replacing_folder
-from slsgu.utils.temporaries import host, is_running, release, temporary_name
+from slsgu.utils.temporaries import host, is_running, release, remove_stale, temporary_name
 
 CURRENT = ".current"
 _WRITER = re.compile(r"\.files-(\w+)\.(\d+)-\w+")
@@ -38,18 +38,19 @@ def replacing_together(folder: Path, names: Collection[str]) -> Iterator[Path]:
     Raises:
         SlsguError: the disk refuses. The files are as they were.
     """
+    remove_stale(folder, ".files-*")
     written = folder / f".files-{host()}.{os.getpid()}-{secrets.token_hex(4)}"
     with replacing_folder(written) as part:
         yield part
-        strange = {path.name for path in part.iterdir()} - set(names)
-        assert not strange, f"written, but not among the names: {strange}"
+        unexpected = {path.name for path in part.iterdir()} - set(names)
+        assert not unexpected, f"written, but not among the names: {unexpected}"
     try:
         earlier = _earlier(folder, names)
-        shown = [name for name in names if (written / name).exists()]
-        for name in shown:
+        present = [name for name in names if (written / name).exists()]
+        for name in present:
             _link(folder / name, f"{CURRENT}/{name}")
         _link(folder / CURRENT, written.name)
-        for name in set(names) - set(shown):
+        for name in set(names) - set(present):
             (folder / name).unlink(missing_ok=True)  # by now a link to nothing
     except (NotImplementedError, OSError):
         _replace_one_by_one(folder, written, names)

@@ -31,10 +31,10 @@ def read_with_lines(path: Path, what: str) -> list[tuple[Any, Any, int]]:
     Raises:
         DataError: as `read_yaml`, or the file holds something else.
     """
-    found: Any = _read(path, what, _WithLines)
-    if not isinstance(found, list):
+    entries: Any = _read(path, what, _WithLines)
+    if not isinstance(entries, list):
         raise DataError(f"{what} file {path} must hold a mapping, `key: value` in each line")
-    return found
+    return entries
 
 
 def _read(path: Path, what: str, loader: type[yaml.SafeLoader], if_missing: str = "") -> Any:
@@ -72,13 +72,13 @@ class _Strict(yaml.SafeLoader):
         """The whole document before anything is built, since merge keys (`<<`) repeat on purpose
         what they override, and are resolved while building."""
         root = super().get_single_node()
-        seen: set[int] = set()
+        visited: set[int] = set()
         todo = [root]
         while todo:
             node = todo.pop()
-            if id(node) in seen:  # an alias of YAML
+            if id(node) in visited:  # an alias of YAML
                 continue
-            seen.add(id(node))
+            visited.add(id(node))
             if isinstance(node, yaml.MappingNode):
                 self._refuse_repeats(node)
                 todo += [part for pair in node.value for part in pair]

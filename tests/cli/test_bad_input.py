@@ -152,7 +152,7 @@ def test_damaged_images_are_skipped_named_and_counted(
     names = damage(images)
     world = with_option(world, "--data", images)
     ran = cli("apply", "--concept", "beagle", *world, *STEP)
-    assert "3 image(s) can not be read" in ran.err
+    assert "3 image(s) cannot be read" in ran.err
     assert all(f"skipped: {name}: " in ran.err for name in names)
     assert "the file is empty" in ran.err and "it is not a picture" in ran.err
     (result,) = tmp_path.glob("runs/*/result.json")
@@ -208,7 +208,7 @@ def test_names_that_are_not_utf8(cli: Cli, world: list[str], images: Path, tmp_p
     ran = cli(
         "apply", "--concept", "beagle", *with_option(world, "--data", images), *STEP, report=True
     )
-    assert "report " in ran.out and "1 image(s) can not be read" in ran.err
+    assert "report " in ran.out and "1 image(s) cannot be read" in ran.err
     assert list(tmp_path.glob("runs/*/patch.safetensors"))
     # The user's own folders may be named in any bytes, as long as they are not artifacts.
     moved = images.rename(os.fsdecode(os.fsencode(images) + b"\xff"))
@@ -548,7 +548,8 @@ def test_damaged_patches(
     cache, patch = made
     model = taught_dir / WEIGHTS
     bad = list(damaged_copies(patch, PATCH, tmp_path))
-    bad += [(cache, "is not a patch"), (tmp_path / "missing", "not found"), (tmp_path, "not found")]
+    bad += [(cache, "is not a patch"), (tmp_path / "missing", "not found")]
+    bad += [(tmp_path, "is a folder without patch.safetensors")]
 
     def put(key: str, value: Any) -> Callable[[Any, Any], None]:
         return lambda header, tensors: header.__setitem__(key, value)
@@ -654,7 +655,7 @@ def test_names_do_not_leave_the_run_folder(
 
 
 def test_names_do_not_inject_html(cli: Cli, world: list[str], images: Path, tmp_path: Path) -> None:
-    script = "<script>alert(1)<"  # a folder can not hold a slash
+    script = "<script>alert(1)<"  # a folder cannot hold a slash
     quote = '"><img src=x onerror=alert(2)>'
     (images / "beagle").rename(images / script)
     (images / "pug").rename(images / quote)
@@ -869,7 +870,7 @@ def test_pictures_that_claim_too_much(cli: Cli, world: list[str], images: Path) 
     os.mkfifo(images / "beagle" / "pipe.png")
     (images / "beagle" / "again").symlink_to(images, target_is_directory=True)
     ran = cli("apply", "--concept", "beagle", *with_option(world, "--data", images), *STEP)
-    assert "patch " in ran.out and "3 image(s) can not be read" in ran.err, ran
+    assert "patch " in ran.out and "3 image(s) cannot be read" in ran.err, ran
 
 
 def test_a_gradient_cache_with_other_numbers_is_not_reused(

@@ -113,7 +113,7 @@ def test_files_that_can_not_be_read_are_refused(tmp_path: Path) -> None:
 
 def test_each_set_has_the_size_that_the_docs_say() -> None:
     page = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
-    section = page.split("## Prompt templates")[1]
+    section = page.split("# Bundled prompt templates")[1]
     sizes = {n: int(size) for n, size in re.findall(r"^\| `([\w-]+)` \| (\d+) \|", section, re.M)}
     assert sizes.keys() == TEMPLATE_SETS.keys()
     for name, size in sizes.items():

@@ -85,7 +85,7 @@ def test_workers_change_nothing(samples: list[FileSample], workers: int) -> None
 
 
 def test_batches_are_stretches_of_the_samples_in_order(samples: list[FileSample]) -> None:
-    """What can not be read leaves its batch smaller, and the others as they are."""
+    """What cannot be read leaves its batch smaller, and the others as they are."""
     batches, ledger = read(samples)
     assert [len(batch.samples) for batch in batches] == [7, 7, 7, 8, 8]
     assert [batch.stop for batch in batches] == [8, 16, 24, 32, 40]

@@ -121,7 +121,7 @@ def test_no_two_files_import_each_other() -> None:
     [
         "from slsgu.task.plan import Plan",
         "import slsgu.cli",
-        "def later():\n    from slsgu.report import html",
+        "def later():\n    from slsgu.report.html import html",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from slsgu import pipeline",
     ],
 )
@@ -156,7 +156,7 @@ def test_the_report_is_known_to_the_command_line_alone() -> None:
         path
         for path, text in sources().items()
         if room_of(path) != "report"
-        and any(n.startswith("slsgu.report") for n in imported(path, text))
+        and any(n.startswith("slsgu.report.html") for n in imported(path, text))
     }
     assert users - FACE and all(path.startswith("cli/") for path in users - FACE)
 
@@ -167,7 +167,12 @@ def test_the_report_is_known_to_the_command_line_alone() -> None:
 LONG_FILES: dict[str, str] = {
     "slsgu/menagerie/canvas.py": "one small drawing language; its parts mean nothing apart",
 }
-LONG_FUNCTIONS: dict[str, str] = {}
+ONE_PICTURE = "paints one picture from back to front; drawings are fixed to the bit"
+LONG_FUNCTIONS: dict[str, str] = {
+    "slsgu/menagerie/kinds/birds.py:bird": ONE_PICTURE,
+    "slsgu/menagerie/kinds/cats.py:head": ONE_PICTURE,
+    "slsgu/menagerie/kinds/fish.py:draw_fish": ONE_PICTURE,
+}
 
 
 def long_functions(path: str, text: str) -> dict[str, int]:

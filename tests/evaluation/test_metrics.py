@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.evaluation.bootstrap import bootstrap
 from slsgu.evaluation.exam import Exam
-from slsgu.evaluation.metrics import bootstrap, measure, quality_utility
+from slsgu.evaluation.metrics import measure, quality_utility
 from slsgu.utils.statistics import wilson
 
 # Table 2 of the knowledge-tracing paper: forget coarse and fine, retain coarse and fine, then

@@ -11,8 +11,9 @@ from helpers.networks import PROMPTS, TOWERS, build_network, images, tokenize
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.evaluation.replay import TOLERANCE, Replay, edited
-from slsgu.evaluation.replay import Tower as ReplayTower
+from slsgu.evaluation.replay import Replay, edited
+from slsgu.evaluation.tower import TOLERANCE
+from slsgu.evaluation.tower import Tower as ReplayTower
 from slsgu.models.clip import Clip
 from slsgu.models.layers import Layer, inventory, stages
 

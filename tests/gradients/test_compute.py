@@ -168,6 +168,31 @@ def test_a_damaged_cache_is_named_and_computed_again(
     assert obtain_gradients(plan, folder, Ledger())[1]
 
 
+@pytest.mark.parametrize("what", ["algorithm", "layers"])
+def test_a_cache_of_another_version_is_computed_again(
+    tiny: Clip, photos: Path, tmp_path: Path, what: str
+) -> None:
+    """Another version may compute otherwise, or look for layers that the cache does not have."""
+    plan = plan_for(tiny, photos)
+    folder = run_folder(plan, tmp_path / "run")
+    obtain_gradients(plan, folder, Ledger())
+    made = Gradients.load(folder.gradients)
+    assert made.key == plan.key  # control
+    earlier = {k: v for k, v in made.key.items() if k != what}
+    forget, retain = (dict(list(each.items())[:-1]) for each in (made.forget, made.retain))
+    replace(made, key=earlier, forget=forget, retain=retain).save(folder.gradients)
+    assert what in "".join(key_differences(earlier, plan.key))
+    found, reused = obtain_gradients(plan, folder, Ledger())
+    assert not reused and found.key == plan.key and found.forget.keys() == made.forget.keys()
+
+
+def test_retain_samples_are_gathered_once(tiny: Clip, photos: Path) -> None:
+    """Gathering them anew for each image would take time that grows with their square."""
+    task = plan_for(tiny, photos).task
+    assert task.retain_samples is task.retain_samples
+    assert {s.leaf for s in task.retain_samples}.isdisjoint(task.request.forget_leaves)
+
+
 def test_key_differences_name_what_differs(tiny: Clip, photos: Path) -> None:
     key = plan_for(tiny, photos).key
     assert key_differences(key, key) == []

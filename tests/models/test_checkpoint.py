@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written is read back, and what can not be read is explained."""
+"""Checkpoint files: what is written is read back, and what cannot be read is explained."""
 
 from __future__ import annotations
 
@@ -167,12 +167,12 @@ def _cut(path: Path) -> None:
         ("code.pt", lambda p: torch.save({"w": _Code()}, p), ["run code", "state_dict()"]),
         ("old.pt", lambda p: p.write_bytes(pickle.dumps(_Code())), ["old.pt"]),
         ("module.pt", lambda p: torch.save(nn.Linear(2, 2), p), ["run code", "state_dict()"]),
-        ("cut.pt", _cut, ["can not be read", "again"]),
-        ("cut.safetensors", _cut, ["can not be read", "again"]),
+        ("cut.pt", _cut, ["cannot be read", "again"]),
+        ("cut.safetensors", _cut, ["cannot be read", "again"]),
         ("empty.pt", lambda p: p.touch(), ["is empty"]),
         ("empty.safetensors", lambda p: p.touch(), ["is empty"]),
-        ("text.pt", lambda p: p.write_text("<html>not found"), ["can not be read"]),
-        ("text.safetensors", lambda p: p.write_text("<html>not found"), ["can not be read"]),
+        ("text.pt", lambda p: p.write_text("<html>not found"), ["cannot be read"]),
+        ("text.safetensors", lambda p: p.write_text("<html>not found"), ["cannot be read"]),
         ("list.pt", lambda p: torch.save([torch.ones(2)], p), ["no state dict, but a list"]),
         ("none.pt", lambda p: torch.save({}, p), ["an empty dict"]),
         ("none.safetensors", lambda p: save_file({}, p), ["no tensors"]),
@@ -258,14 +258,16 @@ def test_all_of_the_preprocessing_is_kept(make_dir: Callable[..., Path], tmp_pat
     assert float(expected[0, 0, 0]) > 1 > float(expected[0, 16, 0])  # the fill, and the picture
     clip = load(f"local-dir:{source}", device="cpu")
     save_local_dir(clip, tmp_path / "saved")
-    saved = json.loads((tmp_path / "saved" / "open_clip_config.json").read_text())
-    assert saved["preprocess_cfg"] == {**config["preprocess_cfg"], "size": [32, 32]}
+    assert (tmp_path / "saved" / path.name).read_bytes() == path.read_bytes()
     for again in (clip, load(f"local-dir:{tmp_path / 'saved'}", device="cpu")):
         assert torch.equal(again.preprocess(wide), expected)
-    del config["preprocess_cfg"]["fill_color"]  # control
+    config["preprocess_cfg"]["fill_color"] = 0  # control
     path.write_text(json.dumps(config))
     black = load(f"local-dir:{source}", device="cpu").preprocess(wide)
     assert not torch.equal(black, expected)
+    save_local_dir(clip, tmp_path / "since")  # of another source than the file that is there now
+    saved = json.loads((tmp_path / "since" / "open_clip_config.json").read_text())
+    assert saved["preprocess_cfg"]["fill_color"] == 200
 
 
 def test_every_key_of_openclip_s_preprocessing_is_known() -> None:

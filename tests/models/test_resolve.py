@@ -1,4 +1,4 @@
-"""What can not be right is refused, with what to do, and before anything is downloaded."""
+"""What cannot be right is refused, with what to do, and before anything is downloaded."""
 
 from __future__ import annotations
 

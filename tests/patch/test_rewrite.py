@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from slsgu.models.checkpoint import read_state_dict, write_state_dict
+from slsgu.models.local_dir import WEIGHT_FILE
 from slsgu.patch.patch import Patch, layer_hash
-from slsgu.patch.rewrite import WEIGHT_FILE
 
 Cli = Callable[..., Any]
 LAYER = "visual.proj"

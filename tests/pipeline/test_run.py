@@ -464,7 +464,8 @@ def test_a_patched_model_is_what_the_proof_says(
     applied, saved = (load_file(tmp_path / name / WEIGHTS) for name in ("applied", "saved"))
     assert applied.keys() == saved.keys()
     assert all(torch.equal(applied[name], saved[name]) for name in saved)
-    options = ["--concept", "beagle", "--model", "local-dir:applied", *world[2:]]
+    run = Path(result["patch"]).parent
+    options = ["--run", run, "--model", "local-dir:applied"]  # and the images that it did not use
     measured = json.loads(cli("evaluate", "--json", *options).out)
     assert measured["before"] == result["after"] and measured["counts"] == result["counts"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from safetensors.torch import load_file
 
 from slsgu.gradients.gradients import Gradients
 from slsgu.patch.patch import Patch
+from slsgu.utils.files import file_sha256
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -63,7 +65,8 @@ for line in sys.stdin:
     sys.stdin.readline()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-FINAL = {"gradients.safetensors", "patch.safetensors", "result.json", "report.html", "request.yaml"}
+TOGETHER = {"patch.safetensors", "result.json", "report.html", "request.yaml"}
+FINAL = {"gradients.safetensors", "layers.json", *TOGETHER}
 
 
 class Job:
@@ -130,10 +133,13 @@ def whole(folder: Path) -> set[str]:
         Gradients.load(run / "gradients.safetensors")
     if "patch.safetensors" in found:
         Patch.load(run / "patch.safetensors")
+    assert TOGETHER <= found or not TOGETHER & found
+    if "layers.json" in found:
+        json.loads((run / "layers.json").read_text())
     if "request.yaml" in found:
         assert yaml.safe_load((run / "request.yaml").read_text())["concept"] == "beagle"
     if "result.json" in found:
-        json.loads((run / "result.json").read_text())
+        of_one_run(run)
     if "report.html" in found:
         assert (run / "report.html").read_text().rstrip().endswith("</html>")
     if (folder / "saved").exists():
@@ -141,6 +147,21 @@ def whole(folder: Path) -> set[str]:
         json.loads((folder / "saved" / "open_clip_config.json").read_text())
         found.add("saved")
     return found
+
+
+def of_one_run(run: Path) -> None:
+    """Check that request, patch and report are of the run that the result is of."""
+    result = json.loads((run / "result.json").read_text())
+    assert yaml.safe_load((run / "request.yaml").read_text())["trials"] == trials_of(result)
+    assert f"--trials {trials_of(result)}" in (run / "report.html").read_text()
+    assert (result["patch"] is not None) == (run / "patch.safetensors").exists()
+    if result["patch"] is not None:
+        assert file_sha256(run / "patch.safetensors") == result["patch_sha256"]
+
+
+def trials_of(result: dict[str, Any]) -> int:
+    words = result["command"].split()
+    return int(words[words.index("--trials") + 1])
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -195,9 +216,10 @@ def test_the_program_itself(
 
 WRITING = [
     "run/.gradients.safetensors.*.part",
-    "run/.patch.safetensors.*.part",
-    "run/.result.json.*.part",
-    "run/.report.html.*.part",
+    "run/.layers.json.*.part",
+    "run/*.part/.patch.safetensors.*.part",
+    "run/*.part/.result.json.*.part",
+    "run/*.part/.report.html.*.part",
     ".saved.*.part/open_clip_model.safetensors",
 ]
 
@@ -214,7 +236,9 @@ def test_a_kill_while_each_file_is_written(
         code = job.status()
         found = whole(tmp_path)
         assert done <= found  # what was finished before is still there
-        name = pattern.split("*")[0].removeprefix("run/").strip(".")
+        name = part.parent.name if part.parent.name.startswith(".saved") else part.name
+        name = re.sub(r"\.\w+\.\d+-\w+\.part$", "", name).strip(".")
+        assert name in FINAL | {"saved"}
         assert name not in found
         if how == signal.SIGKILL:
             assert code == -signal.SIGKILL and part.exists()  # it was hit while it wrote
@@ -236,7 +260,7 @@ def test_what_another_process_writes_is_left_alone(
     from slsgu.utils.files import write_text
 
     job = Job(nursery, command, tmp_path, slow=0.2)
-    part = wait_for(tmp_path, "run/.result.json.*.part")
+    part = wait_for(tmp_path, "run/*.part/.result.json.*.part")
     write_text(tmp_path / "run" / "result.json", "{}")
     assert part.exists()
     assert job.status() in (0, 1)
@@ -260,8 +284,9 @@ def test_a_kill_at_random_moments(
 
     moments = random.Random(0)
     codes: list[int] = []
-    for _ in range(8):
-        job = Job(nursery, command, tmp_path, 0)
+    other = ["3" if word == "4" else word for word in command]  # another number of trials
+    for number in range(8):
+        job = Job(nursery, other if number % 2 else command, tmp_path, 0)
         time.sleep(moments.uniform(0, 0.9) * length)
         job.kill(how)
         codes.append(job.status())

@@ -275,7 +275,7 @@ def test_one_bad_member_costs_its_record_and_nothing_else(tmp_path: Path) -> Non
         records, left = read(shard)
         assert [r.name for r in records] == ["a.tar/000", "a.tar/001"]
         ((reason, names),) = left.items()
-        assert names == ["a.tar/x"] and reason.startswith("the picture can not be read: ")
+        assert names == ["a.tar/x"] and reason.startswith("the picture cannot be read: ")
         assert reason.endswith(why)
 
 

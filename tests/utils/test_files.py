@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,16 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from slsgu.errors import ArtifactError, DataError, SlsguError
+from slsgu.errors import DataError, SlsguError
 from slsgu.utils import temporaries
 from slsgu.utils.files import (
-    read_bytes,
-    read_json,
-    read_text,
     refuse_target,
     replacing,
     replacing_folder,
@@ -144,71 +139,6 @@ def test_threads_that_write_the_same_file_leave_each_other_alone(tmp_path: Path,
     assert (tmp_path / "a").read_text() == "outer"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert not [name for name in temporaries._LIVING if name.startswith(".a.")]  # nothing piles up
-
-
-# -- reading ------------------------------------------------------------------------------------
-
-
-def refusal(path: Path, **more: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        read_text(path, "request", error=DataError, **more)
-    return str(caught.value)
-
-
-def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_bytes("\ufeffKäfer\n".encode())
-    assert read_text(path, "request") == "Käfer\n"
-    assert read_bytes(path, "request", limit=10) == path.read_bytes()  # 10 bytes, control
-    assert refusal(path, limit=9) == (
-        f"cannot read request {path}: it holds 10 bytes, and more than 9 are not read"
-    )
-    with path.open("wb") as file:
-        file.truncate(1 << 42)  # sparse
-    assert "holds 4,398,046,511,104 bytes" in refusal(path)
-    if Path("/proc/self/maps").exists():  # claims to have no bytes
-        assert "holds 101 bytes" in refusal(Path("/proc/self/maps"), limit=100)
-
-
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("/dev/zero")
-    (tmp_path / "loop").symlink_to("loop")
-    for name, reason in (
-        ("pipe", "it is a pipe or a device"),
-        ("link", "it is a pipe or a device"),
-        ("loop", "Too many levels"),
-        (".", "it is a folder"),
-        ("x" * 300, "name too long"),
-        ("a\0b", "null"),
-    ):
-        assert reason in refusal(tmp_path / name), name
-    assert refusal(tmp_path / "none") == f"request not found: {tmp_path / 'none'}"
-    with pytest.raises(ArtifactError, match="request not found"):
-        read_bytes(tmp_path / "none", "request")
-    (tmp_path / "file").write_text("words")
-    (tmp_path / "link").unlink()
-    (tmp_path / "link").symlink_to("file")
-    assert read_text(tmp_path / "link", "request") == "words"  # control
-
-
-def test_text_is_utf_8(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    for data, reason in (
-        ("{}".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
-        ("{}".encode("utf-16-be"), "it holds NUL bytes"),
-        (b"caf\xe9", "can't decode byte 0xe9 .*; save it as UTF-8"),
-    ):
-        path.write_bytes(data)
-        assert re.search(reason, refusal(path))
-        with pytest.raises(ArtifactError, match=reason):
-            read_json(path, "result")
-    for data in ("[" * 100_000, "{", "9" * 5000):
-        path.write_text(data)
-        with pytest.raises(ArtifactError, match="result is damaged"):
-            read_json(path, "result")
-    path.write_text('{"a": "ü"}')
-    assert read_json(path, "result") == {"a": "ü"}  # control
 
 
 # -- disks that refuse --------------------------------------------------------------------------

@@ -42,6 +42,6 @@ def did_you_mean(name: str) -> str:
     "; did you mean 'cifar10'? (bun"
     """
     word = Path(name).stem.casefold().replace("_", "-").replace(" ", "-")
-    close = difflib.get_close_matches(word, BUNDLED, n=1, cutoff=0.7)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    matches = difflib.get_close_matches(word, BUNDLED, n=1, cutoff=0.7)
+    hint = f"; did you mean {matches[0]!r}?" if matches else ""
     return f"{hint} (bundled taxonomies: {', '.join(BUNDLED)})"

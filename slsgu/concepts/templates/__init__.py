@@ -90,13 +90,13 @@ def read_templates(path: Path) -> tuple[str, ...]:
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
     if not lines:
         raise DataError(f"templates {path}: no template in the file")
-    found: Iterable[tuple[str, str]] = ((f"line {n}", line) for n, line in lines)
+    sentences: Iterable[tuple[str, str]] = ((f"line {n}", line) for n, line in lines)
     python = any(p.fullmatch(line) for _, line in lines for p in (_LAMBDA, _BRACKET, _ITEM))
     if python:
-        found = _from_python(lines, path)
+        sentences = _from_python(lines, path)
     if path.suffix == ".json" or text.lstrip().startswith("["):
         try:
-            found = _from_json(json.loads(text), path)
+            sentences = _from_json(json.loads(text), path)
         except json.JSONDecodeError as error:
             if path.suffix == ".json" or not python:
                 raise DataError(
@@ -105,7 +105,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
                 ) from None
         except RecursionError:
             raise DataError(f"templates {path} is nested too deeply") from None
-    return tuple(_with_place(sentence, f"{path}, {where}") for where, sentence in found)
+    return tuple(_with_place(sentence, f"{path}, {where}") for where, sentence in sentences)
 
 
 def _with_place(sentence: str, where: str) -> str:

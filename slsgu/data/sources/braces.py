@@ -113,20 +113,20 @@ class _Parser:
         self.at += 1
         if len(texts) > 1:
             return [_Either(texts)]
-        found = _range(self.source[begin : self.at - 1])
-        return ["{", *texts[0], "}"] if found is None else [found]
+        numbers = _range(self.source[begin : self.at - 1])
+        return ["{", *texts[0], "}"] if numbers is None else [numbers]
 
 
 def _range(text: str) -> _Range | None:
     """The range that a text names; None if it names none."""
-    if found := _NUMBERS.fullmatch(text):
-        first, last = int(found[1]), int(found[2])
-        padded = any(re.match(r"-?0.", end) for end in (found[1], found[2]))
-        width = max(len(found[1]), len(found[2])) if padded else 0
-        return _Range(_steps(first, last, found[3]), width=width)
-    if found := _LETTERS.fullmatch(text):
-        first, last = map(_ALPHABET.index, (found[1], found[2]))
-        return _Range(_steps(first, last, found[3]), letters=_ALPHABET)
+    if match := _NUMBERS.fullmatch(text):
+        first, last = int(match[1]), int(match[2])
+        padded = any(re.match(r"-?0.", end) for end in (match[1], match[2]))
+        width = max(len(match[1]), len(match[2])) if padded else 0
+        return _Range(_steps(first, last, match[3]), width=width)
+    if match := _LETTERS.fullmatch(text):
+        first, last = map(_ALPHABET.index, (match[1], match[2]))
+        return _Range(_steps(first, last, match[3]), letters=_ALPHABET)
     return None
 
 

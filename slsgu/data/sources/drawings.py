@@ -59,7 +59,7 @@ class DrawingSource:
         taxonomy: its leaves must be leaves of the menagerie, by name.
 
     Raises:
-        DataError: a leaf can not be drawn.
+        DataError: a leaf cannot be drawn.
     """
 
     def __init__(self, taxonomy: Taxonomy) -> None:

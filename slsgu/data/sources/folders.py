@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
-from slsgu.data.sources.scan import Found, is_folder, scan, shown, some, title_of
+from slsgu.data.sources.scan import FolderContents, is_folder, scan, shown, some, title_of
 from slsgu.errors import ConceptError, DataError
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class FolderSource:
         self.parts: dict[str, dict[Concept, tuple[Path, ...]]] = {}
         problems: dict[str, None] = {}
         for part, folder in folders.items():
-            found = scan(self.root, folder)
-            self.parts[part] = _by_leaf(found, self.taxonomy, folder, problems)
-            notes += found.notes()
+            contents = scan(self.root, folder)
+            self.parts[part] = _by_leaf(contents, self.taxonomy, folder, problems)
+            notes += contents.notes()
         if problems:
             listed = list(problems)[:_SHOWN]
             more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -83,17 +83,17 @@ class FolderSource:
                 f"{self.taxonomy.name!r}:\n  " + "\n  ".join(listed) + more
             )
         for part, leaves in self.parts.items():
-            where = folders[part]
+            searched = folders[part]
             if not leaves:
                 raise DataError(
-                    f"no images in class folders under {where}: expected one folder for each "
+                    f"no images in class folders under {searched}: expected one folder for each "
                     f"class, with .jpg, .png, .webp, .bmp, .tif or .gif files"
                 )
             absent = [leaf.key for leaf in self.taxonomy.leaves if leaf not in leaves]
             if absent:
                 notes.append(
                     f"{len(absent)} of {len(self.taxonomy.leaves)} leaves of the taxonomy have no "
-                    f"images under {where.name}/: {some(absent)}"
+                    f"images under {searched.name}/: {some(absent)}"
                 )
         self.notes = tuple(notes)
 
@@ -163,8 +163,12 @@ def find_parts(root: Path) -> tuple[dict[str, Path], list[str]]:
         for names in (_TRAIN, _TEST)
     )
     if train is not None and test is not None:
-        rest = sorted(shown(Path(n)) for n in below if below[n] not in (train, test))
-        notes = [f"besides {train.name}/ and {test.name}/, left out: {some(rest)}"] if rest else []
+        ignored = sorted(shown(Path(n)) for n in below if below[n] not in (train, test))
+        notes = (
+            [f"besides {train.name}/ and {test.name}/, left out: {some(ignored)}"]
+            if ignored
+            else []
+        )
         return {"train": train, "test": test}, notes
     only = train or test
     if only is not None and len(below) == 1:
@@ -181,15 +185,15 @@ def _has_folders(folder: Path) -> bool:
 
 
 def _by_leaf(
-    found: Found, taxonomy: Taxonomy, part: Path, problems: dict[str, None]
+    contents: FolderContents, taxonomy: Taxonomy, part: Path, problems: dict[str, None]
 ) -> dict[Concept, tuple[Path, ...]]:
     """Images by leaf. What is wrong with a folder becomes a key of `problems`."""
     leaves: dict[Concept, list[Path]] = {}
-    for folder, images in found.images.items():
+    for folder, images in contents.images.items():
         # As people see them, since a taxonomy of the folders has them so.
-        inside = [shown(Path(n)) for n in folder.relative_to(part.relative_to(found.root)).parts]
+        inside = [shown(Path(n)) for n in folder.relative_to(part.relative_to(contents.root)).parts]
         if not inside:
-            continue  # loose files beside the class folders: `Found.notes` tells
+            continue  # loose files beside the class folders: `FolderContents.notes` tells
         try:
             leaf = _leaf_of(inside, taxonomy)
         except ConceptError as error:
@@ -210,11 +214,11 @@ def _leaf_of(inside: Sequence[str], taxonomy: Taxonomy) -> Concept | None:
     """
     for end in range(len(inside), 0, -1):
         name = inside[end - 1]
-        above = [known for word in inside[: end - 1] if (known := taxonomy.search(word))]
-        path = "/".join([*(known[0].name for known in above if len(known) == 1), name])
+        above = [concepts for word in inside[: end - 1] if (concepts := taxonomy.search(word))]
+        path = "/".join([*(concepts[0].name for concepts in above if len(concepts) == 1), name])
         leaf = taxonomy.leaf_of_folder(path) or taxonomy.leaf_of_folder(name)
         # `machine/crane` must not become the bird because the taxonomy has no other crane.
-        if leaf is not None and all(set(known) & set(leaf.lineage) for known in above):
+        if leaf is not None and all(set(concepts) & set(leaf.lineage) for concepts in above):
             return leaf
     # A number counts only at the top, and where no name does: below, it numbers parts of a class.
     return taxonomy.leaf_of_index(inside[0])
@@ -228,6 +232,6 @@ def _no_leaf(folder: str, taxonomy: Taxonomy) -> str:
         return f"{name!r} is not a leaf; its leaves are {some(below)}"
     words = _WNID.sub("", Path(folder).name)
     leaves = {leaf.name for leaf in taxonomy.leaves}
-    close = [c for c in taxonomy.suggest(words, count=6) if c in leaves][:3]
-    hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    suggestions = [c for c in taxonomy.suggest(words, count=6) if c in leaves][:3]
+    hint = f"; did you mean {' or '.join(repr(c) for c in suggestions)}?" if suggestions else ""
     return f"{name!r} is no leaf{hint}"

@@ -22,8 +22,8 @@ class PictureFolder:
         self.left_out = LeftOut()
 
     def records(self) -> Iterator[Record]:
-        found = scan(self.root, self.root)
-        for folder, images in found.images.items():
+        contents = scan(self.root, self.root)
+        for folder, images in contents.images.items():
             label = shown(Path(folder.name)) if folder.name else None
             for path in images:
                 yield Record(shown(path), FilePicture(self.root / path), label=label)
@@ -68,7 +68,7 @@ def open_source(spec: str | Path) -> RecordSource:
     if path.suffix.lower() in SUFFIXES:
         return TableSource(path)
     raise DataError(
-        f"{text} is no source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
+        f"{text} is not a data source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
     )
 
 

@@ -72,10 +72,10 @@ def _in_words(error: Exception) -> str:
     """What the webdataset library has to say; its own words for a command that fails are the
     arguments of `subprocess.Popen`."""
     text = str(error)
-    if found := re.search(r"\bexit (\d+)", text):
-        return f"the command that fetches it ended with exit status {found[1]}"
+    if match := re.search(r"\bexit (\d+)", text):
+        return f"the command that fetches it ended with exit status {match[1]}"
     if "no gopen handler" in text:
-        return "webdataset can not open such an address; give a command, 'pipe:COMMAND'"
+        return "webdataset cannot open such an address; give a command, 'pipe:COMMAND'"
     return printable(text)
 
 

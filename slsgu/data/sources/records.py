@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slsgu.concepts.taxonomy import Concept
+from slsgu.data.sizes import MOST_BYTES, too_large
 from slsgu.data.sources.scan import some
 from slsgu.errors import DataError
 from slsgu.utils.wording import printable
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MOST_BYTES = 1 << 30
-"""Bytes of the largest picture that is read: more than `slsgu.data.images.MAX_PIXELS` take in any
-format. A file can claim terabytes and hold next to nothing."""
 
 
 class Picture(Protocol):
@@ -33,20 +30,13 @@ class Picture(Protocol):
         """The bytes.
 
         Raises:
-            OSError: they can not be read.
+            OSError: they cannot be read.
         """
 
 
 def content_of(data: bytes) -> str:
     """Identity of a picture by its bytes: their SHA-256, in hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-def too_large(size: int) -> str | None:
-    """What is the matter with a picture of so many bytes, if anything."""
-    if size > MOST_BYTES:
-        return f"the picture has {size:,} bytes; more than {MOST_BYTES:,} are not read"
-    return None
 
 
 @dataclass(frozen=True)
@@ -73,12 +63,12 @@ class PartPicture:
     def data(self) -> bytes:
         file = os.open(self.path, os.O_RDONLY)  # `open` takes as long as the reading
         try:
-            found = os.pread(file, self.size, self.offset)
+            data = os.pread(file, self.size, self.offset)
         finally:
             os.close(file)
-        if len(found) < self.size:
+        if len(data) < self.size:
             raise OSError("its file ends within it")
-        return found
+        return data
 
 
 @dataclass(frozen=True)
@@ -110,7 +100,7 @@ class RecordSource(Protocol):
         """The records, each once, always in the same order.
 
         Raises:
-            DataError: the source can not be read.
+            DataError: the source cannot be read.
         """
 
     def describe(self) -> dict[str, Any]:
@@ -152,8 +142,8 @@ class LeftOut:
         """Raises:
         DataError: anything was left out.
         """
-        if found := self.notes(what):
-            raise DataError(f"{found[0]} (strict: nothing may be left out)")
+        if notes := self.notes(what):
+            raise DataError(f"{notes[0]} (strict: nothing may be left out)")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 @dataclass
-class Found:
+class FolderContents:
     """What lies under a folder. Paths are relative to `root`, folders and files sorted by name.
 
     Attributes:
@@ -43,15 +43,15 @@ class Found:
     def notes(self) -> list[str]:
         """What was left out, for people."""
         loose = self.images.get(self.start.relative_to(self.root), [])
-        told = (
+        excluded = (
             (loose, "image(s) beside the class folders belong to no class"),
             (self.others, "file(s) are not images by their extension"),
             (self.repeats, "folder(s) are links to a folder that is read already"),
             (self.unreadable, "folder(s) cannot be opened"),
         )
         notes = [
-            f"{len(paths)} {what}: {some([shown(path) for path in paths], _SHOWN)}"
-            for paths, what in told
+            f"{len(paths)} {description}: {some([shown(path) for path in paths], _SHOWN)}"
+            for paths, description in excluded
             if paths
         ]
         full = set(self.tops(self.start))
@@ -61,7 +61,7 @@ class Found:
         return notes
 
 
-def scan(root: Path, start: Path) -> Found:
+def scan(root: Path, start: Path) -> FolderContents:
     """Find all images at or below `start`.
 
     Links are followed, but every real folder is read once, so loops end. Hidden files and folders
@@ -74,12 +74,12 @@ def scan(root: Path, start: Path) -> Found:
     Raises:
         DataError: `start` itself cannot be read.
     """
-    found = Found(root, start)
-    seen: set[tuple[int, int]] = set()
+    contents = FolderContents(root, start)
+    visited: set[tuple[int, int]] = set()
     todo = [start]
     while todo:
         folder = todo.pop()
-        here = folder.relative_to(root)
+        relative = folder.relative_to(root)
         try:
             status = folder.stat()
             with os.scandir(folder) as entries:
@@ -87,29 +87,29 @@ def scan(root: Path, start: Path) -> Found:
         except OSError as error:
             if folder == start:
                 raise DataError(f"cannot read image folder {folder}: {error.strerror}") from None
-            found.unreadable.append(here)
+            contents.unreadable.append(relative)
             continue
-        if (status.st_dev, status.st_ino) in seen:
-            found.repeats.append(here)
+        if (status.st_dev, status.st_ino) in visited:
+            contents.repeats.append(relative)
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         images: list[Path] = []
         below: list[Path] = []
         for entry in inside:
             if is_folder(entry):
                 below.append(folder / entry.name)
             elif Path(entry.name).suffix.lower() not in EXTENSIONS:
-                found.others.append(here / entry.name)
+                contents.others.append(relative / entry.name)
             elif _may_be_read(entry):
-                images.append(here / entry.name)
-            else:
-                found.others.append(here / entry.name)  # a pipe or device would hang the reader
+                images.append(relative / entry.name)
+            else:  # a pipe or device would hang the reader
+                contents.others.append(relative / entry.name)
         if images:
-            found.images[here] = images
+            contents.images[relative] = images
         if folder == start:
-            found.below = [path.name for path in below]
+            contents.below = [path.name for path in below]
         todo += reversed(below)  # a stack: the first by name comes off first
-    return found
+    return contents
 
 
 def title_of(folder: Path) -> str:

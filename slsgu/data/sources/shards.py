@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slsgu.data.sizes import too_large
 from slsgu.data.sources.braces import expand_braces
 from slsgu.data.sources.pipes import spooled
-from slsgu.data.sources.records import LeftOut, PartPicture, Record, too_large
+from slsgu.data.sources.records import LeftOut, PartPicture, Record
 from slsgu.data.sources.scan import shown
 from slsgu.data.sources.tar import Member, TarError, is_tar, members
 from slsgu.errors import DataError
-from slsgu.utils.files import open_regular, read_text
+from slsgu.utils.reading import open_regular, read_text
 from slsgu.utils.wording import printable
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
@@ -113,19 +114,19 @@ class ShardSource:
     def _shard(self, path: Path, shard: str) -> Iterator[Record]:
         title = name = _title(shard)
         names = self._names.get(Path(shard).parent)
-        called = printable(shard)
+        source = printable(shard)
         try:
             if path.is_fifo():
-                raise DataError(f"{called} can be read only once: give 'pipe:cat {called}'")
+                raise DataError(f"{source} can be read only once: give 'pipe:cat {source}'")
             with open_regular(path, "shard", error=DataError) as file:
                 if os.pread(file.fileno(), 2, 0) == b"\x1f\x8b":
                     raise DataError(
-                        f"{called} is compressed, so its pictures have no places: decompress it, "
-                        f"or give 'pipe:gzip -dc {called}'"
+                        f"{source} is compressed, so its pictures have no places: decompress it, "
+                        f"or give 'pipe:gzip -dc {source}'"
                     )
                 entry = _Entry("")
                 part = 1
-                for member in self._members(file.fileno(), called, title):
+                for member in self._members(file.fileno(), source, title):
                     if member is None:  # another tar file: its names have nothing to do with these
                         yield from self._record(path, name, entry, names)
                         entry = _Entry("")
@@ -144,9 +145,9 @@ class ShardSource:
                         entry.texts[kind] = _read(file.fileno(), member)
                 yield from self._record(path, name, entry, names)
         except OSError as error:
-            raise DataError(f"cannot read shard {called}: {error.strerror or error}") from None
+            raise DataError(f"cannot read shard {source}: {error.strerror or error}") from None
 
-    def _members(self, file: int, called: str, title: str) -> Iterator[Member | None]:
+    def _members(self, file: int, source: str, title: str) -> Iterator[Member | None]:
         """The files of a shard, as far as it is whole; where it is several in a row, those of all,
         with None between them.
 
@@ -162,7 +163,7 @@ class ShardSource:
                 yield member
         except TarError as error:
             if not is_tar(file):
-                raise DataError(f"{called} is no tar file ({error})") from None
+                raise DataError(f"{source} is no tar file ({error})") from None
             problem = "goes on with what is no tar file" if count == before > 0 else "is damaged"
             self.left_out.add(title, f"the shard {problem} after {count} members; those are used")
 
@@ -228,7 +229,7 @@ def _class(text: str | None, names: list[str] | None) -> str | None:
 def _unusable(picture: Member) -> str | None:
     """What is the matter with a member that should be a picture."""
     if picture.problem is not None:
-        return f"the picture can not be read: {picture.problem}"
+        return f"the picture cannot be read: {picture.problem}"
     if picture.size == 0:
         return "the picture is empty"
     return too_large(picture.size)
@@ -251,11 +252,11 @@ def _class_names(path: Path) -> list[str]:
 def _read(file: int, member: Member) -> bytes | str:
     """The bytes of a member, or in words why there are none."""
     if member.problem is not None:
-        return f"its text can not be read: {member.problem}"
+        return f"its text cannot be read: {member.problem}"
     if member.size > _MOST_TEXT:
         return "its text is no caption"
     data = os.pread(file, member.size, member.offset)
-    return data if len(data) == member.size else "its text can not be read"
+    return data if len(data) == member.size else "its text cannot be read"
 
 
 def _text(data: bytes | str) -> str | None:

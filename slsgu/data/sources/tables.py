@@ -26,7 +26,7 @@ from slsgu.data.sources.records import FilePicture, LeftOut, Record
 from slsgu.data.sources.scan import shown
 from slsgu.data.splits.partition import rank
 from slsgu.errors import DataError
-from slsgu.utils.files import open_regular
+from slsgu.utils.reading import open_regular
 from slsgu.utils.wording import printable
 
 COLUMNS = {
@@ -56,7 +56,7 @@ class TableSource:
         self.left_out = LeftOut()
 
     def records(self) -> Iterator[Record]:
-        found = False
+        any_image = False
         missing: tuple[int, str] | None = None
         for line, row in self._in_order():
             name, caption, label = (_value(row, what) for what in ("image", "caption", "label"))
@@ -71,9 +71,9 @@ class TableSource:
                 missing = min(missing or (line, shown(path)), (line, shown(path)))
                 self.left_out.add(shown(Path(name)), why)
             else:
-                found = True
+                any_image = True
                 yield Record(shown(Path(name)), FilePicture(path), caption, label)
-        if missing and not found:
+        if missing and not any_image:
             line, first = missing
             raise DataError(
                 f"none of the images that {self._called} names is there; the first is {first}, in "
@@ -128,8 +128,8 @@ class _JsonLines:
 
     def row(self, lines: Lines) -> Row:
         """The row that begins with the first line."""
-        found = json.loads(lines.get() or "null")
-        return found if isinstance(found, dict) else {}
+        row = json.loads(lines.get() or "null")
+        return row if isinstance(row, dict) else {}
 
 
 class _Separated:
@@ -210,13 +210,13 @@ class _Separated:
         columns = printable(", ".join(self._names)) or "none"
         if len(self._names) == 1 and set(";|") & set(self._names[0]):
             columns += " (commas or tabs must separate them)"
-        known = set(map(_title, self._names))
-        if not known & set(COLUMNS["image"]):
+        titles = set(map(_title, self._names))
+        if not titles & set(COLUMNS["image"]):
             raise DataError(
                 f"{called} has no column of image paths, {' or '.join(COLUMNS['image'])}; "
                 f"its columns: {columns}"
             )
-        if not known & {*COLUMNS["caption"], *COLUMNS["label"]}:
+        if not titles & {*COLUMNS["caption"], *COLUMNS["label"]}:
             raise DataError(
                 f"{called} has no column of captions, {' or '.join(COLUMNS['caption'])}; its "
                 f"columns: {columns}"

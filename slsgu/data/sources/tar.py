@@ -152,12 +152,12 @@ def _learn_pax(more: _More, data: bytes) -> None:
     """Records such as `30 path=a/b.png`, of which the number is the length in bytes."""
     at = 0
     while at < len(data) and data[at]:
-        found = _PAX.match(data, at)
-        stop = at + int(found[1]) if found else 0
-        if found is None or not found.end() < stop <= len(data) or data[stop - 1] != ord("\n"):
+        match = _PAX.match(data, at)
+        stop = at + int(match[1]) if match else 0
+        if match is None or not match.end() < stop <= len(data) or data[stop - 1] != ord("\n"):
             more.problem = more.problem or "a header of it is damaged"
             return
-        key, value = found[2], data[found.end() : stop - 1]
+        key, value = match[2], data[match.end() : stop - 1]
         if key.startswith(b"GNU.sparse."):
             more.problem = more.problem or "it is stored as a sparse file"
         elif key == b"path" and more.name is None:
@@ -183,8 +183,8 @@ def _behind_map(file: int, offset: int, extended: int) -> int:
 
 def _behind_zeros(file: int, at: int, end: int) -> int:
     """The next block that holds anything, or the end of the file. Holes in it are not read."""
-    read = 0
-    while at < end and read < _MOST_ZEROS:
+    zeros = 0
+    while at < end and zeros < _MOST_ZEROS:
         try:
             at = max(at, os.lseek(file, at, os.SEEK_DATA) // BLOCK * BLOCK)
         except OSError as error:
@@ -197,5 +197,5 @@ def _behind_zeros(file: int, at: int, end: int) -> int:
             return at + (len(data) - len(rest)) // BLOCK * BLOCK
         if not data:
             break
-        at, read = at + len(data), read + len(data)
+        at, zeros = at + len(data), zeros + len(data)
     return end

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
+from slsgu.data.sizes import too_large
 from slsgu.data.sources.folders import FileSample, FolderSource
-from slsgu.data.sources.records import too_large
 from slsgu.data.sources.scan import some
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.splits.two_classes import settle_labels
@@ -52,7 +52,7 @@ def choose_files(
         feeds = {"train": SPLITS[:2], "test": SPLITS[2:]}
     feeds = {part: [x for x in splits if x in wanted] for part, splits in feeds.items()}
     ordered: _Ordered = {split: {} for split in SPLITS}
-    few: list[str] = []
+    small: list[str] = []
     copies = 0
     for part, splits in feeds.items():
         for leaf in source.taxonomy.leaves if splits else ():
@@ -64,11 +64,11 @@ def choose_files(
                 if leaf in forget:
                     raise DataError(_too_few(leaf, part, count, splits))
                 if paths:  # a leaf without any has been noted by the source
-                    few.append(f"{leaf.key} ({count})")
+                    small.append(f"{leaf.key} ({count})")
                 continue
             for split in splits:
                 ordered[split][leaf] = members[split]
-    torn = settle_labels(ordered, source, forget)
+    conflicts = settle_labels(ordered, source, forget)
     chosen, shared = _apart(ordered, bounds)
     for leaf in forget:
         for split in SPLITS:
@@ -78,12 +78,12 @@ def choose_files(
                     "add different images"
                 )
     notes = [f"{copies} file(s) are copies of another of the same class"] if copies else []
-    if few:
-        notes.append(f"classes with too few different images to divide, left out: {some(few)}")
-    if torn:
+    if small:
+        notes.append(f"classes with too few different images to divide, left out: {some(small)}")
+    if conflicts:
         notes.append(
-            f"{len(torn)} picture(s) stand under two classes; what is to be forgotten wins, and "
-            f"between two others neither has it: {some(torn, 3)}"
+            f"{len(conflicts)} picture(s) stand under two classes; what is to be forgotten wins, "
+            f"and between two others neither has it: {some(conflicts, 3)}"
         )
     if shared:
         notes.append(
@@ -118,12 +118,12 @@ def _members(
     large = len(paths) > SMALL_CLASS
     if large:
         paths = sorted(paths, key=lambda path: rank(os.fsencode(path.as_posix()), seed))
-    enough = {split: _with_spare(bounds[split]) for split in splits}
+    needed = {split: _with_spare(bounds[split]) for split in splits}
     members: dict[str, list[FileSample]] = {split: [] for split in splits}
     distinct: dict[str, FileSample] = {}
     copies = 0
     for path in paths:
-        if large and all(len(members[split]) >= enough[split] for split in splits):
+        if large and all(len(members[split]) >= needed[split] for split in splits):
             return members, copies
         if path not in contents:
             contents[path] = _fingerprint(source.root, path)
@@ -172,15 +172,15 @@ def _apart(ordered: _Ordered, bounds: Bounds) -> tuple[dict[str, list[Sample]], 
     shared: list[str] = []
     for split in SPLITS:
         for leaf, samples in ordered[split].items():
-            taken = 0
+            count = 0
             for sample in samples:
-                if taken == bounds[leaf][split]:
+                if count == bounds[leaf][split]:
                     break
                 if owner.setdefault(sample.fingerprint, split) != split:
                     shared.append(sample.name)
                     continue
                 chosen[split].append(sample)
-                taken += 1
+                count += 1
     contents = [{sample.fingerprint for sample in chosen[split]} for split in SPLITS]
     assert sum(map(len, contents)) == len(set().union(*contents)), "splits share a file's content"
     return chosen, shared

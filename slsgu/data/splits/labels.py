@@ -26,15 +26,15 @@ class Labels:
         if label is not None:
             number = re.sub(r"^(\d+)\.0$", r"\1", label)  # as pandas writes one
             try:
-                found = self._leaf_of(label)
-                if found is None and number != label:
-                    found = self._leaf_of(number)
+                leaf = self._leaf_of(label)
+                if leaf is None and number != label:
+                    leaf = self._leaf_of(number)
             except ConceptError:
                 return None
-            if found is not None or not number.isdecimal():  # a number may have no names beside it
-                return found
-        named = self.named(record)
-        return next(iter(named)) if len(named) == 1 else None
+            if leaf is not None or not number.isdecimal():  # a number may have no names beside it
+                return leaf
+        matches = self.named(record)
+        return next(iter(matches)) if len(matches) == 1 else None
 
     def _leaf_of(self, label: str) -> Concept | None:
         return self._taxonomy.leaf_of_index(label) or self._taxonomy.leaf_of_folder(label)
@@ -42,17 +42,17 @@ class Labels:
     def named(self, record: Record) -> dict[Concept, None]:
         """The leaves that a caption names."""
         words = _words(record.caption or "")
-        found: dict[Concept, None] = {}
+        matches: dict[Concept, None] = {}
         start = 0
         while start < len(words):
             for end in range(min(len(words), start + self._longest), start, -1):
                 leaf = self._words.get(" ".join(words[start:end]))
                 if leaf is not None:
-                    found[leaf] = None
+                    matches[leaf] = None
                     start = end - 1  # "golden retriever" does not also name a retriever
                     break
             start += 1
-        return found
+        return matches
 
 
 def _words(text: str) -> list[str]:

@@ -7,23 +7,17 @@ is not read to its end. The split of a record is decided by its content, as for 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from slsgu.concepts.request import Request
-from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
+from slsgu.concepts.taxonomy import Concept, normalise
 from slsgu.data.sources.records import LeftOut, PairSample, Record, RecordSource, content_of
-from slsgu.data.sources.scan import some
+from slsgu.data.splits.exclusions import BOTH, COPY, TWO, because, readable
 from slsgu.data.splits.labels import Labels
 from slsgu.data.splits.partition import SPLITS
 from slsgu.data.splits.pool import Pool
-from slsgu.data.splits.splits import Limits, Splits, few_forget
+from slsgu.data.splits.splits import Limits, Splits, few_forget, how_divided
 from slsgu.errors import DataError
-
-COPY = "the picture stands in the set already"
-BOTH = "the picture is to be forgotten"
-TWO = "the picture stands under two classes that are kept"
-NO_CLASS = "its label or caption names no one class"
 
 
 def pair_splits(
@@ -40,7 +34,7 @@ def pair_splits(
     A picture that is both to be forgotten and to be kept is forgotten. Not kept either is what the
     retain set has of the concept in other pictures, by label or caption, also beside other things;
     of a concept without a name, what has a caption of the forget set; nor a picture that stands
-    under two classes. All of it is told.
+    under two classes. All of these are listed as left out.
 
     Args:
         forget: records of what is to be forgotten, whatever their captions say.
@@ -54,123 +48,136 @@ def pair_splits(
         DataError: too few usable records.
     """
     (leaf,) = request.forget_leaves
-    copies = LeftOut()
-    met = set[str]()  # by content: what is left out of the forget set is not kept either
-    gone = Pool({split: limits.of(split) for split in SPLITS}, seed)
-    for record, data in _read(forget):  # to its end: a picture further on is not kept either
-        content = content_of(data)
-        met.add(content)
-        if not request.named and record.caption is None:
-            forget.left_out.add(record.name, "there is neither a caption nor a name (--name)")
-        elif content in gone.distinct:
-            copies.add(record.name, COPY)
-        else:
-            gone.add(_sample(leaf, record, content, data))
-    samples = gone.divide()
+    pool = Pool({split: limits.of(split) for split in SPLITS}, seed)
+    contents, copies = _fill_forget(pool, forget, leaf, named=request.named)
+    samples = pool.divide()
     if samples is None:
         raise DataError(
-            f"{len(gone.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
-            f"({', '.join(SPLITS)}){_why(forget.left_out)}"
+            f"{len(pool.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
+            f"({', '.join(SPLITS)}){because(forget.left_out)}"
         )
     reserved: list[PairSample] = []
     notes = forget.left_out.notes("forget set")
     left_out = [*forget.left_out.entries("forget"), *copies.entries("forget")]
     if retain is not None:
         totals = (limits.retain_gradient, limits.retain_search, limits.retain_search)
-        pool = Pool(dict(zip(SPLITS, totals, strict=True)), seed)
-        said = {normalise(sample.caption or "") for sample in gone.distinct.values()} - {""}
-        named_by = Labels(request.taxonomy) if request.named else None
-        away = _not_kept(retain, pool, leaf, met=met, said=said, labels=named_by)
-        kept = pool.divide()
+        kept_pool = Pool(dict(zip(SPLITS, totals, strict=True)), seed)
+        captions = {normalise(sample.caption or "") for sample in pool.distinct.values()} - {""}
+        labels = Labels(request.taxonomy) if request.named else None
+        excluded = _fill_kept(
+            kept_pool, retain, leaf, contents=contents, captions=captions, labels=labels
+        )
+        kept = kept_pool.divide()
         if kept is None:
             raise DataError(
-                f"{len(pool.distinct)} different retain image(s) to keep; at least {len(SPLITS)} "
-                f"are needed{_why(retain.left_out, away)}"
+                f"{len(kept_pool.distinct)} different retain image(s) to keep; at least "
+                f"{len(SPLITS)} are needed{because(retain.left_out, excluded)}"
             )
         sizes = {sample.sides for split in SPLITS for sample in kept[split]}
-        reserved = [sample for sample in gone.distinct.values() if sample.sides in sizes]
+        reserved = [sample for sample in pool.distinct.values() if sample.sides in sizes]
         samples = {split: samples[split] + kept[split] for split in SPLITS}
-        notes += [*retain.left_out.notes("retain set"), *away.notes("retain set")]
-        left_out += [*retain.left_out.entries("retain"), *away.entries("retain")]
+        notes += [*retain.left_out.notes("retain set"), *excluded.notes("retain set")]
+        left_out += [*retain.left_out.entries("retain"), *excluded.entries("retain")]
     if strict:
         for source in (forget, retain):
             if source is not None:
                 source.left_out.refuse(str(source.describe()["root"]))
-    notes += copies.notes("forget set")
-    notes += few_forget(samples, {leaf})
-    description = {
-        "kind": "pairs",
-        "forget": forget.describe(),
-        "retain": None if retain is None else retain.describe(),
-        "counts": {split: len(samples[split]) for split in SPLITS},
-        "limits": {split: limits.of(split) for split in SPLITS},
-        "seed": seed,
-    }
     return Splits(
         gradient=tuple(samples["gradient"]),
         search=tuple(samples["search"]),
         test=tuple(samples["test"]),
-        description=description,
-        notes=tuple(notes),
+        description={
+            "kind": "pairs",
+            "forget": forget.describe(),
+            "retain": None if retain is None else retain.describe(),
+            **how_divided(samples, limits, seed),
+        },
+        notes=(*notes, *copies.notes("forget set"), *few_forget(samples, {leaf})),
         left_out=tuple(left_out),
         reserved=tuple(reserved),
-        forgotten=frozenset(met),
+        forgotten=frozenset(contents),
     )
 
 
-def _not_kept(
-    retain: RecordSource,
+def _fill_forget(
+    pool: Pool, source: RecordSource, leaf: Concept, *, named: bool
+) -> tuple[set[str], LeftOut]:
+    """Fill a pool with what is to be forgotten. The source is read to its end: a picture further
+    on is not kept either.
+
+    Args:
+        named: whether what is to be forgotten has a name; if not, every record needs a caption.
+
+    Returns:
+        The content of every picture, also of those that are left out, and the copies among them.
+    """
+    contents = set[str]()
+    copies = LeftOut()
+    for record, data in readable(source):
+        content = content_of(data)
+        contents.add(content)
+        if not named and record.caption is None:
+            source.left_out.add(record.name, "there is neither a caption nor a name (--name)")
+        elif content in pool.distinct:
+            copies.add(record.name, COPY)
+        else:
+            pool.add(_sample(leaf, record, content, data))
+    return contents, copies
+
+
+def _fill_kept(
     pool: Pool,
+    source: RecordSource,
     leaf: Concept,
     *,
-    met: AbstractSet[str],
-    said: AbstractSet[str],
+    contents: AbstractSet[str],
+    captions: AbstractSet[str],
     labels: Labels | None,
 ) -> LeftOut:
     """Fill a pool with what is to be kept; returns what is not, and why.
 
     Args:
         leaf: what is to be forgotten.
-        met: the pictures of the forget set, by content.
-        said: their captions, normalised.
+        contents: of the pictures of the forget set.
+        captions: of the forget set, normalised.
         labels: finds the class of a record; None where only captions are known.
     """
-    away = LeftOut()
-    told = f"it is {leaf.name!r} by its label or caption"
+    excluded = LeftOut()
+    is_concept = f"it is {leaf.name!r} by its label or caption"
     if labels is None:
-        told = "its caption is one of the forget set"
-    of_it = set[str]()  # pictures with several captions, one of which names the concept
+        is_concept = "its caption is one of the forget set"
+    of_concept = set[str]()  # pictures with several captions, one of which names the concept
     of_two = set[str]()  # pictures that stand under two classes
-    for record, data in _read(retain):
+    for record, data in readable(source):
         content = content_of(data)
-        found = None if labels is None else labels.of(record)
+        label = None if labels is None else labels.of(record)
         if labels is None:
-            is_said = normalise(record.caption or "") in said
+            names_concept = normalise(record.caption or "") in captions
         else:
-            is_said = found is leaf or leaf in labels.named(record)
-        if content in met:
-            away.add(record.name, BOTH)
-        elif is_said or content in of_it:
-            away.add(record.name, told)
-            of_it.add(content)
+            names_concept = label is leaf or leaf in labels.named(record)
+        if content in contents:
+            excluded.add(record.name, BOTH)
+        elif names_concept or content in of_concept:
+            excluded.add(record.name, is_concept)
+            of_concept.add(content)
             pool.remove(content)
-        elif found is None and record.caption is None:
-            retain.left_out.add(record.name, _no_class(record))
+        elif label is None and record.caption is None:
+            source.left_out.add(record.name, _no_class(record))
         elif content in of_two:
-            away.add(record.name, TWO)
+            excluded.add(record.name, TWO)
         elif (first := pool.distinct.get(content)) is not None:
-            if found in (None, first.leaf) or first.leaf is None:
-                away.add(record.name, COPY)
+            if label in (None, first.leaf) or first.leaf is None:
+                excluded.add(record.name, COPY)
                 continue
             for name in (first.name, record.name):
-                away.add(name, TWO)
+                excluded.add(name, TWO)
             of_two.add(content)
             pool.remove(content)
         else:
-            pool.add(_sample(found, record, content, data))
+            pool.add(_sample(label, record, content, data))
         if pool.full:
             break
-    return away
+    return excluded
 
 
 def _no_class(record: Record) -> str:
@@ -179,124 +186,9 @@ def _no_class(record: Record) -> str:
     return f"no class is called {record.label!r}"
 
 
-def labelled_splits(
-    source: RecordSource,
-    *,
-    taxonomy: Taxonomy,
-    request: Request | None,
-    limits: Limits,
-    seed: int = 0,
-    strict: bool = False,
-) -> Splits:
-    """Gradient, search and test records of classes, in place of class folders: of those whose
-    label, or caption, is one of the leaves.
-
-    A picture that stands under two classes is one of a class that is to be forgotten; between two
-    that are kept it is left out of both, as for class folders.
-
-    Args:
-        request: what is to be forgotten; None treats every leaf as retained.
-
-    Raises:
-        DataError: too few usable records.
-    """
-    forget = frozenset(request.forget_leaves) if request is not None else frozenset()
-    others = len(taxonomy.leaves) - len(forget)
-    pools = {
-        leaf: Pool(
-            {s: limits.of(s) if leaf in forget else limits.capped(s, others) for s in SPLITS}, seed
-        )
-        for leaf in taxonomy.leaves
-    }
-    labels = Labels(taxonomy)
-    owner: dict[str, Concept | None] = {}  # by content; None: it stands under two that are kept
-    away = LeftOut()
-    for record, data in _read(source):
-        content = content_of(data)
-        leaf = labels.of(record)
-        if leaf is None:
-            source.left_out.add(record.name, NO_CLASS)
-            continue
-        if content in owner:
-            first = owner[content]
-            if first is leaf or (first in forget and leaf in forget):
-                away.add(record.name, COPY)
-                continue
-            if first in forget:
-                away.add(record.name, BOTH)
-                continue
-            why = BOTH if leaf in forget else TWO
-            if first is not None:
-                away.add(pools[first].distinct[content].name, why)
-                pools[first].remove(content)
-            if leaf not in forget:
-                away.add(record.name, why)
-                owner[content] = None
-                continue
-        owner[content] = leaf
-        pools[leaf].add(PairSample(leaf, None, record.name, content, record.picture))
-        if all(pool.full for pool in pools.values()):
-            break
-    samples: dict[str, list[PairSample]] = {split: [] for split in SPLITS}
-    notes = [*source.left_out.notes("data"), *away.notes("data")]
-    few = []
-    for leaf, pool in pools.items():
-        found = pool.divide()
-        if found is None and leaf in forget:
-            raise DataError(
-                f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different image(s); "
-                f"it needs at least {len(SPLITS)} ({', '.join(SPLITS)}){_why(source.left_out)}"
-            )
-        if found is None and pool.distinct:
-            few.append(f"{leaf.key} ({len(pool.distinct)})")
-        if found is None:
-            continue
-        for split in SPLITS:
-            samples[split] += found[split]
-    if strict:
-        source.left_out.refuse("data")
-    if few:
-        notes.append(f"classes with too few different images to divide, left out: {some(few)}")
-    notes += few_forget(samples, forget)
-    others_found = any(pool.distinct for leaf, pool in pools.items() if leaf not in forget)
-    alone = request is not None and not others_found and all(map(request.keeps_above, forget))
-    if not alone and not any(sample.leaf not in forget for sample in samples["test"]):
-        raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
-    return Splits(
-        gradient=tuple(samples["gradient"]),
-        search=tuple(samples["search"]),
-        test=tuple(samples["test"]),
-        description={
-            **source.describe(),
-            "counts": {split: len(samples[split]) for split in SPLITS},
-            "limits": {split: limits.of(split) for split in SPLITS},
-            "seed": seed,
-        },
-        notes=tuple(notes),
-        left_out=(*source.left_out.entries("data"), *away.entries("data")),
-    )
-
-
-def _read(source: RecordSource) -> Iterator[tuple[Record, bytes]]:
-    """Records with the bytes of their pictures; one that can not be read is left out."""
-    for record in source.records():
-        try:
-            data = record.picture.data()
-        except OSError as error:
-            why = f"the image can not be read ({error.strerror or error})"
-            source.left_out.add(record.name, why)
-        else:
-            yield record, data
-
-
 def _sample(leaf: Concept | None, record: Record, content: str, data: bytes) -> PairSample:
     """A sample whose sides are known, while its bytes are there."""
     from slsgu.data.images import sides
 
     size = sides(io.BytesIO(data))
     return PairSample(leaf, record.caption, record.name, content, record.picture, size)
-
-
-def _why(*left_out: LeftOut) -> str:
-    notes = [note for each in left_out for note in each.notes()]
-    return f": {'; '.join(notes)}" if notes else ""

@@ -102,8 +102,19 @@ class Splits:
 
 def identity(sample: Sample) -> list[str | None]:
     """Everything about a sample that decides a result: label, content, caption if it has one."""
-    found = [None if sample.leaf is None else sample.leaf.key, sample.fingerprint]
-    return found if sample.caption is None else [*found, sample.caption]
+    parts = [None if sample.leaf is None else sample.leaf.key, sample.fingerprint]
+    return parts if sample.caption is None else [*parts, sample.caption]
+
+
+def how_divided(
+    samples: Mapping[str, Sequence[Sample]], limits: Limits, seed: int
+) -> dict[str, Any]:
+    """What a description of splits says about their sizes, as JSON values."""
+    return {
+        "counts": {split: len(samples[split]) for split in SPLITS},
+        "limits": {split: limits.of(split) for split in SPLITS},
+        "seed": seed,
+    }
 
 
 def few_forget(samples: Mapping[str, Sequence[Sample]], forget: Collection[Concept]) -> list[str]:
@@ -163,12 +174,7 @@ def make_splits(
             for leaf in source.taxonomy.leaves
         }
         chosen, notes = choose_files(source, bounds, forget, seed)
-    description = {
-        **source.describe(),
-        "counts": {split: len(chosen[split]) for split in SPLITS},
-        "limits": {split: limits.of(split) for split in SPLITS},
-        "seed": seed,
-    }
+    description = {**source.describe(), **how_divided(chosen, limits, seed)}
     splits = Splits(
         gradient=tuple(chosen["gradient"]),
         search=tuple(chosen["search"]),
@@ -176,7 +182,7 @@ def make_splits(
         description=description,
         notes=(*source.notes, *notes, *few_forget(chosen, forget)),
     )
-    kept = {split: any(x.leaf not in forget for x in splits.of(split)) for split in SPLITS}
+    has_kept = {split: any(x.leaf not in forget for x in splits.of(split)) for split in SPLITS}
     if retained == 0 and request is not None:
         if all(request.keeps_above(leaf) for leaf in forget):
             return splits  # the knowledge-tracing setting
@@ -185,7 +191,7 @@ def make_splits(
             "other classes: give images of other classes, or a taxonomy that puts it below a parent"
         )
     for split in SPLITS:
-        if not kept[split]:
+        if not has_kept[split]:
             why = "; ".join(splits.notes) or "add images or classes"
             raise DataError(f"no image is left to keep in the {split} split: {why}")
     return splits

@@ -13,14 +13,14 @@ from slsgu.data.samples import Sample
 from slsgu.data.sources.folders import FolderSource
 from slsgu.data.sources.open import is_class_folders, open_source
 from slsgu.data.sources.records import LeftOut, PairSample, content_of
+from slsgu.data.splits.exclusions import NO_CLASS, TWO
 from slsgu.data.splits.folder_splits import choose_files
 from slsgu.data.splits.labels import Labels
-from slsgu.data.splits.pair_splits import NO_CLASS, TWO
 from slsgu.data.splits.partition import SMALL_CLASS, rank
 
 
 @dataclass(frozen=True)
-class FoundImages:
+class ChosenImages:
     """Images to measure on.
 
     Attributes:
@@ -42,7 +42,7 @@ def images_of(
     seed: int,
     excluded: Mapping[str, str],
     strict: bool,
-) -> FoundImages:
+) -> ChosenImages:
     """Choose the images of a data set: of a leaf, those with the least rank. A picture that stands
     under two classes is of neither.
 
@@ -58,7 +58,7 @@ def images_of(
         strict: refuse a source that holds anything that is no usable record.
 
     Raises:
-        DataError: the source can not be used.
+        DataError: the source cannot be used.
     """
     if is_class_folders(source):
         return _from_folders(FolderSource(Path(source), taxonomy), leaves, limit, seed, excluded)
@@ -71,21 +71,23 @@ def _from_folders(
     limit: int | None,
     seed: int,
     excluded: Mapping[str, str],
-) -> FoundImages:
-    enough: dict[Concept, int | None] = dict.fromkeys(folders.taxonomy.leaves, limit)
+) -> ChosenImages:
+    limits: dict[Concept, int | None] = dict.fromkeys(folders.taxonomy.leaves, limit)
     contents: dict[Path, str] = {}  # no file is hashed in two rounds
     while True:
-        bounds = {leaf: {"test": most} for leaf, most in enough.items()}
+        bounds = {leaf: {"test": most} for leaf, most in limits.items()}
         chosen, notes = choose_files(
             folders, bounds, frozenset(), seed, wanted=("test",), contents=contents
         )
-        lost = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded)
-        more = {x: limit + lost[x] for x in lost if limit is not None}
-        more = {x: wanted for x, wanted in more.items() if wanted > (enough[x] or 0)}
+        excluded_counts = Counter(
+            x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded
+        )
+        more = {x: limit + excluded_counts[x] for x in excluded_counts if limit is not None}
+        more = {x: wanted for x, wanted in more.items() if wanted > (limits[x] or 0)}
         if not more:
             break
-        enough |= more  # others take the place of what is excluded
-    kept: list[Sample] = []
+        limits |= more  # others take the place of what is excluded
+    samples: list[Sample] = []
     left_out = LeftOut()
     counts: Counter[Concept | None] = Counter()
     for sample in chosen["test"]:
@@ -94,9 +96,9 @@ def _from_folders(
         if sample.fingerprint in excluded:
             left_out.add(sample.name, excluded[sample.fingerprint])
         else:
-            kept.append(sample)
+            samples.append(sample)
             counts[sample.leaf] += 1
-    return FoundImages(kept, left_out, (*folders.notes, *notes))
+    return ChosenImages(samples, left_out, (*folders.notes, *notes))
 
 
 def _from_records(
@@ -107,34 +109,34 @@ def _from_records(
     seed: int,
     excluded: Mapping[str, str],
     strict: bool,
-) -> FoundImages:
+) -> ChosenImages:
     source = open_source(spec)
     left_out = LeftOut()
-    most = math.inf if limit is None else max(limit, SMALL_CLASS)
+    capacity = math.inf if limit is None else max(limit, SMALL_CLASS)
     chosen: dict[Concept, dict[str, Sample]] = {leaf: {} for leaf in leaves}
     owner: dict[str, Concept | None] = {}  # by content; None: it stands under two classes
-    wanting = set(leaves)  # those that have room; where none has, the rest is not read
+    unfilled = set(leaves)  # those that have room; where none has, the rest is not read
     records = source.records()
-    while wanting and (record := next(records, None)) is not None:
+    while unfilled and (record := next(records, None)) is not None:
         leaf = labels.of(record)
         if leaf is None:
             source.left_out.add(record.name, NO_CLASS)
             continue
         members = chosen.setdefault(leaf, {})  # also of a leaf that is not asked for
-        if len(members) >= most:
+        if len(members) >= capacity:
             continue
         try:
             content = content_of(record.picture.data())
         except OSError as error:
-            why = f"the image can not be read ({error.strerror or error})"
+            why = f"the image cannot be read ({error.strerror or error})"
             source.left_out.add(record.name, why)
             continue
         first = owner.setdefault(content, leaf)
         if first is not leaf:
             left_out.add(record.name, TWO)
-            if first is not None and (torn := chosen[first].pop(content, None)) is not None:
-                left_out.add(torn.name, TWO)
-                wanting |= {first} & set(leaves)
+            if first is not None and (earlier := chosen[first].pop(content, None)) is not None:
+                left_out.add(earlier.name, TWO)
+                unfilled |= {first} & set(leaves)
             owner[content] = None
         elif content in excluded:
             if leaf in leaves:
@@ -142,8 +144,8 @@ def _from_records(
         else:
             sample = PairSample(leaf, None, record.name, content, record.picture)
             members.setdefault(content, sample)
-            if len(members) >= most:
-                wanting.discard(leaf)
+            if len(members) >= capacity:
+                unfilled.discard(leaf)
     if strict:
         source.left_out.refuse(spec)
     left_out.update(source.left_out)
@@ -151,4 +153,4 @@ def _from_records(
         sorted(chosen[leaf].values(), key=lambda sample: rank(sample.fingerprint, seed))[:limit]
         for leaf in leaves
     ]
-    return FoundImages([sample for members in ranked for sample in members], left_out)
+    return ChosenImages([sample for members in ranked for sample in members], left_out)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slsgu.concepts.taxonomy import Concept
+from slsgu.data.sizes import too_large
 from slsgu.data.sources.folders import FileSample, FolderSource
-from slsgu.data.sources.records import too_large
 from slsgu.data.sources.scan import shown
 from slsgu.utils.files import file_sha256
 
@@ -38,31 +38,31 @@ def settle_labels(
     """
     places: dict[str, dict[Concept, str]] = {}
     kept: list[FileSample] = []
-    read: set[Path] = set()
+    paths_read: set[Path] = set()
     for by_leaf in ordered.values():
         for leaf, samples in by_leaf.items():
             for sample in samples:
                 places.setdefault(sample.fingerprint, {})[leaf] = sample.name
-                read.add(sample.path)
+                paths_read.add(sample.path)
                 if leaf not in forget:
                     kept.append(sample)
     sizes = {_size(sample.path) for sample in kept} - {0}
-    for leaf, path, content in _unread(source, forget, read, sizes):
+    for leaf, path, content in _unread(source, forget, paths_read, sizes):
         if content in places:
             places[content].setdefault(leaf, shown(path))
-    torn = {content: found for content, found in places.items() if len(found) > 1}
+    conflicts = {content: names for content, names in places.items() if len(names) > 1}
     winner = {
-        content: next((leaf for leaf in found if leaf in forget), None)
-        for content, found in torn.items()
+        content: next((leaf for leaf in names if leaf in forget), None)
+        for content, names in conflicts.items()
     }
     for by_leaf in ordered.values():
         for leaf, samples in by_leaf.items():
             samples[:] = [s for s in samples if winner.get(s.fingerprint, leaf) is leaf]
-    return [" = ".join(found.values()) for found in torn.values()]
+    return [" = ".join(names.values()) for names in conflicts.values()]
 
 
 def _unread(
-    source: FolderSource, forget: frozenset[Concept], read: set[Path], sizes: set[int]
+    source: FolderSource, forget: frozenset[Concept], paths_read: set[Path], sizes: set[int]
 ) -> Iterator[tuple[Concept, Path, str]]:
     """Files of forgotten leaves that are not samples yet, but may be copies of one by their size:
     leaf, path and hash."""
@@ -70,7 +70,7 @@ def _unread(
         for leaf in source.taxonomy.leaves:
             for path in part.get(leaf, ()) if leaf in forget else ():
                 whole = source.root / path
-                if whole not in read and _size(whole) in sizes:
+                if whole not in paths_read and _size(whole) in sizes:
                     try:
                         yield leaf, path, file_sha256(whole)
                     except OSError:

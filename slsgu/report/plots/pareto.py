@@ -59,78 +59,17 @@ def pareto(
         chosen: the layer that was chosen; it gets a ring and a bold label wherever it is.
     """
     mine = [s for s in scores if s.tower == tower and _finite(s)]
-    count = sum(s.on_front for s in mine)
-    marks = [
-        f"\N{BLACK CIRCLE} on the front: {count} of {len(mine)} layers",
-        *(["\N{MULTIPLICATION SIGN} other layers"] if count < len(mine) else []),
-        *(["\N{LARGE CIRCLE} the chosen layer"] if chosen in {s.layer for s in mine} else []),
-    ]
-    heading(ax, f"{tower.capitalize()} tower", ",  ".join(marks))
+    bare(ax)
+    _captions(ax, tower, mine, chosen)
+    if not mine:
+        return ax
     named = sorted(
         (s for s in mine if s.on_front or s.layer == chosen),
         key=lambda s: (s.importance, s.alignment),
     )
-    bare(ax)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("alignment  |cos(forget gradient, retain gradient)|", fontsize=8.5, color=INK)
-    ax.set_ylabel("importance  |gradient| / |weights|", fontsize=8.5, color=INK)
-    if not mine:
-        return ax
-    ax.annotate(
-        BETTER, (0, 1), (5, -3), xycoords="axes fraction", textcoords="offset points",
-        va="top", fontsize=8, fontstyle="italic", color=GREY, gid=CORNER,
-    )  # fmt: skip
-    x, x_zero = _positive([s.alignment for s in mine])
-    y, y_zero = _positive([s.importance for s in mine])
-    place = {s.layer: point for s, point in zip(mine, zip(x, y, strict=True), strict=True)}
-
-    points = 72 / ax.figure.dpi  # per pixel
-    width, height = ax.bbox.width * points, ax.bbox.height * points
-    names = short_layers([s.layer for s in named])
-    # Of the font size; bold letters are wider.
-    widest = 1.12 * max((text_width(name, 1.0) for name in names), default=0.0)
-    size = min(
-        _SIZE,
-        0.45 * width / max(widest, 1e-9),
-        0.97 * (height - _STRIP) / (_LEADING * max(len(names), 1)),
-    )
-    column = (widest * size + 10) / width if names else 0.0  # the labels' right edge
-    elbow = column + 0.05
-    across = _Log(x, low=elbow + 0.03 if names else 0.04, high=0.96)
-    roof = 1 - _STRIP / height
-    up = _Log(y, low=0.06, high=roof - 0.03)
-    ax.set_xlim(across.at(0), across.at(1))
-    ax.set_ylim(up.at(0), up.at(1))
-    _ticks(ax, "x", x, x_zero)
-    _ticks(ax, "y", y, y_zero)
-
-    rest = [place[s.layer] for s in mine if not s.on_front]
-    if rest:
-        rest_x, rest_y = zip(*rest, strict=True)
-        ax.scatter(rest_x, rest_y, marker="x", s=16, linewidths=0.8, color="#555F6B")
-    heights = [up.fraction(place[s.layer][1]) for s in named]
-    gap = _LEADING * size / height
-    labels = spread(heights, gap, 0.03, roof - gap / 2)
-    front = sorted(place[s.layer] for s in mine if s.on_front)
-    if front:
-        front_x, front_y = zip(*front, strict=True)
-        ax.plot(front_x, front_y, drawstyle="steps-post", color=BLUE, linewidth=1.6, zorder=2)
-        ax.scatter(front_x, front_y, s=34, color=BLUE, edgecolors="white", linewidths=0.6, zorder=3)
-    for score, name, level in zip(named, names, labels, strict=True):
-        dot_x, dot_y = place[score.layer]
-        ax.plot(
-            [across.at(column + 0.008), across.at(elbow), dot_x],
-            [up.at(level), dot_y, dot_y],
-            color=GREY, linewidth=0.6, alpha=0.75, solid_joinstyle="round", zorder=1.5,
-        )  # fmt: skip
-        if score.layer == chosen:
-            ax.scatter([dot_x], [dot_y], s=110, facecolors="none", edgecolors=INK, zorder=3)
-        ax.text(
-            across.at(column), up.at(level), name, ha="right", va="center", fontsize=size,
-            color=INK, gid=LABEL, parse_math=False,
-            fontweight="bold" if score.layer == chosen else "normal",
-        )  # fmt: skip
+    layout = _Layout(ax, mine, named)
+    _points(ax, layout, mine)
+    _labels(ax, layout, named, chosen)
     return ax
 
 
@@ -184,6 +123,101 @@ def save_pareto(
         for s in scores
     )
     write_text(path.with_suffix(".csv"), text.getvalue())
+
+
+def _captions(ax: Axes, tower: str, mine: Sequence[LayerScore], chosen: str | None) -> None:
+    """Heading with the marks that occur, names of the axes, and where the better layers are."""
+    count = sum(s.on_front for s in mine)
+    marks = [
+        f"\N{BLACK CIRCLE} on the front: {count} of {len(mine)} layers",
+        *(["\N{MULTIPLICATION SIGN} other layers"] if count < len(mine) else []),
+        *(["\N{LARGE CIRCLE} the chosen layer"] if chosen in {s.layer for s in mine} else []),
+    ]
+    heading(ax, f"{tower.capitalize()} tower", ",  ".join(marks))
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("alignment  |cos(forget gradient, retain gradient)|", fontsize=8.5, color=INK)
+    ax.set_ylabel("importance  |gradient| / |weights|", fontsize=8.5, color=INK)
+    if mine:
+        ax.annotate(
+            BETTER, (0, 1), (5, -3), xycoords="axes fraction", textcoords="offset points",
+            va="top", fontsize=8, fontstyle="italic", color=GREY, gid=CORNER,
+        )  # fmt: skip
+
+
+class _Layout:
+    """Where dots and labels come to lie; sets the limits and ticks of the axes to it.
+
+    Args:
+        mine: the layers that are drawn, at least one.
+        named: those of them that get a label, from the bottom up.
+
+    Attributes:
+        place: the dot of each layer, in data.
+        across, up: the axes.
+        names: the labels' texts, of font size `size`, in the order of `named`.
+        levels: their heights, as fractions of the axes.
+        column: their right edge, as a fraction of the axes; `elbow` is where leaders bend.
+    """
+
+    def __init__(self, ax: Axes, mine: Sequence[LayerScore], named: Sequence[LayerScore]) -> None:
+        x, x_zero = _positive([s.alignment for s in mine])
+        y, y_zero = _positive([s.importance for s in mine])
+        self.place = {s.layer: dot for s, dot in zip(mine, zip(x, y, strict=True), strict=True)}
+        points = 72 / ax.figure.dpi  # per pixel
+        width, height = ax.bbox.width * points, ax.bbox.height * points
+        self.names = short_layers([s.layer for s in named])
+        # Of the font size; bold letters are wider.
+        widest = 1.12 * max((text_width(name, 1.0) for name in self.names), default=0.0)
+        self.size = min(
+            _SIZE,
+            0.45 * width / max(widest, 1e-9),
+            0.97 * (height - _STRIP) / (_LEADING * max(len(self.names), 1)),
+        )
+        self.column = (widest * self.size + 10) / width if named else 0.0
+        self.elbow = self.column + 0.05
+        self.across = _Log(x, low=self.elbow + 0.03 if named else 0.04, high=0.96)
+        roof = 1 - _STRIP / height
+        self.up = _Log(y, low=0.06, high=roof - 0.03)
+        heights = [self.up.fraction(self.place[s.layer][1]) for s in named]
+        gap = _LEADING * self.size / height
+        self.levels = spread(heights, gap, 0.03, roof - gap / 2)
+        ax.set_xlim(self.across.at(0), self.across.at(1))
+        ax.set_ylim(self.up.at(0), self.up.at(1))
+        _ticks(ax, "x", x, x_zero)
+        _ticks(ax, "y", y, y_zero)
+
+
+def _points(ax: Axes, layout: _Layout, mine: Sequence[LayerScore]) -> None:
+    """A cross for each layer, or a dot on the line of the front."""
+    rest = [layout.place[s.layer] for s in mine if not s.on_front]
+    if rest:
+        rest_x, rest_y = zip(*rest, strict=True)
+        ax.scatter(rest_x, rest_y, marker="x", s=16, linewidths=0.8, color="#555F6B")
+    front = sorted(layout.place[s.layer] for s in mine if s.on_front)
+    if front:
+        front_x, front_y = zip(*front, strict=True)
+        ax.plot(front_x, front_y, drawstyle="steps-post", color=BLUE, linewidth=1.6, zorder=2)
+        ax.scatter(front_x, front_y, s=34, color=BLUE, edgecolors="white", linewidths=0.6, zorder=3)
+
+
+def _labels(ax: Axes, layout: _Layout, named: Sequence[LayerScore], chosen: str | None) -> None:
+    """Names in their column, each with a leader to its dot; a ring around the chosen one."""
+    across, up = layout.across, layout.up
+    for score, name, level in zip(named, layout.names, layout.levels, strict=True):
+        dot_x, dot_y = layout.place[score.layer]
+        ax.plot(
+            [across.at(layout.column + 0.008), across.at(layout.elbow), dot_x],
+            [up.at(level), dot_y, dot_y],
+            color=GREY, linewidth=0.6, alpha=0.75, solid_joinstyle="round", zorder=1.5,
+        )  # fmt: skip
+        if score.layer == chosen:
+            ax.scatter([dot_x], [dot_y], s=110, facecolors="none", edgecolors=INK, zorder=3)
+        ax.text(
+            across.at(layout.column), up.at(level), name, ha="right", va="center",
+            fontsize=layout.size, color=INK, gid=LABEL, parse_math=False,
+            fontweight="bold" if score.layer == chosen else "normal",
+        )  # fmt: skip
 
 
 class _Log:

@@ -377,7 +377,7 @@ def test_a_specification_that_names_nothing(cars: Path, spec: str) -> None:
 
 
 def test_what_is_no_source(cars: Path) -> None:
-    with pytest.raises(DataError, match=r"0\.png is no source: give a folder"):
+    with pytest.raises(DataError, match=r"0\.png is not a data source: give a folder"):
         open_source(cars / "cars" / "0.png")
     assert is_class_folders("x" * 5000)  # it is missed by its name later on
 

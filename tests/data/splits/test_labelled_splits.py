@@ -11,7 +11,8 @@ from helpers.pairs import ALL, Bytes, Memory, fingerprint, picture
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.sources.records import Record
-from slsgu.data.splits.pair_splits import BOTH, COPY, NO_CLASS, TWO, labelled_splits
+from slsgu.data.splits.exclusions import BOTH, COPY, NO_CLASS, TWO
+from slsgu.data.splits.labelled_splits import labelled_splits
 from slsgu.data.splits.partition import SPLITS
 from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import DataError

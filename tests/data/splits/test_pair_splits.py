@@ -17,8 +17,8 @@ from helpers.pairs import (
 )
 
 from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.data.splits.exclusions import BOTH, COPY, TWO
 from slsgu.data.splits.labels import Labels
-from slsgu.data.splits.pair_splits import BOTH, COPY, TWO
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS
 from slsgu.data.splits.splits import FEW, Limits
 from slsgu.errors import DataError
@@ -194,7 +194,7 @@ def test_too_few_images_are_refused() -> None:
     with pytest.raises(DataError, match=r"2 different retain .*; at least 3 .*forgotten: 1$"):
         divide(some(range(3)), some([100, 101, 1]))
     broken = Memory([*some([0, 1]).records(), picture(-1)])
-    with pytest.raises(DataError, match=r"2 different.*can not be read \(Input/output error\): -1"):
+    with pytest.raises(DataError, match=r"2 different.*cannot be read \(Input/output error\): -1"):
         divide(broken, None)
     divide(some(range(3)), some(range(100, 103)))  # control
 
@@ -204,7 +204,7 @@ def test_strict_refuses_what_would_be_left_out() -> None:
         return Memory([*some(range(10)).records(), picture(-1)], root="cars.csv")
 
     splits = divide(broken(), some(range(100, 110)))
-    assert splits.notes[0].startswith("forget set: 1 left out, the image can not be read")
+    assert splits.notes[0].startswith("forget set: 1 left out, the image cannot be read")
     with pytest.raises(DataError, match=r"cars\.csv: 1 left out, .*strict"):
         divide(broken(), some(range(100, 110)), strict=True)
     with pytest.raises(DataError, match=r"cars\.csv: 1 left out, .*strict"):

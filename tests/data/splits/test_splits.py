@@ -112,7 +112,7 @@ def test_limits(tmp_path: Path, pets: Taxonomy) -> None:
 
 @pytest.mark.parametrize("count", [20, SMALL_CLASS + 40])
 def test_limits_and_request_move_no_image(tmp_path: Path, pets: Taxonomy, count: int) -> None:
-    """They take images away; an image that trained one run can not be a test image of another."""
+    """They take images away; an image that trained one run cannot be a test image of another."""
     source = FolderSource(make_pets(tmp_path, count), pets)
     full = split_of(make_splits(source, request=None, limits=FREE))
     for limits in (Limits(1, 1, 1), Limits(5, 1, 3)):

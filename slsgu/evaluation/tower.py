@@ -1,0 +1,273 @@
+"""Evaluate a weight edit by re-running only what it can change.
+
+One layer moves at a time. Everything before it, and the whole other tower, stays as it was, so
+the output of the stage before the layer's own is kept and each trial starts from there. Layers
+are visited from shallow to deep, and the kept activations are carried forward with them: at any
+time there is one set of activations per tower in memory, within a budget; spans of inputs that do
+not fit are run from the start each time.
+
+This needs nothing of an architecture but its list of sequential stages (`layers.stages`): stages
+that are skipped hand their input through, the last of them returns what was kept, and linear maps
+before the first stage (patch embeddings) return zeros that nobody reads. Before it is used, a cut
+is checked against the full forward; a tower that does not agree is run in full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from slsgu.models.clip import Clip
+from slsgu.models.layers import linear_maps, stages
+
+TOLERANCE = 1e-4  # largest difference of a normalised embedding between a replay and a full run
+
+
+@dataclass
+class _Span:
+    """Inputs `start:stop`, and what stage `cut - 1` puts out for them; cut 0 runs in full."""
+
+    start: int
+    stop: int
+    cut: int = 0
+    kept: Tensor | None = None
+
+
+class Tower:
+    """One tower on fixed inputs: its features, in full or from a cut between two stages.
+
+    Args:
+        network: the modules that run.
+        encode: features [B, d], not normalised, of inputs `start:stop`.
+        count: how many inputs there are.
+        stage_list: the tower's sequential stages; empty to always run in full.
+        batch_size: inputs per forward pass.
+        budget: bytes of activations that may be kept.
+        cut: keep what stage `cut - 1` puts out on the way, as `cut_before` does in a second run.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        encode: Callable[[int, int], Tensor],
+        count: int,
+        stage_list: Sequence[nn.Module],
+        batch_size: int,
+        budget: float = float("inf"),
+        cut: int = 0,
+    ) -> None:
+        self._network = network
+        self._encode = encode
+        self._batch_size = batch_size
+        self._stages = list(stage_list)
+        self._stem: dict[nn.Module, Tensor] | None = None  # output of one input, zeros
+        self._budget = budget
+        self._first_cut = cut
+        self.restart(count)
+        if cut and self._stages and self._spans:
+            self._check()
+
+    def restart(self, count: int) -> None:
+        """Begin anew with other inputs of the same kind, which `encode` then returns features of.
+
+        A cut that was found not to agree with the full forward stays out of use. Must be called
+        while the model is unedited.
+        """
+        size = self._batch_size
+        self._spans = [_Span(i, min(i + size, count)) for i in range(0, count, size)]
+        with torch.no_grad():  # features of the unedited model [count, d]
+            self.base = torch.cat([self._first_run(s, self._first_cut) for s in self._spans])
+
+    def cut_before(self, block: int | None) -> None:
+        """Keep what stage `block - 1` puts out. `None` or 0: run in full from now on.
+
+        Must be called while the model is unedited.
+        """
+        block = block or 0
+        if not self._stages or not self._spans or block == self._spans[0].cut:
+            return
+        room = self._budget
+        for span in self._spans:
+            if block < span.cut or block == 0 or room <= 0:
+                span.cut, span.kept = 0, None
+            if block == 0 or room <= 0:
+                continue
+            kept = self._output_of(block - 1, span)
+            room -= kept.nbytes
+            span.cut, span.kept = (block, kept) if room >= 0 else (0, None)
+            if span is self._spans[0] and not self._check():
+                return
+
+    def spans(self) -> Iterator[tuple[int, int, Callable[[], Tensor]]]:
+        """Stretches of the inputs: start, stop, and what runs their features [B, d] from the cut;
+        gradients flow if they are enabled."""
+        for span in self._spans:
+            yield span.start, span.stop, functools.partial(self._run, span)
+
+    def run(self) -> Tensor:
+        """Features [count, d] with the weights as they are now."""
+        with torch.no_grad():
+            return torch.cat([self._run(span) for span in self._spans])
+
+    def _run(self, span: _Span) -> Tensor:
+        with self._skipping(span):
+            return self._encode(span.start, span.stop)
+
+    def _first_run(self, span: _Span, cut: int) -> Tensor:
+        """A full run, which keeps what stage `cut - 1` puts out."""
+        if not cut or not self._stages:
+            return self._run(span)
+        found: list[Tensor] = []
+        stage = self._stages[cut - 1]
+        handle = stage.register_forward_hook(lambda _module, _args, output: found.append(output))
+        try:
+            features = self._run(span)
+        finally:
+            handle.remove()
+        span.cut, span.kept = cut, found[0]
+        return features
+
+    def _check(self) -> bool:
+        """Whether the cut of the first span may be used; if not, none ever will be."""
+        agrees = self._agrees(self._spans[0])
+        if not agrees:
+            self._stages = []
+            for span in self._spans:
+                span.cut, span.kept = 0, None
+        return agrees
+
+    def _agrees(self, span: _Span) -> bool:
+        """Whether a replay gives what the full run gave, and leaves what was kept as it is."""
+        if span.kept is None:
+            return True
+        kept = span.kept.clone()
+        with torch.no_grad():
+            found = normalize(self._run(span), dim=-1)
+        expected = normalize(self.base[span.start : span.stop], dim=-1)
+        return torch.allclose(found, expected, rtol=0, atol=TOLERANCE) and torch.equal(
+            kept, span.kept
+        )
+
+    def _output_of(self, stage: int, span: _Span) -> Tensor:
+        """What one stage puts out for one span; nothing behind it is run."""
+        found: list[Tensor] = []
+
+        def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
+            found.append(output)
+            raise _Stop
+
+        handle = self._stages[stage].register_forward_hook(keep)
+        try:
+            with torch.no_grad(), self._skipping(span), contextlib.suppress(_Stop):
+                self._encode(span.start, span.stop)
+        finally:
+            handle.remove()
+        return found[0]
+
+    @contextlib.contextmanager
+    def _skipping(self, span: _Span) -> Iterator[None]:
+        """Stages before the cut hand their input through; the last one returns what was kept."""
+        if span.cut == 0:
+            yield
+            return
+        if self._stem is None:
+            self._stem = self._find_stem()
+        count = span.stop - span.start
+        stubs: dict[nn.Module, Callable[..., Tensor]] = {
+            module: _returning(zeros.expand(count, *zeros.shape[1:]))
+            for module, zeros in self._stem.items()
+        }
+        stubs |= dict.fromkeys(self._stages[: span.cut - 1], _hand_through)
+        assert span.kept is not None
+        stubs[self._stages[span.cut - 1]] = _returning(span.kept)
+        own = {module: module.__dict__.get("forward") for module in stubs}
+        try:
+            for module, stub in stubs.items():
+                module.forward = stub
+            yield
+        finally:
+            for module, forward in own.items():
+                module.__dict__.pop("forward", None)  # the class's own method shows through again
+                if forward is not None:
+                    module.forward = forward
+
+    def _find_stem(self) -> dict[nn.Module, Tensor]:
+        """Linear maps that run before the first stage, with zeros of the shape of their output.
+
+        Only maps of a whole batch: their output starts with the batch size.
+        """
+        span = self._spans[0]
+        found: dict[nn.Module, Tensor] = {}
+
+        def note(module: nn.Module, _args: Any, output: Tensor) -> None:
+            if output.shape[0] == span.stop - span.start:
+                found[module] = output.new_zeros(()).expand(1, *output.shape[1:])
+
+        def stop(_module: nn.Module, _args: Any) -> None:
+            raise _Stop
+
+        handles = [module.register_forward_hook(note) for module in linear_maps(self._network)]
+        handles.append(self._stages[0].register_forward_pre_hook(stop))
+        try:
+            with torch.no_grad(), contextlib.suppress(_Stop):
+                self._encode(span.start, span.stop)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+
+class StreamedTower:
+    """The image side on one batch of images after another: in full, and again from a cut once the
+    model is edited. The cut is checked against the full forward on the first batch.
+
+    Args:
+        clip: the model.
+        cut: stage before which edits change nothing; 0 runs in full each time.
+    """
+
+    def __init__(self, clip: Clip, *, cut: int = 0) -> None:
+        self._clip, self._cut = clip, cut
+        self._pixels = torch.empty(0)
+        self._tower: Tower | None = None
+
+    def load(self, pixels: Tensor) -> Tensor:
+        """Features [B, d] of a batch [B, 3, H, W], not normalised. The model must be unedited."""
+        self._pixels = pixels
+        if self._tower is None:
+            self._tower = Tower(
+                self._clip.model,
+                lambda start, stop: self._clip.image_features(self._pixels[start:stop]),
+                len(pixels),
+                stages(self._clip.model, "vision"),
+                batch_size=sys.maxsize,
+                cut=self._cut,
+            )
+        else:
+            self._tower.restart(len(pixels))
+        return self._tower.base
+
+    def run(self) -> Tensor:
+        """Features [B, d] of the batch with the weights as they are now."""
+        assert self._tower is not None, "load a batch first"
+        return self._tower.run()
+
+
+class _Stop(Exception):
+    """Leaves a forward pass early."""
+
+
+def _hand_through(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return x
+
+
+def _returning(value: Tensor) -> Callable[..., Tensor]:
+    return lambda *args, **kwargs: value

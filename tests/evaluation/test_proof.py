@@ -1,0 +1,69 @@
+"""The evaluation run: what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import slsgu
+from slsgu.evaluation import proof
+from slsgu.evaluation.proof import evaluate
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.patch.patch import Patch
+
+
+def test_an_edit_of_many_layers_costs_one_tower_and_no_copies(
+    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = dict(taught.model.named_parameters())
+    names = [layer.name for layer in inventory(taught.model) if layer.tower == "vision"]
+    assert len(names) > 5
+    before = {name: weights[name].detach().clone() for name in names}
+    patch = Patch({name: 1e-3 * before[name] for name in names}, before)
+    task = slsgu.make_task(
+        taught,
+        ["beagle"],
+        data=photos / "images",
+        taxonomy=photos / "pets.yaml",
+        machine=slsgu.MachineSettings(batch_size=4),
+    )
+    towers: list[Any] = []
+    runs: list[int] = []
+
+    class Counted(proof.StreamedTower):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            towers.append(self)
+            super().__init__(*given, **named)
+
+        def run(self) -> torch.Tensor:
+            runs.append(1)
+            return super().run()
+
+    clones: list[torch.Tensor] = []
+    clone = torch.Tensor.clone
+
+    def count(tensor: torch.Tensor, **named: Any) -> torch.Tensor:
+        if any(tensor.data_ptr() == weights[name].data_ptr() for name in names):
+            clones.append(tensor)
+        return clone(tensor, **named)
+
+    monkeypatch.setattr(proof, "StreamedTower", Counted)
+    monkeypatch.setattr(torch.Tensor, "clone", count)
+    measured = evaluate(
+        taught,
+        task.splits.test,
+        task.taxonomy,
+        task.templates,
+        reading=task.reading,
+        request=task.request,
+        patch=patch,
+    )
+    assert len(measured.samples) > 8 and len(runs) >= 3
+    assert len(towers) == 1 and not clones
+    assert all(torch.equal(weights[name], before[name]) for name in names)
+    weights[names[0]].data.clone()  # control: a copy is counted
+    assert len(clones) == 1
