@@ -22,7 +22,7 @@ from slsgu.utils.statistics import wilson
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProbeReading:
     """What one probe reads under one setting: an accuracy on what was to be forgotten.
 
     Attributes:
@@ -34,9 +34,9 @@ class Reading:
         never_knew: accuracy of a model that was never taught the concept; None without a control.
         note: why nothing was read.
 
-    >>> Reading("prototypes", "5 images per class", 50, 0.1, before=0.9, after=0.6).measurable
+    >>> ProbeReading("prototypes", "5 images per class", 50, 0.1, before=0.9, after=0.6).measurable
     True
-    >>> Reading("prototypes", "5 images per class", 50, 0.1, before=0.14, after=0.1).measurable
+    >>> ProbeReading("prototypes", "5 images per class", 50, 0.1, before=0.14, after=0.1).measurable
     False
     """
 
@@ -110,4 +110,4 @@ class Subject:
 class Probe(Protocol):
     """A way to look for what was to be forgotten: from a subject to readings, one per setting."""
 
-    def __call__(self, subject: Subject) -> Iterable[Reading]: ...
+    def __call__(self, subject: Subject) -> Iterable[ProbeReading]: ...

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.audit.probe import Reading, Subject
+from slsgu.audit.probe import ProbeReading, Subject
 from slsgu.concepts.taxonomy import Concept
 
 NAME = "prototypes"
@@ -25,7 +25,7 @@ SHOTS = (1, 5, 20)
 DRAWS = 20  # of the photographs; a single draw of one photograph says little
 
 
-def prototypes(subject: Subject) -> Iterator[Reading]:
+def prototypes(subject: Subject) -> Iterator[ProbeReading]:
     """Read the accuracy for 1, 5 and 20 photographs per class, as far as there are so many."""
     places: dict[Concept, list[int]] = {}
     for index, sample in enumerate(subject.examples.samples):
@@ -36,7 +36,7 @@ def prototypes(subject: Subject) -> Iterator[Reading]:
         setting = f"{shots} image{'s' if shots > 1 else ''} per class"
         note = _why_not(places, asked, shots)
         if note:
-            yield Reading(NAME, setting, note=note)
+            yield ProbeReading(NAME, setting, note=note)
             continue
         labels = torch.tensor([list(places).index(leaf) for leaf in asked if leaf is not None])
         drawn = draw(list(places.values()), shots, subject.task.seed)
@@ -47,7 +47,7 @@ def prototypes(subject: Subject) -> Iterator[Reading]:
                 (subject.examples.after, subject.questions.after),
             )
         )
-        yield Reading(NAME, setting, len(asked), 1 / len(places), before, after)
+        yield ProbeReading(NAME, setting, len(asked), 1 / len(places), before, after)
 
 
 def draw(places: Sequence[Sequence[int]], shots: int, seed: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slsgu.audit.probe import Probe, Reading, Subject
+from slsgu.audit.probe import Probe, ProbeReading, Subject
 from slsgu.audit.prototypes import prototypes
 from slsgu.errors import SlsguError
 from slsgu.patch.patch import Patch
@@ -22,7 +22,7 @@ def audit(
     *,
     probes: Iterable[str] | None = None,
     progress: Progress = SILENT,
-) -> tuple[Reading, ...]:
+) -> tuple[ProbeReading, ...]:
     """Read what can still be found of a concept after a patch.
 
     Args:

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 import slsgu
 from slsgu.audit import run
-from slsgu.audit.probe import Reading, Subject
+from slsgu.audit.probe import ProbeReading, Subject
 from slsgu.audit.prototypes import DRAWS, accuracy, draw, prototypes
 from slsgu.audit.run import PROBES, audit
 from slsgu.baselines.merge import merge
@@ -34,7 +34,7 @@ def patch_of(task: Task, name: str, delta: Tensor) -> Patch:
     return Patch({name: delta}, {name: weight})
 
 
-def by_setting(readings: tuple[Reading, ...]) -> dict[str, Reading]:
+def by_setting(readings: tuple[ProbeReading, ...]) -> dict[str, ProbeReading]:
     return {reading.setting: reading for reading in readings}
 
 
@@ -71,10 +71,10 @@ def test_each_draw_takes_that_many_of_each_class_and_none_twice() -> None:
 
 @pytest.mark.parametrize(("before", "measurable"), [(0.5, False), (0.6, False), (0.95, True)])
 def test_what_is_no_better_than_chance_is_not_measurable(before: float, measurable: bool) -> None:
-    reading = Reading("prototypes", "5 images per class", 20, 0.5, before=before, after=0.0)
+    reading = ProbeReading("prototypes", "5 images per class", 20, 0.5, before=before, after=0.0)
     assert reading.measurable is measurable
     assert reading.before_interval is not None and reading.before_interval[0] <= before
-    assert not Reading("prototypes", "20 images per class", note="too few").measurable
+    assert not ProbeReading("prototypes", "20 images per class", note="too few").measurable
 
 
 # -- the audit ------------------------------------------------------------------------------------
@@ -154,9 +154,9 @@ def test_a_leaf_with_too_few_examples_is_named(make: Callable[..., Task]) -> Non
 def test_a_probe_is_a_function_and_a_line(
     make: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def movement(subject: Subject) -> Iterator[Reading]:
+    def movement(subject: Subject) -> Iterator[ProbeReading]:
         moved = subject.questions.before - subject.questions.after
-        yield Reading("movement", "", len(moved), before=0.0, after=float(moved.norm()))
+        yield ProbeReading("movement", "", len(moved), before=0.0, after=float(moved.norm()))
 
     monkeypatch.setitem(run.PROBES, "movement", movement)
     task = make("beagle")
