@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.pairs import table
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -146,6 +147,23 @@ def test_a_leaf_with_too_few_examples_is_named(make: Callable[..., Task]) -> Non
     assert one.before is not None
     assert five.before is None and not five.measurable
     assert five.note.endswith("has only 3 of 5 gradient images")
+
+
+def test_pictures_without_a_class_are_no_examples(
+    taught: Clip, photos: Path, tmp_path: Path
+) -> None:
+    """Pairs name one concept; what is kept has captions and no class."""
+    pairs = slsgu.Pairs(
+        forget=table(tmp_path / "forget.jsonl", photos, ["beagle"]),
+        retain=table(tmp_path / "retain.jsonl", photos, ["tabby", "siamese"]),
+        name="beagle",
+        parent="dog",
+    )
+    task = slsgu.make_task(taught, (), pairs=pairs)
+    assert any(sample.leaf is None for sample in task.splits.gradient)
+    readings = audit(task, patch_of(task, "visual.proj", torch.zeros(32, 32)))
+    assert {reading.note for reading in readings} == {"there are images of one class only"}
+    assert not any(reading.measurable for reading in readings)
 
 
 # -- probes by name -------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_the_loss_and_the_direction_are_used_by_name(
     assert (made.metadata["forget_loss"], made.metadata["direction"]) == ("angle", "sparse")
     zero = (made.delta["visual.proj"] == 0).float().mean()
     assert zero == pytest.approx(0.5, abs=0.01)
-    assert outcome.trace is not None and outcome.trace.gradients.losses["forget"] < 0.5
+    assert outcome.trace is not None and 0 < outcome.trace.gradients.losses["forget"] < 1.6
 
 
 def test_the_method_and_the_probe_are_used_by_name(
@@ -121,6 +121,7 @@ def test_the_method_and_the_probe_are_used_by_name(
     assert float(share) == pytest.approx(0.1)
     (reading,) = audit(task, 0 * outcome.patch, probes=["neighbours"])
     assert reading.before == reading.after and reading.measurable
+    assert reading.chance == pytest.approx(1 / 4)
     line = torch.randn(32, 1) @ torch.randn(1, 32) - weight  # control: all pictures on one line
     ruined = slsgu.Patch({"visual.proj": line}, {"visual.proj": weight.detach().clone()})
     (reading,) = audit(task, ruined, probes=["neighbours"])
