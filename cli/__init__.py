@@ -114,11 +114,14 @@ class Commands(click.Group):
 
 def _refuse_empty(words: list[str]) -> None:
     """Refuse an argument without text. It is seldom meant: a variable of the shell is not set. And
-    as a path it would be the working directory.
+    as a path it would be the working directory. Beside `--request`, it takes a value of the file
+    back, and the command looks at it.
 
     Raises:
         click.UsageError: there is one.
     """
+    if any(word == "--request" or word.startswith("--request=") for word in words):
+        return
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if not word.strip():

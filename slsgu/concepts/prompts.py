@@ -29,10 +29,11 @@ def prompts_for(concept: Concept, templates: Sequence[str]) -> tuple[str, ...]:
 
 
 @functools.cache
-def saying(text: str) -> Concept:
+def as_concept(text: str) -> Concept:
     """A caption as a concept whose one prompt it is: the same concept for the same words.
 
-    >>> saying("a pug asleep") is saying("a pug asleep"), prompts_for(saying("a pug asleep"), [])
+    >>> concept = as_concept("a pug asleep")
+    >>> concept is as_concept("a pug asleep"), prompts_for(concept, [])
     (True, ('a pug asleep',))
     """
     return Concept(text, None, prompts=(text,))

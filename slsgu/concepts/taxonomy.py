@@ -122,7 +122,7 @@ class Taxonomy:
         self.leaves = tuple(concept for concept in self.concepts if concept.is_leaf)
         self.depth = max((leaf.depth for leaf in self.leaves), default=0)
         if len(self.leaves) < least:
-            count = "one leaf" if self.leaves else "no leaf"
+            count = "one class" if self.leaves else "no class"
             raise DataError(f"taxonomy {name!r} has {count}; it needs at least {least}")
         self._index: dict[str, list[Concept]] = {}
         for concept in self.concepts:

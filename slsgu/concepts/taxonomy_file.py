@@ -141,7 +141,7 @@ def _split(raw: Any, where: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
             continue
         name = _name(key, where)
         if normalise(name) in children:
-            raise DataError(f"taxonomy: {key!r} stands twice under {where!r}")
+            raise DataError(f"taxonomy: {key!r} is listed twice under {where!r}")
         children[normalise(name)] = _entry(name, below)
     return attributes, tuple(children.values())
 

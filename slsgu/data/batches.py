@@ -191,9 +191,9 @@ def _room(shape: tuple[int, ...], budget: float) -> Tensor:
             os.posix_fallocate(file.fileno(), 0, size)  # a sparse file on a full disk kills
         except OSError as error:
             raise DataError(
-                f"the search images take {size / 2**20:.0f} MiB, more than the budget, and "
-                f"{tempfile.gettempdir()} has no room for them ({error.strerror}): set TMPDIR, "
-                "or take fewer --search-images"
+                f"the search images take {size / 2**20:.0f} MiB, more than may be held in "
+                f"memory, and {tempfile.gettempdir()} has no room for them "
+                f"({error.strerror}): set TMPDIR, or take fewer --search-images"
             ) from None
         except AttributeError:  # not on this system
             file.truncate(size)
@@ -201,7 +201,7 @@ def _room(shape: tuple[int, ...], budget: float) -> Tensor:
 
 
 def default_workers(count: int) -> int:
-    """Processes for `count` samples: one a core up to four, none for small jobs."""
+    """Processes for `count` samples: one per core up to four, none for small jobs."""
     if count < _SMALL_JOB or multiprocessing.current_process().daemon:
         return 0  # a daemonic process may not have children
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -85,7 +85,9 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
     except UnidentifiedImageError:
         raise UnreadableImageError(_unidentified(source), name) from None
     except Image.DecompressionBombError:
-        raise UnreadableImageError(f"it claims more than {MAX_PIXELS:,} pixels", name) from None
+        raise UnreadableImageError(
+            f"its header claims more than {MAX_PIXELS:,} pixels", name
+        ) from None
     except MemoryError:
         raise UnreadableImageError("there is not enough memory to decode it", name) from None
     except OSError as error:

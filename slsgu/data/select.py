@@ -68,7 +68,7 @@ def write_shard(
             written.append(record)
         if not written:
             why = "; ".join(left_out.notes()) if left_out is not None else ""
-            raise DataError(f"no picture for {path}: {why or 'no record was given'}")
+            raise DataError(f"nothing to write to {path}: {why or 'there are no records'}")
     return written
 
 

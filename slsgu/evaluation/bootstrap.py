@@ -26,9 +26,9 @@ def bootstrap(
     columns = [group.column for group in groups]
     counts = masks.sum(axis=0)
     drawn = [weights @ (answers[:, columns] & masks) / counts for answers in (before, after)]
-    found = summarise(point.levels, *drawn)
-    values = {"quality": found.quality, "utility": found.utility, "q_u": found.q_u}
-    values |= {f"change_{key}": found.after[key] - found.before[key] for key in KEYS}
+    summary = summarise(point.levels, *drawn)
+    values = {"quality": summary.quality, "utility": summary.utility, "q_u": summary.q_u}
+    values |= {f"change_{key}": summary.after[key] - summary.before[key] for key in KEYS}
     return {
         name: (float(np.nanquantile(draws, 0.025)), float(np.nanquantile(draws, 0.975)))
         for name, draws in values.items()

@@ -57,8 +57,8 @@ class Line:
         high = crossing.masked_fill(gain >= 0, torch.inf).amin(dim=1)
         never = ((gain == 0) & (lead < 0)).any(dim=1)  # a parallel line lies above
         # Of two that are always equal the first is the answer, as `argmax` has it.
-        first = torch.arange(len(texts), device=labels.device) < own
-        never |= ((gain == 0) & (lead == 0) & first).any(dim=1) | (labels < 0)
+        earlier = torch.arange(len(texts), device=labels.device) < own
+        never |= ((gain == 0) & (lead == 0) & earlier).any(dim=1) | (labels < 0)
         return low.masked_fill(never, torch.inf), high.masked_fill(never, -torch.inf)
 
 

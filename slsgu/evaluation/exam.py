@@ -4,8 +4,8 @@ A class embedding is the normalised mean of its prompt embeddings and the predic
 closest class (design, section 5). An `Exam` is a fixed set of images with their labels; it turns
 embeddings into answers, and answers before and after an edit into `Measures`.
 
-Images that come with captions of their own may have no class. They are asked for their caption
-among all captions of the exam: level 0, above the coarsest level of the taxonomy.
+Images that come with captions of their own may have no class. Their caption is then the right
+answer among all captions of the exam: level 0, above the coarsest level of the taxonomy.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slsgu.concepts.prompts import PromptBook, saying
+from slsgu.concepts.prompts import PromptBook, as_concept
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
 from slsgu.evaluation.bootstrap import bootstrap
 from slsgu.evaluation.metrics import Bools, Group, Measures, measure
 
-CAPTIONS = 0  # depth of the level at which images are asked for their own captions
+CAPTIONS = 0  # depth of the level whose classes are the images' own captions
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,12 @@ class Exam:
         leaves: the leaf of each of N images; None for one that is of no class.
         taxonomy: where the levels come from.
         request: what is to be forgotten; None if nothing is.
-        captions: each image's own caption, where it has one. Retained images are asked for it; so
-            are images to be forgotten, or for their leaf, if there is no level to ask for.
+        captions: each image's own caption, where it has one. It is the right answer at level 0 for
+            retained images; for images to be forgotten (or else their leaf is) only where the
+            taxonomy has no level to evaluate.
 
     Attributes:
-        labels: the right class of each image at each level, -1 where it is not asked [N, L].
+        labels: the right class of each image at each level, -1 where there is none [N, L].
         forgotten: whether that answer is to be forgotten [N, L].
         kept: where answers are to stay as they are, whether or not the right one is known [N, L].
     """
@@ -82,15 +83,17 @@ class Exam:
         # Depth 0 cannot occur in a taxonomy: it marks an image on which everything is kept.
         self.forget_depth = np.array([depth or 0 for depth in depths], dtype=np.int64)
         self.levels = evaluated_levels(taxonomy)
-        own = [None if text is None else saying(text) for text in captions or [None] * len(leaves)]
-        asked = [
-            text if not gone else None if self.levels else text or leaf
-            for text, leaf, gone in zip(own, leaves, self.forget, strict=True)
+        own_captions = [
+            None if text is None else as_concept(text) for text in captions or [None] * len(leaves)
         ]
-        texts = tuple(dict.fromkeys(text for text in asked if text is not None))
+        questions = [
+            text if not forgotten else None if self.levels else text or leaf
+            for text, leaf, forgotten in zip(own_captions, leaves, self.forget, strict=True)
+        ]
+        texts = tuple(dict.fromkeys(text for text in questions if text is not None))
         if len(texts) > 1:
             self.levels = (Level(CAPTIONS, texts), *self.levels)
-        self.labels = self._labels(asked)
+        self.labels = self._labels(questions)
         reached = np.array([level.depth for level in self.levels]) >= self.forget_depth[:, None]
         if self.levels == (Level(CAPTIONS, texts),):
             reached[:] = True
@@ -99,11 +102,11 @@ class Exam:
         self.kept = ~self.forgotten & ~(words & (self.labels < 0))
         self.groups = self._groups()
 
-    def _labels(self, asked: Sequence[Concept | None]) -> npt.NDArray[np.int64]:
+    def _labels(self, questions: Sequence[Concept | None]) -> npt.NDArray[np.int64]:
         labels = np.full((len(self.leaves), len(self.levels)), -1, dtype=np.int64)
         for column, level in enumerate(self.levels):
             place = {concept: index for index, concept in enumerate(level.classes)}
-            for row, (leaf, text) in enumerate(zip(self.leaves, asked, strict=True)):
+            for row, (leaf, text) in enumerate(zip(self.leaves, questions, strict=True)):
                 if level.depth == CAPTIONS:
                     labels[row, column] = -1 if text is None else place[text]
                 elif leaf is not None:
@@ -123,17 +126,17 @@ class Exam:
     @property
     def forgotten_classes(self) -> list[Bools]:
         """Which classes of each level are forgotten whole, each [C]."""
-        gone = set() if self.request is None else set(self.request.forget_leaves)
-        found = []
+        forgotten = set() if self.request is None else set(self.request.forget_leaves)
+        masks = []
         for column, level in enumerate(self.levels):
             captions = set(self.labels[self.forget, column]) if level.depth == CAPTIONS else set()
-            found.append(
+            masks.append(
                 np.array([
-                    index in captions or gone.issuperset(concept.leaves())
+                    index in captions or forgotten.issuperset(concept.leaves())
                     for index, concept in enumerate(level.classes)
                 ])
             )  # fmt: skip
-        return found
+        return masks
 
     def class_embeddings(self, prompts: Tensor, book: PromptBook) -> list[Tensor]:
         """Class embeddings of every level, each [C, d].
@@ -165,9 +168,9 @@ class Exam:
         if len(classes) < 5:
             return None
         labels = torch.from_numpy(self.labels[:, -1:]).to(images.device)
-        first = (images @ classes.T).topk(5, dim=1).indices  # [N, 5]
-        found: Bools = (first == labels).any(dim=1).cpu().numpy()
-        return found
+        closest = (images @ classes.T).topk(5, dim=1).indices  # [N, 5]
+        hits: Bools = (closest == labels).any(dim=1).cpu().numpy()
+        return hits
 
     def measure(self, before: Answers, after: Answers) -> Measures:
         """What happened between two sets of answers to this exam."""
@@ -182,11 +185,11 @@ class Exam:
         groups = []
         for column, level in enumerate(self.levels):
             fine = column == len(self.levels) - 1
-            asked, gone = self.labels[:, column] >= 0, self.forgotten[:, column]
+            labelled, forgotten_rows = self.labels[:, column] >= 0, self.forgotten[:, column]
             kinds = [
-                ("forget", True, asked & gone),
-                ("forget", False, asked & self.forget & ~gone),
-                ("retain", False, asked & ~self.forget),
+                ("forget", True, labelled & forgotten_rows),
+                ("forget", False, labelled & self.forget & ~forgotten_rows),
+                ("retain", False, labelled & ~self.forget),
             ]
             groups += [
                 Group(level.depth, column, images, forgotten, fine, len(level.classes), mask)
@@ -197,6 +200,8 @@ class Exam:
 
 
 def exam_of(samples: Sequence[Sample], taxonomy: Taxonomy, request: Request | None = None) -> Exam:
-    """The exam that asks samples for their leaves and captions."""
-    leaves, captions = ([getattr(s, what) for s in samples] for what in ("leaf", "caption"))
+    """The exam on some samples, labelled by their leaves and captions."""
+    leaves, captions = (
+        [getattr(s, attribute) for s in samples] for attribute in ("leaf", "caption")
+    )
     return Exam(leaves, taxonomy, request, captions)

@@ -141,10 +141,10 @@ def quality_utility(
     >>> quality_utility([], [1.0])
     (None, 1.0, None)
     """
-    found = _quality_utility(
+    scores = _quality_utility(
         *(np.array([ratios], dtype=np.float64) for ratios in (forgotten, kept))
     )
-    quality, utility, q_u = (_or_none(values[0]) for values in found)
+    quality, utility, q_u = (_or_none(values[0]) for values in scores)
     return quality, utility, q_u
 
 
@@ -209,28 +209,28 @@ def summarise(levels: Sequence[LevelAccuracy], before: Floats, after: Floats) ->
             else _nans(len(after))
             for key in KEPT
         }
-        gone = [i for i, row in enumerate(levels) if row.forgotten and row.measurable]
-        forgotten = np.where(before[:, gone] > 0, after[:, gone] / before[:, gone], np.nan)
+        targets = [i for i, row in enumerate(levels) if row.forgotten and row.measurable]
+        forgotten = np.where(before[:, targets] > 0, after[:, targets] / before[:, targets], np.nan)
     quality, utility, q_u = _quality_utility(forgotten, np.stack([*ratios.values()], axis=1))
-    rows = gone or [i for i, row in enumerate(levels) if row.forgotten]
-    left = after[:, rows].max(axis=1) if rows else np.zeros(len(after))
-    return Summary(old, new, ratios, quality, utility, q_u, left)
+    rows = targets or [i for i, row in enumerate(levels) if row.forgotten]
+    accuracy_left = after[:, rows].max(axis=1) if rows else np.zeros(len(after))
+    return Summary(old, new, ratios, quality, utility, q_u, accuracy_left)
 
 
 def _compare(levels: tuple[LevelAccuracy, ...]) -> Measures:
     accuracies = [
-        np.array([[getattr(row, when) for row in levels]]) for when in ("before", "after")
+        np.array([[getattr(row, moment) for row in levels]]) for moment in ("before", "after")
     ]
-    found = summarise(levels, *accuracies)
+    summary = summarise(levels, *accuracies)
     return Measures(
-        before={key: _or_none(values[0]) for key, values in found.before.items()},
-        after={key: _or_none(values[0]) for key, values in found.after.items()},
+        before={key: _or_none(values[0]) for key, values in summary.before.items()},
+        after={key: _or_none(values[0]) for key, values in summary.after.items()},
         counts={key: max((row.count for row in _rows(levels, key)), default=0) for key in KEYS},
-        kept_ratios={key: _or_none(values[0]) for key, values in found.kept_ratios.items()},
-        quality=_or_none(found.quality[0]),
-        utility=_or_none(found.utility[0]),
-        q_u=_or_none(found.q_u[0]),
-        forget_accuracy=float(found.forget_accuracy[0]),
+        kept_ratios={key: _or_none(values[0]) for key, values in summary.kept_ratios.items()},
+        quality=_or_none(summary.quality[0]),
+        utility=_or_none(summary.utility[0]),
+        q_u=_or_none(summary.q_u[0]),
+        forget_accuracy=float(summary.forget_accuracy[0]),
         levels=levels,
     )
 

@@ -63,7 +63,7 @@ class OtherSet:
     """A data set beside the request: its images, and once it is measured, the result.
 
     Attributes:
-        also: what was asked for.
+        also: the data set as the user named it.
         images: found and not yet read.
         taxonomy: where the classes come from.
         left_out: its classes that are to be forgotten, by name: their images are not used.
@@ -101,29 +101,29 @@ class OtherSet:
         """
         taxonomy = find_taxonomy(also.taxonomy, also.source)
         forgotten = () if request is None else _same_names(taxonomy, request)
-        wanted = [leaf for leaf in taxonomy.leaves if leaf not in forgotten]
-        found = images_of(
+        leaves = [leaf for leaf in taxonomy.leaves if leaf not in forgotten]
+        chosen = images_of(
             also.source,
             taxonomy,
-            wanted,
+            leaves,
             limit=settings.limits.test,
             seed=settings.seed,
             excluded=excluded,
             strict=settings.strict,
         )
-        if not found.samples:
-            why = "; ".join(found.left_out.notes()) or "all of it is to be forgotten"
-            raise DataError(f"{also.name}: no image of {also.source} can be used ({why})")
+        if not chosen.samples:
+            reason = "; ".join(chosen.left_out.notes()) or "all of it is to be forgotten"
+            raise DataError(f"{also.name}: no image of {also.source} can be used ({reason})")
         return cls(
             also=also,
-            images=tuple(found.samples),
+            images=tuple(chosen.samples),
             taxonomy=taxonomy,
             left_out=tuple(sorted(leaf.name for leaf in forgotten)),
             notes=(
-                *(f"{also.name}: {note}" for note in found.notes),
-                *found.left_out.notes(also.name),
+                *(f"{also.name}: {note}" for note in chosen.notes),
+                *chosen.left_out.notes(also.name),
             ),
-            entries=tuple(found.left_out.entries(also.name)),
+            entries=tuple(chosen.left_out.entries(also.name)),
         )
 
     def check(self, ledger: Ledger) -> None:
@@ -167,7 +167,7 @@ class OtherSet:
         for note in self.notes:
             progress.say(f"note: {note}")
         ledger = Ledger() if ledger is None else ledger
-        own = ledger.for_others()
+        set_ledger = ledger.for_others()
         try:
             proof = evaluate(
                 clip,
@@ -177,12 +177,12 @@ class OtherSet:
                 reading=reading,
                 seed=settings.seed,
                 patch=patch,
-                ledger=own,
+                ledger=set_ledger,
                 progress=progress,
             )
         except DataError as error:
             raise DataError(f"{self.also.name}: {error}") from None
-        ledger.add(own, self.also.name)
+        ledger.add(set_ledger, self.also.name)
         return replace(self, result=proof)
 
     # -- once it is measured ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The proof: what a patch does on images that nothing was chosen on."""
+"""The proof: what a patch does on images that played no part in any choice."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def evaluate(
 
     Raises:
         LayerMismatchError: the patch was not made for this model.
-        SlsguError: the patched model has no answers any more.
+        SlsguError: the patched model cannot answer any more.
         DataError: no usable image is left.
     """
     reading = reading or Reading()
@@ -155,7 +155,7 @@ class _Edit:
         self.cut = min((places.get(name) or 0 for name in self.vision), default=0)
 
     @contextlib.contextmanager
-    def made(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
         """Within, the layers are as the patch has them; afterwards, as they were, to the bit."""
         with contextlib.ExitStack() as stack:
             for name, weight in self._moved.items():
@@ -167,7 +167,7 @@ class _Edit:
         with torch.no_grad():
             before = after = self.clip.encode_text(texts)
             if self._language:
-                with self.made():
+                with self.in_place():
                     after = self.clip.encode_text(texts)
         return before, after
 
@@ -193,14 +193,14 @@ def _embed_images(
     """Stream the images of this process through the model, before and after the edit; all processes
     return the images of all, in the order of the samples."""
     clip = edit.clip
-    mine = ranks.share(samples, reading.batch_size)
+    share = ranks.share(samples, reading.batch_size)
     place = {id(sample): index for index, sample in enumerate(samples)}
     seen: list[int] = []
     embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
     tower = StreamedTower(clip, cut=edit.cut)
-    with torch.no_grad(), progress.bar(f"{split} images", len(mine)) as advance:
+    with torch.no_grad(), progress.bar(f"{split} images", len(share)) as advance:
         for batch in stream(
-            mine,
+            share,
             clip.preprocess,
             split=split,
             ledger=ledger,
@@ -210,10 +210,10 @@ def _embed_images(
             seen += [place[id(sample)] for sample in batch.samples]
             embedded["before"].append(normalize(tower.load(batch.pixels), dim=-1))
             if edit.vision:
-                with edit.made():
+                with edit.in_place():
                     embedded["after"].append(normalize(tower.run(), dim=-1))
     nothing = torch.empty(0, int(clip.model_cfg["embed_dim"]))
-    parts = {when: torch.cat(x or [nothing.to(clip.device)]) for when, x in embedded.items()}
+    parts = {moment: torch.cat(x or [nothing.to(clip.device)]) for moment, x in embedded.items()}
     if not embedded["after"]:
         parts["after"] = parts["before"]
     if ranks.world == 1:
@@ -244,7 +244,7 @@ def _refuse_half(
     if not exam.forget.any() or (exam.forget.all() and not only_forget):
         which = "image of anything else" if exam.forget.any() else f"image of {request.title}"
         raise DataError(
-            f"the {split} split has no usable {which}: nothing can be proved{ledger.why(split)}"
+            f"the {split} split has no usable {which}: nothing can be measured{ledger.why(split)}"
         )
 
 
@@ -254,7 +254,7 @@ def _refuse_broken(*embeddings: Tensor) -> None:
     for rows in embeddings:
         if not torch.allclose(rows.norm(dim=-1), torch.ones(()).to(rows), rtol=0, atol=0.01):
             raise SlsguError(
-                "the patched model has no answers any more: its embeddings are zero or out of the "
+                "the patched model cannot answer any more: its embeddings are zero or out of the "
                 "range of numbers. Take a smaller step or scale"
             )
 

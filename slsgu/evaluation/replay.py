@@ -97,10 +97,10 @@ def edited(parameter: nn.Parameter, weight: Tensor) -> Iterator[None]:
     Nothing is copied: the parameter's own memory is not touched, so it comes back bit for bit, and
     an edit of many layers costs no more than one of a few.
     """
-    own = parameter.data
-    assert weight.shape == own.shape, (weight.shape, own.shape)
+    original = parameter.data
+    assert weight.shape == original.shape, (weight.shape, original.shape)
     try:
-        parameter.data = weight.detach().to(own).contiguous()
+        parameter.data = weight.detach().to(original).contiguous()
         yield
     finally:
-        parameter.data = own
+        parameter.data = original

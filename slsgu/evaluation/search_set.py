@@ -1,4 +1,4 @@
-"""The search split, embedded once: what the search asks about every edit."""
+"""The search split, embedded once: what every edit is measured on during the search."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CAPTIONED = 64  # forget images whose captions are laid out over all prompts at 
 
 @dataclass(frozen=True, eq=False)
 class SearchSet:
-    """The search split, embedded, ready to be asked what an edit does.
+    """The search split, embedded, ready to measure what an edit does.
 
     Attributes:
         exam: labels of its images.
@@ -66,7 +66,9 @@ class SearchSet:
             forget_loss: its name; it decides what forget images are captioned with.
         """
         exam = exam_of(samples, task.taxonomy, task.request)
-        forget = tuple(x for x, wanted in zip(samples, exam.forget, strict=True) if wanted)
+        forget = tuple(
+            x for x, is_forgotten in zip(samples, exam.forget, strict=True) if is_forgotten
+        )
         captions = ForgetCaptions.of(task.request, forget_loss, samples)
         book = PromptBook.of((*exam.concepts, *captions.concepts), task.templates)
         replay = Replay(
@@ -126,8 +128,8 @@ class SearchSet:
     def measure(self, layer: Layer, weight: Tensor) -> Measures:
         """What replacing one layer does to the answers."""
         images, prompts = self.replay.with_weight(layer, weight)
-        moved = layer.tower == "language"
-        classes = self.exam.class_embeddings(prompts, self.book) if moved else self.classes
+        moves_text = layer.tower == "language"
+        classes = self.exam.class_embeddings(prompts, self.book) if moves_text else self.classes
         return self.exam.measure(self.before, self.exam.answer(images, classes))
 
     def measure_line(self, line: Line, step: float) -> Measures:

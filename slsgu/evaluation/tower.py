@@ -125,14 +125,14 @@ class Tower:
         """A full run, which keeps what stage `cut - 1` puts out."""
         if not cut or not self._stages:
             return self._run(span)
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         stage = self._stages[cut - 1]
-        handle = stage.register_forward_hook(lambda _module, _args, output: found.append(output))
+        handle = stage.register_forward_hook(lambda _module, _args, output: outputs.append(output))
         try:
             features = self._run(span)
         finally:
             handle.remove()
-        span.cut, span.kept = cut, found[0]
+        span.cut, span.kept = cut, outputs[0]
         return features
 
     def _check(self) -> bool:
@@ -150,18 +150,18 @@ class Tower:
             return True
         kept = span.kept.clone()
         with torch.no_grad():
-            found = normalize(self._run(span), dim=-1)
+            replayed = normalize(self._run(span), dim=-1)
         expected = normalize(self.base[span.start : span.stop], dim=-1)
-        return torch.allclose(found, expected, rtol=0, atol=TOLERANCE) and torch.equal(
+        return torch.allclose(replayed, expected, rtol=0, atol=TOLERANCE) and torch.equal(
             kept, span.kept
         )
 
     def _output_of(self, stage: int, span: _Span) -> Tensor:
         """What one stage puts out for one span; nothing behind it is run."""
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            found.append(output)
+            outputs.append(output)
             raise _Stop
 
         handle = self._stages[stage].register_forward_hook(keep)
@@ -170,7 +170,7 @@ class Tower:
                 self._encode(span.start, span.stop)
         finally:
             handle.remove()
-        return found[0]
+        return outputs[0]
 
     @contextlib.contextmanager
     def _skipping(self, span: _Span) -> Iterator[None]:
@@ -188,13 +188,13 @@ class Tower:
         stubs |= dict.fromkeys(self._stages[: span.cut - 1], _hand_through)
         assert span.kept is not None
         stubs[self._stages[span.cut - 1]] = _returning(span.kept)
-        own = {module: module.__dict__.get("forward") for module in stubs}
+        forwards = {module: module.__dict__.get("forward") for module in stubs}
         try:
             for module, stub in stubs.items():
                 module.forward = stub
             yield
         finally:
-            for module, forward in own.items():
+            for module, forward in forwards.items():
                 module.__dict__.pop("forward", None)  # the class's own method shows through again
                 if forward is not None:
                     module.forward = forward
@@ -205,11 +205,11 @@ class Tower:
         Only maps of a whole batch: their output starts with the batch size.
         """
         span = self._spans[0]
-        found: dict[nn.Module, Tensor] = {}
+        stem: dict[nn.Module, Tensor] = {}
 
         def note(module: nn.Module, _args: Any, output: Tensor) -> None:
             if output.shape[0] == span.stop - span.start:
-                found[module] = output.new_zeros(()).expand(1, *output.shape[1:])
+                stem[module] = output.new_zeros(()).expand(1, *output.shape[1:])
 
         def stop(_module: nn.Module, _args: Any) -> None:
             raise _Stop
@@ -222,7 +222,7 @@ class Tower:
         finally:
             for handle in handles:
                 handle.remove()
-        return found
+        return stem
 
 
 class StreamedTower:

@@ -142,12 +142,12 @@ def run_pass(
     clip = replace(clip, precision=options.precision)
     sums = sums or LossGradient()
     parameters = dict(clip.model.named_parameters())
-    wanted = {layer.name: parameters[layer.name] for layer in layers}
+    weights = {layer.name: parameters[layer.name] for layer in layers}
     assert not clip.model.training, "gradients are taken in eval mode"
     with torch.no_grad():
         texts = clip.encode_text(captions)  # [M, d]
     sums.texts = torch.zeros_like(texts) if sums.texts is None else sums.texts.to(texts)
-    with _gathering(wanted, sums), _checkpointing(clip, options.checkpointing):
+    with _gathering(weights, sums), _checkpointing(clip, options.checkpointing):
         error = None
         try:
             start = sums.position
@@ -155,10 +155,10 @@ def run_pass(
             for number, group in groups:
                 _add_batch(clip, texts, list(group), batch_loss, sums)
                 sums.position = start + (number + 1) * logical_batch
-                sums.gradients = {n: p.grad for n, p in wanted.items() if p.grad is not None}
+                sums.gradients = {n: p.grad for n, p in weights.items() if p.grad is not None}
                 after_batch()
-        except SlsguError as found:
-            error = found
+        except SlsguError as failure:
+            error = failure
         ranks.agree(error)
         ranks.add_up(sums.texts)
         chunks = range(0, len(captions), TEXT_CHUNK)
@@ -166,7 +166,7 @@ def run_pass(
             part = slice(first, first + TEXT_CHUNK)
             torch.autograd.backward(clip.encode_text(captions[part]), sums.texts[part])
         totals = ranks.add_up(torch.tensor([sums.loss, sums.count], dtype=torch.float64))
-        gradients = {name: _taken(parameter, ranks) for name, parameter in wanted.items()}
+        gradients = {name: _total(parameter, ranks) for name, parameter in weights.items()}
     sums.finish(gradients, float(totals[0]), int(totals[1]))
     return sums
 
@@ -179,14 +179,14 @@ def _add_batch(
     *others, last = group
     with torch.no_grad():
         parts = [clip.encode_image(batch.pixels) for batch in others]
-    kept = clip.encode_image(last.pixels)  # the graph of the last chunk stays
-    images = torch.cat([*parts, kept.detach()]).requires_grad_(True)  # [B, d]
+    embedded = clip.encode_image(last.pixels)  # the graph of the last chunk stays
+    images = torch.cat([*parts, embedded.detach()]).requires_grad_(True)  # [B, d]
     value = batch_loss(images, leaf, group)
     torch.autograd.backward(value)
     assert images.grad is not None and leaf.grad is not None and sums.texts is not None
-    upstream = torch.split(images.grad, [len(part) for part in (*parts, kept)])
-    torch.autograd.backward(kept, upstream[-1])
-    del kept
+    upstream = torch.split(images.grad, [len(part) for part in (*parts, embedded)])
+    torch.autograd.backward(embedded, upstream[-1])
+    del embedded
     for batch, gradient in zip(others, upstream, strict=False):
         torch.autograd.backward(clip.encode_image(batch.pixels), gradient)
     sums.texts += leaf.grad
@@ -195,21 +195,21 @@ def _add_batch(
 
 
 @contextlib.contextmanager
-def _gathering(wanted: dict[str, torch.nn.Parameter], sums: LossGradient) -> Iterator[None]:
+def _gathering(weights: dict[str, torch.nn.Parameter], sums: LossGradient) -> Iterator[None]:
     """Within, autograd adds to the sums; outside, no parameter has or needs a gradient."""
     try:
-        for name, parameter in wanted.items():
+        for name, parameter in weights.items():
             parameter.requires_grad_(True)
-            found = sums.gradients.get(name)
-            parameter.grad = None if found is None else found.to(parameter)
+            gradient = sums.gradients.get(name)
+            parameter.grad = None if gradient is None else gradient.to(parameter)
         yield
     finally:
-        for parameter in wanted.values():
+        for parameter in weights.values():
             parameter.requires_grad_(False)
             parameter.grad = None
 
 
-def _taken(parameter: torch.nn.Parameter, ranks: Ranks) -> Tensor:
+def _total(parameter: torch.nn.Parameter, ranks: Ranks) -> Tensor:
     """The gradient of a parameter, summed over processes, taken out of it; fp32 on the CPU."""
     gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
     parameter.grad = None
@@ -217,9 +217,9 @@ def _taken(parameter: torch.nn.Parameter, ranks: Ranks) -> Tensor:
 
 
 @contextlib.contextmanager
-def _checkpointing(clip: Clip, wanted: bool) -> Iterator[None]:
+def _checkpointing(clip: Clip, enabled: bool) -> Iterator[None]:
     """OpenCLIP's activation checkpointing, switched on within."""
-    if not wanted:
+    if not enabled:
         yield
         return
     switch: Any = clip.model.set_grad_checkpointing

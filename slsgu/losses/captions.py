@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from slsgu.concepts.prompts import PromptBook, saying
+from slsgu.concepts.prompts import PromptBook, as_concept
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
@@ -43,12 +43,12 @@ class ForgetCaptions:
     @property
     def concepts(self) -> tuple[Concept, ...]:
         """Every concept that the captions name, once."""
-        named = [
+        concepts = [
             concept
             for leaf in self.request.forget_leaves
             for concept in (*self.request.forgotten_names(leaf), *self._siblings(leaf))
         ]
-        return tuple(dict.fromkeys([*named, *map(saying, self.own)]))
+        return tuple(dict.fromkeys([*concepts, *map(as_concept, self.own)]))
 
     def weights(self, sample: Sample, book: PromptBook) -> Tensor:
         """How much of each prompt of a book an image has [P]: equal shares of what is to be
@@ -56,8 +56,8 @@ class ForgetCaptions:
         names = () if sample.leaf is None else self.request.forgotten_names(sample.leaf)
         if not names or sample.leaf is None:
             return book.shares(())
-        own = names if sample.caption is None else (saying(sample.caption),)
-        return book.shares(own) - book.shares(self._siblings(sample.leaf))
+        described = names if sample.caption is None else (as_concept(sample.caption),)
+        return book.shares(described) - book.shares(self._siblings(sample.leaf))
 
     def _siblings(self, leaf: Concept) -> tuple[Concept, ...]:
         against = FORGET_LOSSES[self.loss].against_siblings

@@ -123,7 +123,7 @@ def phrases(taxonomy: Taxonomy, *, leave_out: Iterable[Concept] = ()) -> list[Ph
         leave_out: what the model must never hear of.
 
     Returns:
-        One entry a concept, parents before children.
+        One entry per concept, parents before children.
     """
     excluded = {leaf.path for concept in leave_out for leaf in concept.leaves()}
     everything = taxonomy.concepts

@@ -54,7 +54,7 @@ def check(
         seed: their stream; any but the one used for training.
         words: how concepts are named; ``name`` is the mean over the taxonomy's templates.
         workers: processes that draw.
-        progress: told what happens.
+        progress: called with a line when something happens.
     """
     taxonomy = Taxonomy.load(TAXONOMY_FILE)
     leaves = taxonomy.leaves

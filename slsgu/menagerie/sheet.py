@@ -129,10 +129,10 @@ def _group(
     heading: str,
     leaves: Sequence[Concept],
     seed: int,
-    whole: tuple[int, int],
+    sheet: tuple[int, int],
 ) -> int:
     """Places one group with its heading; returns where it ends."""
-    width, height = whole
+    width, height = sheet
     end = x + len(leaves) * m.cell - m.gap
     rule = 1 - (y + m.heading - 8) / height
     figure.text(x / width, rule + 3 / height, heading, color=QUIET, size=9.5, va="bottom")
@@ -145,7 +145,7 @@ def _group(
             figure.figimage(np.asarray(picture), left, height - top - m.picture, origin="upper")
         middle = (left + m.picture / 2) / width
         below = y + m.heading + m.rows * m.cell
-        # One text a line: matplotlib aligns several lines by their last one.
+        # One text per line: matplotlib aligns several lines by their last one.
         for number, line in enumerate(wrap(leaf.name)):
             at = 1 - (below + 10 + 12 * number) / height
             figure.text(middle, at, line, color=TEXT, size=8.5, ha="center", va="baseline")

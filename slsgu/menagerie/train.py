@@ -86,7 +86,7 @@ def train(
         minutes: a slower machine stops the schedule early, so that training never takes longer.
         seed: of initialisation, batches and phrases.
         cache: folder in which the pool of drawings is kept between runs.
-        progress: told what happens, one line at a time.
+        progress: called with a line when something happens.
 
     Returns:
         ``out``.

@@ -89,21 +89,21 @@ def _load_weights(network: nn.Module, path: Path) -> None:
 
 def _misfit(network: nn.Module, path: Path, error: Exception) -> str:
     stored = shapes(path)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     lists = {
-        "missing": [f"{name} {wanted[name]}" for name in wanted if name not in stored],
-        "unexpected": [f"{name} {stored[name]}" for name in stored if name not in wanted],
+        "missing": [f"{name} {expected[name]}" for name in expected if name not in stored],
+        "unexpected": [f"{name} {stored[name]}" for name in stored if name not in expected],
         "of another shape": [
-            f"{name} {stored[name]} (the architecture has {wanted[name]})"
-            for name in wanted
-            if name in stored and stored[name] != wanted[name]
+            f"{name} {stored[name]} (the architecture has {expected[name]})"
+            for name in expected
+            if name in stored and stored[name] != expected[name]
         ],
     }
-    lines = [f"{path} does not fit the architecture. Of {len(wanted)} tensors it should hold:"]
-    for what, keys in lists.items():
+    lines = [f"{path} does not fit the architecture. Of {len(expected)} tensors it should hold:"]
+    for problem, keys in lists.items():
         if keys:
             more = [f"    ... and {len(keys) - _LISTED} more"] if len(keys) > _LISTED else []
-            lines += [f"  {len(keys)} {what}:", *(f"    {key}" for key in keys[:_LISTED]), *more]
+            lines += [f"  {len(keys)} {problem}:", *(f"    {key}" for key in keys[:_LISTED]), *more]
     if len(lines) == 1:
         lines = [f"{path} does not fit the architecture: {error}"]
     return "\n".join([*lines, "Check the architecture's name, or the file."])

@@ -59,11 +59,11 @@ def weights_file(spec: Path) -> Path:
     for name in PREFERRED:
         if (spec / name).is_file():
             return spec / name
-    found = sorted(path.name for path in spec.iterdir() if path.suffix in SUFFIXES)
-    if found:
+    candidates = sorted(path.name for path in spec.iterdir() if path.suffix in SUFFIXES)
+    if candidates:
         raise ModelError(
             f"{spec} has no weights under a name that OpenCLIP prefers, only "
-            f"{', '.join(found)}: rename the one that holds the model to {WEIGHTS_NAME}"
+            f"{', '.join(candidates)}: rename the one that holds the model to {WEIGHTS_NAME}"
         )
     raise ModelError(f"{spec} has no weights: put them there as {WEIGHTS_NAME}")
 
@@ -192,11 +192,11 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path} holds no state dict, but {_what(content)}")
-    strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if strange:
-        listed = ", ".join(repr(key) for key in strange[:8])
+    others = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        listed = ", ".join(repr(key) for key in others[:8])
         raise ModelError(
-            f"{path} is not a state dict of a model: {len(strange)} entries are not tensors "
+            f"{path} is not a state dict of a model: {len(others)} entries are not tensors "
             f"({listed}). Save model.state_dict(), or put it under the key 'state_dict'"
         )
     return _without_prefix(dict(content))
@@ -219,14 +219,14 @@ def _rewrap(tensors: dict[str, Tensor], original: Any) -> Any:
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous tensors of their own, as safetensors wants them."""
-    seen: set[int] = set()
+    storages: set[int] = set()
     result = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         pointer = tensor.untyped_storage().data_ptr()
-        whole = tensor.untyped_storage().nbytes() == tensor.nbytes
-        result[name] = tensor if whole and pointer not in seen else tensor.clone()
-        seen.add(pointer)
+        exclusive = tensor.untyped_storage().nbytes() == tensor.nbytes
+        result[name] = tensor if exclusive and pointer not in storages else tensor.clone()
+        storages.add(pointer)
     return result
 
 

@@ -222,8 +222,8 @@ def _device(device: str) -> torch.device:
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(mps)}.get(place.type, 0)
     if (place.index or 0) >= count:
         raise ModelError(
-            f"device {device!r} is not there: this machine has {torch.cuda.device_count()} CUDA "
-            f"devices and {'an' if mps else 'no'} MPS device. Use auto or cpu"
+            f"device {device!r} is not available: this machine has {torch.cuda.device_count()} "
+            f"CUDA devices and {'an' if mps else 'no'} MPS device. Use auto or cpu"
         )
     return place
 

@@ -25,10 +25,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not a readable JSON configuration ({error})") from None
     model_cfg = content.get("model_cfg", content) if isinstance(content, dict) else None
-    wanted = ("embed_dim", "vision_cfg", "text_cfg")
-    if not isinstance(model_cfg, dict) or any(key not in model_cfg for key in wanted):
-        raise ModelError(f"{path} is no OpenCLIP configuration: it must have {', '.join(wanted)}")
-    if not all(isinstance(model_cfg[key], dict) for key in wanted[1:]):
+    required = ("embed_dim", "vision_cfg", "text_cfg")
+    if not isinstance(model_cfg, dict) or any(key not in model_cfg for key in required):
+        raise ModelError(f"{path} is no OpenCLIP configuration: it must have {', '.join(required)}")
+    if not all(isinstance(model_cfg[key], dict) for key in required[1:]):
         raise ModelError(f"{path}: vision_cfg and text_cfg must be objects")
     preprocess = content.get("preprocess_cfg", {})
     if not isinstance(preprocess, dict):

@@ -119,8 +119,8 @@ def _named_stages(model: nn.Module, tower: Tower) -> list[tuple[str, nn.Module]]
         return [(name, model.get_submodule(name)) for name in resnet]
     containers = ("transformer.resblocks", "trunk.blocks", "trunk.stages", "trunk.layers")
     for container in containers:
-        if found := _children(model, f"visual.{container}"):
-            return found
+        if blocks := _children(model, f"visual.{container}"):
+            return blocks
     return []
 
 
@@ -167,19 +167,19 @@ class _Order:
         with hooks), so siblings are compared where the two paths part.
         """
         *_, parameter = name.split(".")
-        for parent, mine, last in _parting(name, self.paths[-1]):
+        for parent, child, last in _parting(name, self.paths[-1]):
             siblings = list(self.model.get_submodule(parent)._modules)
-            if mine not in siblings:
+            if child not in siblings:
                 return parameter in _OUTPUT_PARAMETERS
-            return siblings.index(mine) > siblings.index(last)
+            return siblings.index(child) > siblings.index(last)
         raise AssertionError(name)
 
 
 def _parting(name: str, path: str) -> Iterator[tuple[str, str, str]]:
     """Where two dotted names part: the common parent, and the next component of each."""
     common: list[str] = []
-    for mine, other in zip(name.split("."), path.split("."), strict=False):
-        if mine != other:
-            yield ".".join(common), mine, other
+    for part, other in zip(name.split("."), path.split("."), strict=False):
+        if part != other:
+            yield ".".join(common), part, other
             return
-        common.append(mine)
+        common.append(part)

@@ -127,9 +127,9 @@ def _named(
     model: str, pretrained: str | None, *, cache_dir: str | None, quick_gelu: bool | None
 ) -> ModelSpec:
     name = model.replace("/", "-")  # as OpenCLIP does: ViT-B/32
-    known = open_clip.list_models()
-    if name not in known:
-        raise ModelError(_unknown_name(model, known))
+    names = open_clip.list_models()
+    if name not in names:
+        raise ModelError(_unknown_name(model, names))
     model_cfg: dict[str, Any] = open_clip.get_model_config(name)
     _refuse_unsupported(name, model_cfg)
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -140,14 +140,14 @@ def _named(
         if quick_gelu is None:
             _check_activation(name, pretrained, model_cfg, tag_cfg)
         preprocess = {key: tag_cfg[key] for key in PREPROCESS_KEYS if key in tag_cfg}
-        what = f"{name} {pretrained}"
-        return ModelSpec(model_cfg, preprocess, lambda: _download(tag_cfg, what, cache_dir), name)
+        title = f"{name} {pretrained}"
+        return ModelSpec(model_cfg, preprocess, lambda: _download(tag_cfg, title, cache_dir), name)
     path = Path(pretrained).expanduser()
     if not path.is_file():
         raise ModelError(_unknown_tag(name, pretrained, tags))
     path = weights_file(path)
     if quick_gelu is None:
-        _warn_activation(name, path, model_cfg, known)
+        _warn_activation(name, path, model_cfg, names)
     return ModelSpec(model_cfg, {}, lambda: path, name)
 
 
@@ -174,18 +174,18 @@ def _check_activation(
     trained = bool(tag_cfg.get("quick_gelu", False))
     if trained == bool(model_cfg.get("quick_gelu", False)):
         return
-    other = _twin(name)
-    right = f"use {other} with {tag}" if other in open_clip.list_models() else "no config has it"
+    twin = _twin(name)
+    advice = f"use {twin} with {tag}" if twin in open_clip.list_models() else "no config has it"
     raise ModelError(
         f"{name} {tag} was trained with {'QuickGELU' if trained else 'GELU'}, but {name} computes "
-        f"{'GELU' if trained else 'QuickGELU'}, which costs accuracy: {right} "
+        f"{'GELU' if trained else 'QuickGELU'}, which costs accuracy: {advice} "
         f"(or force it: quick_gelu={trained}, {'--quick-gelu' if trained else '--gelu'})"
     )
 
 
-def _warn_activation(name: str, path: Path, cfg: dict[str, Any], known: list[str]) -> None:
+def _warn_activation(name: str, path: Path, cfg: dict[str, Any], names: list[str]) -> None:
     """A file does not carry its activation, so where two variants exist one may be wrong."""
-    if _twin(name) not in known:
+    if _twin(name) not in names:
         return
     quick = bool(cfg.get("quick_gelu", False))
     warnings.warn(
@@ -206,7 +206,7 @@ def _twin(name: str) -> str:
 # -- messages ---------------------------------------------------------------------------------
 
 
-def _unknown_name(model: str, known: list[str]) -> str:
+def _unknown_name(model: str, names: list[str]) -> str:
     path = Path(model).expanduser()
     if path.is_dir():
         return f"{model} is a folder: write {LOCAL}{model}"
@@ -216,7 +216,7 @@ def _unknown_name(model: str, known: list[str]) -> str:
             f"--model NAME --pretrained {model}"
         )
     return (
-        f"unknown architecture {model!r}{_close(model, known)} "
+        f"unknown architecture {model!r}{_close(model, names)} "
         "(open_clip.list_models() has all names)"
     )
 
@@ -239,16 +239,16 @@ def _unknown_tag(name: str, pretrained: str, tags: list[str]) -> str:
     )
 
 
-def _close(text: str, known: list[str]) -> str:
-    by_folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(text.casefold(), by_folded, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(by_folded[name] for name in close)}?" if close else "."
+def _close(text: str, names: list[str]) -> str:
+    by_folded = {name.casefold(): name for name in names}
+    matches = difflib.get_close_matches(text.casefold(), by_folded, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(by_folded[name] for name in matches)}?" if matches else "."
 
 
 # -- downloads ---------------------------------------------------------------------------------
 
 
-def _download(cfg: dict[str, Any], what: str, cache_dir: str | None) -> Path:
+def _download(cfg: dict[str, Any], title: str, cache_dir: str | None) -> Path:
     try:
         return Path(open_clip.download_pretrained(cfg, cache_dir=cache_dir))
     except Exception as error:
@@ -256,7 +256,7 @@ def _download(cfg: dict[str, Any], what: str, cache_dir: str | None) -> Path:
         # the same, and its own first line says which it was.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ModelError(
-            f"{what} could not be downloaded ({reason}). The first use needs the network. Without "
+            f"{title} could not be downloaded ({reason}). The first use needs the network. Without "
             "it, download the weights elsewhere and give the file (--model NAME --pretrained "
             f"FILE) or a folder ({LOCAL}FOLDER)"
         ) from error

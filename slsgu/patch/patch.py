@@ -139,12 +139,12 @@ class Patch:
         """
         tensors = dict(model.named_parameters())
         changed = self._changed(tensors)
-        kept = {name: tensors[name].detach().clone() for name in self.delta}
+        originals = {name: tensors[name].detach().clone() for name in self.delta}
         try:
             write_weights(tensors, changed)
             yield model
         finally:
-            write_weights(tensors, kept)
+            write_weights(tensors, originals)
 
     # -- state dicts --------------------------------------------------------------------------
 
@@ -212,13 +212,13 @@ class Patch:
         """`original`, `patched` or `foreign`. A patched layer may have been rounded on saving."""
         if name not in tensors or tensors[name].shape != self.delta[name].shape:
             return "foreign"
-        found = layer_hash(name, tensors[name])
+        current = layer_hash(name, tensors[name])
         original = self.original[name]
-        if found == layer_hash(name, original):
+        if current == layer_hash(name, original):
             return "original"
         patched = self.patched(name)
         dtypes = {torch.float32, original.dtype, tensors[name].dtype}
-        if any(found == layer_hash(name, patched.to(dtype)) for dtype in dtypes):
+        if any(current == layer_hash(name, patched.to(dtype)) for dtype in dtypes):
             return "patched"
         return "foreign"
 

@@ -20,15 +20,15 @@ def clip_benchmark(
         dataset: its name.
         patch: the name of the patch, added to `pretrained`; None for none.
     """
-    described = clip.describe()
-    pretrained = described["pretrained"] or described["sha256"][:12]
+    model = clip.describe()
+    pretrained = model["pretrained"] or model["sha256"][:12]
     moments = [(pretrained, proof.before)]
     if patch is not None:
         moments.append((f"{pretrained}+{patch}", proof.after))
     return [
         {
             "dataset": dataset,
-            "model": described["name"],
+            "model": model["name"],
             "pretrained": name,
             "task": "zeroshot_classification",
             "metrics": _metrics(proof.exam, answers),
@@ -39,12 +39,12 @@ def clip_benchmark(
 
 
 def _metrics(exam: Exam, answers: Answers) -> dict[str, float | None]:
-    labels, right = exam.labels[:, -1], answers.correct[:, -1]
-    asked = labels >= 0
-    recalls = [right[labels == label].mean() for label in np.unique(labels[asked])]
-    top5 = None if answers.top5 is None else float(answers.top5[asked].mean())
+    labels, correct = exam.labels[:, -1], answers.correct[:, -1]
+    labelled = labels >= 0
+    recalls = [correct[labels == label].mean() for label in np.unique(labels[labelled])]
+    top5 = None if answers.top5 is None else float(answers.top5[labelled].mean())
     return {
-        "acc1": float(right[asked].mean()),
+        "acc1": float(correct[labelled].mean()),
         "acc5": top5,  # CLIP_benchmark writes NaN, which is no JSON, for fewer than five classes
         "mean_per_class_recall": float(np.mean(recalls)),
     }

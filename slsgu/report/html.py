@@ -202,7 +202,7 @@ def _passed_over(trace: SearchTrace) -> list[dict[str, Any]]:
 
 
 def _not_measured(result: Outcome) -> list[str]:
-    """Of what floors nothing is known, in words."""
+    """The floors that cannot be enforced, since nothing was measured, in words."""
     return [WORDS[key] for key in result.goal.unmeasured(result.proof.measures)]
 
 
@@ -235,12 +235,12 @@ def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
 
 def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
     """Which layers moved, and how."""
-    made, layers = result.edit.patch.metadata, result.edit.patch.layers
+    details, layers = result.edit.patch.metadata, result.edit.patch.layers
     tower = tower_of(layers)
-    where = f" ({tower} tower)" if tower else ""
+    place = f" ({tower} tower)" if tower else ""
     facts = [
-        ("Method", str(made.get("method", "unknown"))),
-        ("Layer" if len(layers) == 1 else "Layers", ", ".join(layers) + where),
+        ("Method", str(details.get("method", "unknown"))),
+        ("Layer" if len(layers) == 1 else "Layers", ", ".join(layers) + place),
     ]
     if result.trace is not None:
         chosen, settings = result.trace.chosen, result.trace.settings
@@ -253,11 +253,11 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
 
 
 def _images_used(result: Outcome) -> str:
-    rest = f"search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
+    counted = f"search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
     if result.trace is None:
-        return rest
+        return counted
     counts = result.trace.gradients.counts
-    return f"gradient {counts['forget']} to forget + {counts['retain']} to keep; {rest}"
+    return f"gradient {counts['forget']} to forget + {counts['retain']} to keep; {counted}"
 
 
 def _time(result: Outcome) -> str:
@@ -268,10 +268,10 @@ def _time(result: Outcome) -> str:
 
 def _versions() -> dict[str, str]:
     names = ("torch", "open_clip_torch", "numpy", "matplotlib")
-    found = {"slsgu": metadata_version(), "python": platform.python_version()}
+    versions = {"slsgu": metadata_version(), "python": platform.python_version()}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # vendored or built by hand
             continue
-    return found
+    return versions

@@ -50,15 +50,15 @@ def pareto_pictures(trace: SearchTrace) -> list[dict[str, str]]:
     """One for each tower that has layers."""
     pictures = []
     for tower in ("vision", "language"):
-        mine = [score for score in trace.scores if score.tower == tower]
-        if not mine:
+        scores = [score for score in trace.scores if score.tower == tower]
+        if not scores:
             continue
-        height = max(3.9, 1.1 + 0.19 * sum(score.on_front for score in mine))
+        height = max(3.9, 1.1 + 0.19 * sum(score.on_front for score in scores))
         with drawing():
             figure = Figure(figsize=(5.4, height))
             ax = figure.add_axes((0.14, 0.54 / height, 0.84, 1 - 1.04 / height))
-            pareto(mine, tower, ax, chosen=trace.chosen.layer)
-            front = ", ".join(short_layer(score.layer) for score in mine if score.on_front)
+            pareto(scores, tower, ax, chosen=trace.chosen.layer)
+            front = ", ".join(short_layer(score.layer) for score in scores if score.on_front)
             alt = f"Importance against alignment, {tower} tower; on the front: {front or 'none'}"
             pictures.append({"src": svg(figure), "alt": alt})
     return pictures
@@ -78,26 +78,26 @@ def curve_pictures(trace: SearchTrace) -> list[dict[str, Any]]:
         with drawing():
             if chosen:
                 step = trace.chosen.step
-                drawn = {
+                sources = {
                     "src": _large_curve(candidate, goal, step, (10.8, 3.9), columns=4),
                     "narrow": _large_curve(candidate, goal, step, (4.6, 4.3), columns=1),
                 }
             else:
                 figure = Figure(figsize=(3.6, 2.3))
                 curve(candidate, goal, figure.add_axes((0.165, 0.205, 0.8, 0.705)))
-                drawn = {"src": svg(figure)}
-        met = describe_met(candidate.trials, goal)
+                sources = {"src": svg(figure)}
+        met_text = describe_met(candidate.trials, goal)
         pictures.append({
-            **drawn,
+            **sources,
             "alt": f"Accuracy on the search images against step size, {layer}: "
-            f"the goal is met {met}",
+            f"the goal is met {met_text}",
             "layer": layer,
             "tower": candidate.score.tower,
             "chosen": chosen,
             "exact": candidate.exact,
             "q_u": best.measures.q_u,
             "step": best.step,
-            "met": met,
+            "met": met_text,
         })  # fmt: skip
     return pictures
 
@@ -124,18 +124,18 @@ def similarity_pictures(result: Outcome) -> list[dict[str, str]]:
     """Figure 3, before and after; empty where too few classes have images."""
     exam = result.proof.exam
     before, after = result.proof.similarity
-    gone = forgotten_columns(result.proof)
-    shown = len(similar_classes(before, gone))
-    if shown < 2:
+    forgotten = forgotten_columns(result.proof)
+    count = len(similar_classes(before, forgotten))
+    if count < 2:
         return []
     names = class_names(exam.levels[-1].classes)
-    reach = 0.37 * max(shown, 6)  # inches, the side of a matrix
+    reach = 0.37 * max(count, 6)  # inches, the side of a matrix
     width, height = SIMILARITY_LABEL / 72 + 0.35 + reach, SIMILARITY_LABEL / 100 + 0.65 + reach
     box = (1 - (reach + 0.08) / width, 1 - (reach + 0.28) / height, reach / width, reach / height)
     with drawing():
         figures = [Figure(figsize=(width, height)) for _ in range(2)]
         axes = [figure.add_axes(box) for figure in figures]
-        similarity(before, after, names, gone, axes)
+        similarity(before, after, names, forgotten, axes)
         return [
             {
                 "src": svg(figure),
@@ -196,12 +196,14 @@ def _evenly(rows: Indices, count: int) -> list[int]:
     return [int(rows[place]) for place in places]
 
 
-def _nearest(proof: Proof, taken: set[int]) -> list[int]:
+def _nearest(proof: Proof, picked: set[int]) -> list[int]:
     """Unchanged images of the classes nearest to what was forgotten, one of each in turn."""
-    gone = forgotten_columns(proof)
+    forgotten = forgotten_columns(proof)
     labels = proof.exam.labels[:, -1]
-    near = [i for i in similar_classes(proof.similarity[0], gone) if i not in gone]
-    turns = [[int(i) for i in np.flatnonzero(labels == label) if i not in taken] for label in near]
+    nearest = [i for i in similar_classes(proof.similarity[0], forgotten) if i not in forgotten]
+    turns = [
+        [int(i) for i in np.flatnonzero(labels == label) if i not in picked] for label in nearest
+    ]
     longest = max((len(turn) for turn in turns), default=0)
     return [turn[i] for i in range(min(longest, EXAMPLES)) for turn in turns if i < len(turn)]
 
@@ -209,8 +211,8 @@ def _nearest(proof: Proof, taken: set[int]) -> list[int]:
 def _example(proof: Proof, index: int) -> dict[str, Any]:
     exam = proof.exam
     names = class_names(exam.levels[-1].classes)
-    gone = exam.forgotten[index]  # [L]
-    still = np.flatnonzero(gone & proof.after.correct[index])
+    forgotten = exam.forgotten[index]  # [L]
+    still = np.flatnonzero(forgotten & proof.after.correct[index])
     return {
         "src": _thumbnail(proof, index),
         "file": proof.samples[index].name,
@@ -220,8 +222,8 @@ def _example(proof: Proof, index: int) -> dict[str, Any]:
         "old_right": bool(proof.before.correct[index, -1]),
         "new_right": bool(proof.after.correct[index, -1]),
         # For an image to be forgotten, what the model still says of it that it should not.
-        "forget": bool(gone.any()),
-        "was_named": bool((gone & proof.before.correct[index]).any()),
+        "forget": bool(forgotten.any()),
+        "was_named": bool((forgotten & proof.before.correct[index]).any()),
         "still": [exam.levels[c].classes[exam.labels[index, c]].name for c in still],
     }
 

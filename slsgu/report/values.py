@@ -93,14 +93,14 @@ def level_title(level: int) -> str:
 
 
 def level_names(exam: Exam, row: LevelAccuracy) -> str:
-    """What is asked of a row's images at its level, in words: `dog`, `7 classes`."""
+    """The right answers for a row's images at its level, in words: `dog`, `7 classes`."""
     if row.level == CAPTIONS:
         return f"{round(1 / row.chance)} captions"
     if row.images == "retain":
         return f"{round(1 / row.chance)} classes"
     depths = exam.forget_depth
-    mine = exam.forget & ((depths <= row.level) == row.forgotten)
-    leaves = [leaf for leaf, asked in zip(exam.leaves, mine, strict=True) if asked and leaf]
+    mask = exam.forget & ((depths <= row.level) == row.forgotten)
+    leaves = [leaf for leaf, included in zip(exam.leaves, mask, strict=True) if included and leaf]
     names = list(dict.fromkeys(exam.taxonomy.ancestor(leaf, row.level).name for leaf in leaves))
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
 
@@ -134,21 +134,21 @@ def _changes(result: Outcome) -> list[dict[str, Any]]:
     """The requested level, the level above it, and everything else."""
     exam, rows = result.proof.exam, result.proof.measures.levels
     request = result.task.request
-    gone = [row for row in rows if row.forgotten]
+    forgotten_rows = [row for row in rows if row.forgotten]
     # The word itself; of several, at different depths, the only level that all of them reach.
-    gone = gone[:1] if len(request.concepts) == 1 else gone[-1:]
-    kept = [row for row in rows if row.images == "forget" and not row.forgotten]
-    rest = [row for row in rows if row.images == "retain" and row.fine]
-    chosen = [
-        *((request.title, row) for row in gone),
-        *((f"{level_names(exam, row)} kept", row) for row in kept[-1:]),
-        *(("everything else kept", row) for row in rest),
+    forgotten_rows = forgotten_rows[:1] if len(request.concepts) == 1 else forgotten_rows[-1:]
+    kept_rows = [row for row in rows if row.images == "forget" and not row.forgotten]
+    other_rows = [row for row in rows if row.images == "retain" and row.fine]
+    named_rows = [
+        *((request.title, row) for row in forgotten_rows),
+        *((f"{level_names(exam, row)} kept", row) for row in kept_rows[-1:]),
+        *(("everything else kept", row) for row in other_rows),
     ]
     goal = result.goal
     broken = goal.broken_floors(result.proof.measures)
     return [
         {"name": name, "tone": _tone(row, goal, broken), "before": row.before, "after": row.after}
-        for name, row in chosen
+        for name, row in named_rows
     ]
 
 
@@ -180,10 +180,10 @@ def four_rows(result: Outcome) -> list[dict[str, Any]]:
         if measures.before[key] is None:
             continue
         if key in KEPT:
-            left, bound = measures.kept_ratios[key], goal.floors.get(key)
-            holds = None if bound is None or left is None else left >= bound
+            value, bound = measures.kept_ratios[key], goal.floors.get(key)
+            holds = None if bound is None or value is None else value >= bound
         else:
-            left, bound, holds = measures.forget_accuracy, goal.target, goal.reached(measures)
+            value, bound, holds = measures.forget_accuracy, goal.target, goal.reached(measures)
         rows.append({
             "key": key,
             "name": WORDS[key].capitalize(),
@@ -195,7 +195,7 @@ def four_rows(result: Outcome) -> list[dict[str, Any]]:
             "after_interval": after[key],
             "change": measures.differences()[f"change_{key}"],
             "change_interval": measures.intervals.get(f"change_{key}"),
-            "left": left,
+            "left": value,
             "bound": bound,
             "holds": holds,
         })  # fmt: skip
@@ -260,18 +260,18 @@ def result_json(
 
 def _edit_json(result: Outcome) -> dict[str, Any]:
     """The edit: which method, which layer, how far; what does not apply to the method is null."""
-    made, trace = result.edit.patch.metadata, result.trace
+    metadata, trace = result.edit.patch.metadata, result.trace
     layers = result.edit.patch.layers
     searched = searched_json(result.measures) if trace is None else trace.chosen.to_json()
     return {
-        "method": made.get("method"),
+        "method": metadata.get("method"),
         "layers": layers,
         "layer": layers[0] if len(layers) == 1 else None,
         "tower": tower_of(layers),
-        "step_size": made.get("step_size"),
-        "relative_step": made.get("relative_step"),
-        "direction": made.get("direction"),
-        "forget_loss": made.get("forget_loss"),
+        "step_size": metadata.get("step_size"),
+        "relative_step": metadata.get("relative_step"),
+        "direction": metadata.get("direction"),
+        "forget_loss": metadata.get("forget_loss"),
         "search_split": searched,
     }
 

@@ -29,7 +29,7 @@ from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
 from slsgu.utils.progress import Advance
 
-SATISFIED = 0.995  # Q-U around a step, on the search split, that leaves little to be gained
+SATISFIED = 0.995  # Q-U around a step, on the search split, that counts as near-perfect
 DRAWN = 25  # points at which an exact curve is drawn
 
 
@@ -115,8 +115,8 @@ def find_layer(name: str, layers: Mapping[str, Layer], typed: str = "") -> Layer
     """
     if name in layers:
         return layers[name]
-    close = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    matches = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
     raise SlsguError(f"no editable layer {name!r}{hint}", see=f"slsgu layers {typed}".rstrip())
 
 
@@ -130,8 +130,8 @@ def search_candidates(
 ) -> tuple[list[Candidate], dict[str, Ray]]:
     """Search every layer that was picked, in order.
 
-    Once a last projection leaves next to nothing to be gained, layers that cost more to search are
-    passed over, unless the search is to be thorough. What the direction needs to know about layers
+    Once a last projection reaches a near-perfect Q-U, layers that cost more to search are passed
+    over, unless the search is to be thorough. What the direction needs to know about layers
     is taken in one run for each tower, from where the shallowest of them was cut.
 
     Returns:
@@ -148,8 +148,10 @@ def search_candidates(
         trials = [trial for candidate in candidates for trial in candidate.trials]
         best = max((t.steady for t in trials if goal.met(t.measures)), default=0.0)
         if may_stop and best >= SATISFIED and not layers[0].last:
-            why = f"a last projection has a Q-U of {best:.1%} around its step already"
-            candidates += [Candidate(score, passed_over=why) for _, score in members]
+            reason = (
+                f"a layer that is cheaper to search already has a Q-U of {best:.1%} around its step"
+            )
+            candidates += [Candidate(score, passed_over=reason) for _, score in members]
             advance(len(members))
             continue
         search_set.replay.prepare(layers[0])
@@ -192,31 +194,31 @@ def search_candidate(
         return search_set.measure(ray.layer, ray.at(step))
 
     if settings.step is not None:
-        found = [(settings.step, evaluate(settings.step))]
+        tried = [(settings.step, evaluate(settings.step))]
     elif settings.search == "paper":
-        found = search_step(
+        tried = search_step(
             evaluate,
             ray.first,
             reached=lambda m: m.forget_fine_after == 0,
             trials=settings.trials,
         )
     elif line is None and goal.is_blind(search_set.unchanged):  # the smallest step that will do
-        found = search_step(evaluate, ray.first, reached=goal.reached, trials=settings.trials)
+        tried = search_step(evaluate, ray.first, reached=goal.reached, trials=settings.trials)
     elif line is not None:
         return Candidate(score, _trials_on_line(settings, search_set, ray, line, goal), exact=True)
     else:
-        found = explore_step(
+        tried = explore_step(
             evaluate,
             ray.first,
             enough=lambda m: goal.reached(m) or bool(goal.broken_floors(m)),
             score=lambda m: (goal.met(m), m.q_u or 0.0),
             trials=settings.trials,
         )
-    found.sort(key=lambda pair: pair[0])
-    steps = np.array([step for step, _ in found])
-    values = np.array([measures.q_u or 0.0 for _, measures in found])
+    tried.sort(key=lambda pair: pair[0])
+    steps = np.array([step for step, _ in tried])
+    values = np.array([measures.q_u or 0.0 for _, measures in tried])
     steady = steadied(*known_curve(steps, values), steps)
-    return Candidate(score, _trials(ray, found, steady))
+    return Candidate(score, _trials(ray, tried, steady))
 
 
 def _trials_on_line(
@@ -231,14 +233,14 @@ def _trials_on_line(
     best = curve.steps[np.argmax(np.where(met, steady, steady - met.any()))]
     if goal.is_blind(search_set.unchanged) and met.any():
         best = curve.steps[np.argmax(met)]  # the first
-    drawn = np.geomspace(ray.first / 4, limit, DRAWN)
-    steps = np.unique(np.append(drawn, best))
-    found = [(float(step), search_set.measure_line(line, float(step))) for step in steps]
-    return _trials(ray, found, steadied(curve.edges, values, steps))
+    sampled = np.geomspace(ray.first / 4, limit, DRAWN)
+    steps = np.unique(np.append(sampled, best))
+    tried = [(float(step), search_set.measure_line(line, float(step))) for step in steps]
+    return _trials(ray, tried, steadied(curve.edges, values, steps))
 
 
-def _trials(ray: Ray, found: Sequence[tuple[float, Measures]], steady: Floats) -> tuple[Trial, ...]:
+def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]], steady: Floats) -> tuple[Trial, ...]:
     return tuple(
         Trial(ray.layer.name, step, ray.relative(step), measures, float(around))
-        for (step, measures), around in zip(found, steady, strict=True)
+        for (step, measures), around in zip(tried, steady, strict=True)
     )

@@ -23,7 +23,7 @@ from slsgu.search.taps import Taps
 if TYPE_CHECKING:
     from slsgu.evaluation.search_set import SearchSet
 
-TEXT_DRAWS = 8  # a draw is of one label an image; prompts are few, so they get several
+TEXT_DRAWS = 8  # a draw is of one label per image; prompts are few, so they get several
 
 
 def kept_fisher(
@@ -49,20 +49,20 @@ def kept_fisher(
     moments = {layer.name: _Moments() for layer in layers}
     draw: _Draw
 
-    def seen(name: str, inputs: Tensor, gradients: Tensor) -> None:
+    def add(name: str, inputs: Tensor, gradients: Tensor) -> None:
         moments[name].add(inputs, gradients, draw)
 
     draws = list((_image_draws if tower == "vision" else _prompt_draws)(search_set, seed))
     weights = {layer.name: search_set.replay.parameters[layer.name] for layer in layers}
     for start, stop, run in search_set.replay.spans(tower):
-        with torch.enable_grad(), Taps(weights, seen):
+        with torch.enable_grad(), Taps(weights, add):
             features = run()
         if not features.requires_grad:  # none of the layers is one that can be watched
             return {}
-        wanted = [one for one in draws if bool(one.gradient[start:stop].any())]
-        for draw in wanted:
+        active = [one for one in draws if bool(one.gradient[start:stop].any())]
+        for draw in active:
             gradient = draw.gradient[start:stop]
-            torch.autograd.backward(features, gradient, retain_graph=draw is not wanted[-1])
+            torch.autograd.backward(features, gradient, retain_graph=draw is not active[-1])
     return {
         layer.name: moments[layer.name].fisher(transposed=_is_transposed(layer))
         for layer in layers
@@ -160,12 +160,12 @@ def _losses(
     generator = torch.Generator().manual_seed(seed)
     exam = search_set.exam
     levels = zip(exam.kept.T, classes, exam.forgotten_classes, strict=True)
-    for kept_here, texts, gone in levels:
-        rows = chosen & torch.from_numpy(kept_here).to(chosen)
-        if not rows.any() or (~gone).sum() < 2:
+    for kept, texts, forgotten in levels:
+        rows = chosen & torch.from_numpy(kept).to(chosen)
+        if not rows.any() or (~forgotten).sum() < 2:
             continue
         logits = search_set.scale * images[rows] @ texts.T  # [n, C]
-        logits = logits.masked_fill(torch.from_numpy(gone).to(chosen), -torch.inf)
+        logits = logits.masked_fill(torch.from_numpy(forgotten).to(chosen), -torch.inf)
         odds = logits.detach().softmax(dim=1).cpu()
         labels = torch.multinomial(odds, 1, generator=generator)[:, 0]
         yield cross_entropy(logits, labels.to(logits.device), reduction="sum")

@@ -34,10 +34,10 @@ def measure_efficiency(
     search_set = SearchSet.read(plan, ledger, progress)
     # What was scored without competing (gains, where they do not) is on no front.
     picked = [layer for layer, _ in pick_candidates(plan, scores)]
-    found: dict[str, KroneckerFisher] = {}
+    fishers: dict[str, KroneckerFisher] = {}
     for tower in ("vision", "language"):
         layers = sorted((x for x in picked if x.tower == tower), key=lambda x: x.block or 0)
         if layers:
             search_set.replay.prepare(layers[0])
-            found |= kept_fisher(search_set, layers, seed=plan.task.seed)
-    return [with_efficiency(score, gradients, found.get(score.layer)) for score in scores]
+            fishers |= kept_fisher(search_set, layers, seed=plan.task.seed)
+    return [with_efficiency(score, gradients, fishers.get(score.layer)) for score in scores]

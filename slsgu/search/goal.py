@@ -37,51 +37,51 @@ class Goal:
     def broken_floors(self, measures: Measures) -> list[str]:
         """The names of floors that do not hold. What cannot be measured is not broken here; the
         report names it as not measured."""
-        kept = measures.kept_ratios
+        ratios = measures.kept_ratios
         return [
             name
             for name, floor in self.floors.items()
-            if kept[name] is not None and kept[name] < floor  # type: ignore[operator]
+            if ratios[name] is not None and ratios[name] < floor  # type: ignore[operator]
         ]
 
     def unmeasured(self, measures: Measures) -> list[str]:
-        """The names of floors of which nothing is known: there are no such images, or what the
-        model said of them before was no better than chance. A floor that is not defined (nothing
-        stands above what is forgotten, or there is one level) is not among them."""
+        """The names of floors that cannot be enforced: there are no such images, or the model's
+        accuracy on them was no better than chance before the edit. A floor that is not defined
+        (there is no level above what is forgotten, or only one level) is not among them."""
         rows = measures.levels
         defined = {
             "forget_coarse": any(row.images == "forget" and not row.forgotten for row in rows),
             "retain_fine": True,
             "retain_coarse": any(not row.fine for row in rows),
         }
-        kept = measures.kept_ratios
-        return [name for name in self.floors if kept[name] is None and defined[name]]
+        ratios = measures.kept_ratios
+        return [name for name in self.floors if ratios[name] is None and defined[name]]
 
     @staticmethod
     def is_blind(measures: Measures) -> bool:
         """Whether nothing is known of other images, as without a retain set."""
-        kept = measures.kept_ratios
-        return kept["retain_fine"] is None and kept["retain_coarse"] is None
+        ratios = measures.kept_ratios
+        return ratios["retain_fine"] is None and ratios["retain_coarse"] is None
 
-    def misses(self, measures: Measures, what: str) -> list[str]:
+    def misses(self, measures: Measures, title: str) -> list[str]:
         """What the goal lacks, in words; empty if it is met.
 
         Args:
-            what: the name of what is to be forgotten.
+            title: the name of what is to be forgotten.
         """
-        found = []
+        misses = []
         if not self.reached(measures):
-            found.append(
-                f"{what} is still recognised {measures.forget_accuracy:.1%} of the time "
+            misses.append(
+                f"{title} is still recognised {measures.forget_accuracy:.1%} of the time "
                 f"(target {self.target:.1%})"
             )
         for name in self.broken_floors(measures):
             ratio = measures.kept_ratios[name]
-            found.append(
+            misses.append(
                 f"accuracy on {WORDS[name]} falls to {ratio:.1%} of what it was "
                 f"(floor {self.floors[name]:.1%})"
             )
-        return found
+        return misses
 
     def met(self, measures: Measures) -> bool:
         return self.reached(measures) and not self.broken_floors(measures)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-Seen: TypeAlias = Callable[[str, Tensor, Tensor], None]
+Receiver: TypeAlias = Callable[[str, Tensor, Tensor], None]
 
 _PRODUCTS = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm})
 
@@ -29,14 +29,14 @@ class Taps(TorchFunctionMode):
 
     Args:
         weights: the weights to watch, by name.
-        seen: called in the backward pass with a name, the inputs [n, i] and the output gradients
-            [n, o] of one call, one row a token. For a convolution a row is a patch.
+        receive: called in the backward pass with a name, the inputs [n, i] and the output gradients
+            [n, o] of one call, one row per token. For a convolution a row is a patch.
     """
 
-    def __init__(self, weights: Mapping[str, nn.Parameter], seen: Seen) -> None:
+    def __init__(self, weights: Mapping[str, nn.Parameter], receive: Receiver) -> None:
         super().__init__()
         self._names = {id(weight): name for name, weight in weights.items()}
-        self._seen = seen
+        self._receive = receive
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -61,11 +61,11 @@ class Taps(TorchFunctionMode):
     def _convolution(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         output = functional.conv2d(x, weight, *args, **kwargs)  # [B, o, h, w]
         names = ("bias", "stride", "padding", "dilation", "groups")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        if given.get("groups", 1) != 1 or isinstance(given.get("padding", 0), str):
+        options = dict(zip(names, args, strict=False)) | kwargs
+        if options.get("groups", 1) != 1 or isinstance(options.get("padding", 0), str):
             return output  # not one linear map of patches
-        given = {k: given[k] for k in ("stride", "padding", "dilation") if k in given}
-        patches = functional.unfold(x.detach(), weight.shape[-2:], **given)  # [B, i k k, h w]
+        options = {k: options[k] for k in ("stride", "padding", "dilation") if k in options}
+        patches = functional.unfold(x.detach(), weight.shape[-2:], **options)  # [B, i k k, h w]
         rows = patches.transpose(1, 2).flatten(0, 1)
         return self._watch(weight, rows, output, channels=1)
 
@@ -76,7 +76,7 @@ class Taps(TorchFunctionMode):
             output = output.detach().requires_grad_(True).clone()
 
         def report(gradient: Tensor) -> None:
-            self._seen(name, rows, gradient.movedim(channels, -1).flatten(0, -2))
+            self._receive(name, rows, gradient.movedim(channels, -1).flatten(0, -2))
 
         output.register_hook(report)  # type: ignore[no-untyped-call]
         return output

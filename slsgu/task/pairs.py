@@ -30,8 +30,9 @@ class Pairs:
         forget: a source (`slsgu.data.sources.open`) of images of the concept.
         retain: a source of everything else; None keeps the parent instead.
         name: of the concept; None where only captions are known.
-        parent: what the model may still say; found among the classes, or added.
-        classes: a file with the other names, one a line; None if a taxonomy, or nothing, has them.
+        parent: a broader name that the model may keep using; found among the classes, or added.
+        classes: a file with the other names, one per line; None if they come from a taxonomy, or
+            there are none.
     """
 
     forget: str | Path
@@ -60,11 +61,13 @@ class Pairs:
         if self.name is None:
             if taxonomy is not None or self.classes is not None or self.parent is not None:
                 raise DataError(
-                    "classes, a taxonomy or a parent say what else a picture may be called: give "
-                    "the name that is to be forgotten too (--name)"
+                    "classes, a taxonomy and a parent are names to choose among: give the name of "
+                    "what is to be forgotten too (--name)"
                 )
-            alone = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
-            request = Request(Taxonomy([alone], name="captions", least=1), (alone,), named=False)
+            concept = Concept(f"pairs of {shown(Path(Path(self.forget).stem or 'a file'))}", None)
+            request = Request(
+                Taxonomy([concept], name="captions", least=1), (concept,), named=False
+            )
         else:
             if self.classes is not None:
                 names = read_names(Path(self.classes))
@@ -95,19 +98,18 @@ class Pairs:
         (leaf,) = request.forget_leaves
         if leaf.parent is None:
             raise DataError(
-                "without a retain set the images are kept as what stands above them: give "
-                "--retain SOURCE, or --parent NAME"
+                "without a retain set, something must say what the images may still be called: "
+                "give --retain SOURCE, or --parent NAME"
             )
         if not request.keeps_above(leaf):
             raise DataError(
-                f"without a retain set, and with nothing beside {leaf.parent.name!r} to tell it "
-                "from, nothing that is kept can be measured: give --retain SOURCE, --classes FILE "
-                "or --taxonomy"
+                f"without a retain set, and without a class beside {leaf.parent.name!r}, nothing "
+                "that is kept can be measured: give --retain SOURCE, --classes FILE or --taxonomy"
             )
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a file, one a line; empty lines and lines that begin with # do not count, nor
+    """The names in a file, one per line; empty lines and lines that begin with # do not count, nor
     does a name that stands there already.
 
     Raises:
@@ -124,7 +126,7 @@ def read_names(path: Path) -> list[str]:
         if line and not line.startswith("#"):
             names.setdefault(normalise(line), _usable(line, f"classes {path}"))
     if not names:
-        raise DataError(f"classes {path}: no name in the file")
+        raise DataError(f"classes {path}: the file holds no name")
     return list(names.values())
 
 
@@ -134,23 +136,23 @@ def _usable(name: str, where: str) -> str:
     Raises:
         DataError: it could not stand in a taxonomy.
     """
-    found = name.replace("_", " ").strip()
-    if not found or "/" in found or not found.isprintable():
-        raise DataError(f"{where}: {name!r} is not a usable name")
-    return found
+    cleaned = name.replace("_", " ").strip()
+    if not cleaned or "/" in cleaned or not cleaned.isprintable():
+        raise DataError(f"{where}: {name!r} is not a usable name (empty, unprintable or with a /)")
+    return cleaned
 
 
 def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
     """The request to forget a name, which is put into the taxonomy if it is not there."""
-    found = [] if taxonomy is None else taxonomy.search(name)
-    if found:
+    matches = [] if taxonomy is None else taxonomy.search(name)
+    if matches:
         assert taxonomy is not None
         concept = taxonomy.find(name)
         if not concept.is_leaf:
             below = ", ".join(leaf.name for leaf in concept.leaves())
             raise ConceptError(
-                f"{name!r} is no leaf of taxonomy {taxonomy.name!r}: the forget images must be of "
-                f"one of {below}; or forget {name!r} by --concept, with class folders"
+                f"{name!r} is a group of classes in taxonomy {taxonomy.name!r}: name one of "
+                f"{below}; or forget all of {name!r} by --concept, with class folders"
             )
         above = [] if parent is None else taxonomy.search(parent)
         if concept in above:
@@ -159,22 +161,24 @@ def _with_name(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Requ
             return Request(taxonomy, (concept,))
         if concept.parent is not None:
             raise ConceptError(
-                f"{concept.key!r} does not lie under {parent!r}; leave the parent out"
+                f"{concept.key!r} is not below {parent!r} in the taxonomy; leave the parent out"
             )
-    tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=found)
+    tree = _copy(taxonomy.tops if taxonomy is not None else (), None, without=matches)
     # "a car" for cars that have no name of their own
-    where = None if parent is None else _place(tree, taxonomy, parent)
+    parent_concept = None if parent is None else _place(tree, taxonomy, parent)
     # One that was found has its aliases and prompts, wherever it stands now.
-    if where is None:
+    if parent_concept is None:
         above = tree
     else:
-        if where.is_leaf:
-            where = _with_itself_below(where, tree)
-        above = where.children
-    new = _usable(name, "name") if not found else ""
-    if where is not None and normalise(new) == normalise(where.name):
+        if parent_concept.is_leaf:
+            parent_concept = _with_itself_below(parent_concept, tree)
+        above = parent_concept.children
+    new = _usable(name, "name") if not matches else ""
+    if parent_concept is not None and normalise(new) == normalise(parent_concept.name):
         raise ConceptError(f"{name!r} cannot be its own parent")
-    above.append(replace(found[0], parent=where) if found else Concept(new, where))
+    above.append(
+        replace(matches[0], parent=parent_concept) if matches else Concept(new, parent_concept)
+    )
     title = taxonomy.name if taxonomy is not None else "pairs"
     templates = taxonomy.templates if taxonomy is not None else ()
     return Request(Taxonomy(tree, name=title, templates=templates, least=1), (above[-1],))

@@ -39,7 +39,7 @@ class Plan:
 
     @property
     def settings_used(self) -> dict[str, Any]:
-        """All settings as JSON values, with the retain loss that is taken in fact."""
+        """All settings as JSON values, with the retain loss that is actually used."""
         task = self.task
         parts = (self.settings.to_json(), asdict(task.data), asdict(task.machine))
         return {**parts[0], **parts[1], **parts[2], "retain_loss": self.retain_loss}
@@ -76,11 +76,11 @@ class Plan:
         do not say. Every name, every template and every prompt of a concept's own is looked at,
         but only one name in all templates: all in all would be many."""
         concepts, templates = self.task.taxonomy.concepts, self.task.templates
-        whole = next((c for c in concepts if not c.prompts), None)
+        sample = next((c for c in concepts if not c.prompts), None)
         texts = [
             text
             for concept in concepts
-            for text in prompts_for(concept, templates[: None if concept is whole else 1])
+            for text in prompts_for(concept, templates[: None if concept is sample else 1])
         ]
         texts += [x.caption for x in self.task.splits.gradient if x.caption is not None]
         return json_sha256(self.task.clip.tokenize(list(dict.fromkeys(texts))).tolist())

@@ -24,7 +24,7 @@ MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
 
 @dataclass(frozen=True)
 class Method:
-    """What a way of searching takes unless told otherwise."""
+    """The defaults of a way of searching."""
 
     forget_loss: str
     retain_loss: str
@@ -52,18 +52,18 @@ class Floors(Mapping[str, float]):
     retain_coarse: float = 0.85
 
     @classmethod
-    def of(cls, given: Mapping[str, float]) -> Floors:
+    def of(cls, floors: Mapping[str, float]) -> Floors:
         """Floors by name; those that are not given keep their default.
 
         Raises:
             SlsguError: a name is unknown, or a floor does not lie between 0 and 1.
         """
-        unknown = sorted(set(given) - set(KEPT))
+        unknown = sorted(set(floors) - set(KEPT))
         if unknown:
             raise SlsguError(f"unknown floor {unknown[0]!r}; floors are {', '.join(KEPT)}")
-        for name, floor in given.items():
+        for name, floor in floors.items():
             _between(f"floor {name}", floor, 0, 1)
-        return cls(**given)
+        return cls(**floors)
 
     def __getitem__(self, name: str) -> float:
         if name not in KEPT:
@@ -171,13 +171,13 @@ class MethodSettings(_Checked):
         return self.norms or METHODS[self.search].norms
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting, with the losses and the direction that are taken in fact."""
-        used = {
+        """Every setting, with the losses and the direction that are actually used."""
+        resolved = {
             "forget_loss": self.forget_loss_used,
             "retain_loss": self.retain_loss_used,
             "direction": self.direction_used,
         }
-        return {**asdict(self), **used}
+        return {**asdict(self), **resolved}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,9 +271,9 @@ def _part(settings: Settings, kind: type[P]) -> P:
     return kind(**{f.name: getattr(settings, f.name) for f in fields(kind)})
 
 
-def _one_of(what: str, value: object, known: Any) -> None:
-    if value not in known:
-        raise SlsguError(f"unknown {what} {value!r}; known: {', '.join(known)}")
+def _one_of(what: str, value: object, choices: Any) -> None:
+    if value not in choices:
+        raise SlsguError(f"unknown {what} {value!r}; known: {', '.join(choices)}")
 
 
 def _at_least_one(what: str, value: int) -> None:

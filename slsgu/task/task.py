@@ -25,7 +25,7 @@ from slsgu.task.find import find_splits, find_taxonomy
 from slsgu.task.pairs import Pairs
 from slsgu.task.settings import DataSettings, MachineSettings
 
-MADE_FROM = "the edit is made from it"
+MADE_FROM = "the edit was made with it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,11 @@ class Task:
     @property
     def excluded(self) -> dict[str, str]:
         """Pictures that prove nothing about other data sets, by content: the reason why."""
-        used = [*self.splits.gradient, *self.splits.search]
+        samples = [*self.splits.gradient, *self.splits.search]
         forget = {
-            x.fingerprint for x in [*used, *self.splits.test] if x.leaf in self._forget_leaves
+            x.fingerprint for x in [*samples, *self.splits.test] if x.leaf in self._forget_leaves
         }
-        made_from = {x.fingerprint: MADE_FROM for x in used}
+        made_from = {x.fingerprint: MADE_FROM for x in samples}
         return made_from | dict.fromkeys(forget | self.splits.forgotten, BOTH)
 
     def ledger(self) -> Ledger:

@@ -1,4 +1,4 @@
-"""How the library tells what it is doing: a value that callers pass in. Silent by default."""
+"""How the library reports what it is doing: a value that callers pass in. Silent by default."""
 
 from __future__ import annotations
 

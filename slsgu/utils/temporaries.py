@@ -74,11 +74,11 @@ def _age(path: Path) -> float:
 
 
 def is_running(process: int) -> bool:
-    """Whether another process of this number is there (on POSIX; elsewhere nobody is asked)."""
+    """Whether another process of this number is there (on POSIX; elsewhere it is not checked)."""
     if os.name != "posix" or process == os.getpid():
         return False
     try:
-        os.kill(process, 0)  # signal 0 asks and does nothing
+        os.kill(process, 0)  # signal 0 only checks
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:

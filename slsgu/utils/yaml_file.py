@@ -98,7 +98,7 @@ class _Strict(yaml.SafeLoader):
                 where = f"in line {first} and again in line {line}"
                 if first == line:
                     where = f"twice in line {line}"
-                raise _TwiceError(f"{key.value!r} stands {where}")
+                raise _TwiceError(f"{key.value!r} is given {where}")
             lines[same] = line
 
 

@@ -164,6 +164,13 @@ def test_empty_words_are_refused(cli: Cli, words: tuple[str, ...]) -> None:
     assert ran.code == 2 and "empty (a variable not set?)" in ran.err
 
 
+def test_a_request_from_a_pipe_is_not_passed_over(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "/dev/null", "/dev/zero"):
+        ran = cli("apply", "--request", name)
+        assert ran.code == 2 and f"--request {name} is a pipe or a device" in ran.err
+
+
 def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -86,7 +86,7 @@ def test_a_file_beside_the_request_is_never_taken_from_elsewhere(cli: Cli, tmp_p
     (tmp_path / "ship.csv").write_text("filepath,title\n")
     (tmp_path / "sub" / "r.yaml").write_text("forget: ship.csv\nretain: ship.csv\nname: ship\n")
     ran = cli("apply", "--request", "sub/r.yaml", "--dry-run")
-    assert ran.code == 1 and f"no such source: {tmp_path}/sub/ship.csv" in ran.err
+    assert ran.code == 1 and f"no such file or folder: {tmp_path}/sub/ship.csv" in ran.err
     assert "(sub/r.yaml line 1: forget)" in ran.err
     (tmp_path / "sub" / "r.yaml").write_text("concept: ship\ntaxonomy: cifar11\n")
     ran = cli("apply", "--request", "sub/r.yaml", "--dry-run")
@@ -125,7 +125,7 @@ def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
         ("floor: {retain_fine: x}\n", "line 1: floor: 'retain_fine=x' is not NAME=NUMBER"),
         ("step: -1\n", "line 1: step: -1 is not positive"),
         ("dry-run: true\n", "line 1: 'dry-run' is no part of a request: type --dry-run"),
-        ("concept: a\nconcept: b\n", "'concept' stands in line 1 and again in line 2"),
+        ("concept: a\nconcept: b\n", "'concept' is given in line 1 and again in line 2"),
         ("- a\n", "must hold a mapping"),
         ("a: [", "is not valid YAML: line 1, column 5: expected the node content"),
         ("a: 1\nname: b: c", "line 2, column 8: mapping values are not allowed here (a value with"),

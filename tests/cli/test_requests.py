@@ -112,7 +112,7 @@ def test_a_shard_is_written_of_pictures_only(tmp_path: Path) -> None:
     """From a program, which need not ask what is left out."""
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     record = Record("bad", FilePicture(tmp_path / "bad.jpg"), "a ship")
-    for records, told in (([record], "bad: it is not a picture"), ([], "no record was given")):
+    for records, told in (([record], "bad: it is not a picture"), ([], "there are no records")):
         with pytest.raises(DataError, match=told):
             write_shard(records, tmp_path / "a.tar")
     assert [file.name for file in tmp_path.iterdir()] == ["bad.jpg"]
@@ -188,7 +188,7 @@ def test_without_retain_images(
     alone = ["--forget", "beagle.tar", "--name", "beagle", *asked[-2:]]
     for words, told in (
         ([], "give --retain SOURCE, or --parent NAME"),
-        (["--parent", "dog"], "nothing beside 'dog' to tell it from"),
+        (["--parent", "dog"], "without a class beside 'dog'"),
     ):
         ran = cli("apply", *alone, *words)
         assert ran.code == 1 and told in ran.err
@@ -284,7 +284,7 @@ def test_also_has_a_floor_of_its_own(
     for name in ("rows", "all"):
         spent = [x["reason"] for x in value["left_out"] if x["set"] == name]
         assert spent == [MADE_FROM] * 42
-        assert f"{name}: 42 left out, the edit is made from it: " in ran.err
+        assert f"{name}: 42 left out, the edit was made with it: " in ran.err
     # The floor of one breaks: no patch, and it says which. A model that loses all but one class.
     shutil.rmtree(tmp_path / "runs")
     fixed = ["--layer", "visual.proj", "--step", "1000", "--floor", "0"]
@@ -468,7 +468,7 @@ def test_retain_images_in_class_folders(
     assert sum(row["set"] == "retain" for row in value["left_out"]) == 20
     # Control: pictures in no folder of a class say nothing.
     ran = cli("apply", *words, "--retain", photos / "images" / "pug")
-    assert ran.code == 1 and "20 left out, there is neither a caption nor a class: " in ran.err
+    assert ran.code == 1 and "20 left out, it has neither a caption nor a class: " in ran.err
 
 
 def test_one_class_needs_something_that_is_kept(
@@ -476,7 +476,7 @@ def test_one_class_needs_something_that_is_kept(
 ) -> None:
     shutil.copytree(photos / "images" / "beagle", tmp_path / "one" / "beagle")
     ran = cli("apply", "--concept", "beagle", "--data", "one", *asked[-2:])
-    assert ran.code == 1 and "one has one class, 'beagle', and nothing that is kept" in ran.err
+    assert ran.code == 1 and "one has one class, 'beagle', and nothing to keep" in ran.err
     (tmp_path / "names.txt").write_text("Beagle\n")
     ran = cli("apply", *asked)
     assert ran.code == 1 and "'beagle' is the only name" in ran.err
@@ -493,7 +493,7 @@ def test_what_is_left_out_of_another_data_set_is_told(
     words = [*world, "--also", f"rows={pairs}:{photos / 'pets.yaml'}"]
     ran = cli("evaluate", *words)
     assert "rows: 1 left out, no such file: x" in ran.err
-    assert "rows: 1 left out, its label or caption names no one class: " in ran.err
+    assert "rows: 1 left out, its label or caption does not name exactly one class: " in ran.err
     ran = cli("evaluate", *words, "--strict")
     assert ran.code == 1 and "strict" in ran.err
 
@@ -504,8 +504,8 @@ def test_what_is_left_out_of_another_data_set_is_told(
         ("pipe:exit 3", "the command that fetches it ended with exit status 3"),
         ("s3://bucket/a.tar", "webdataset cannot open such an address; give a command"),
         ("http://photos", "cannot read http://photos: "),
-        ("*.tar", "no such shard: *.tar (shards are counted in braces"),
-        ("pets-?", "no such source: pets-?"),
+        ("*.tar", "no such shard: *.tar (to name several shards, use braces"),
+        ("pets-?", "no such file or folder: pets-?"),
     ],
 )
 def test_sources_that_can_not_be_read_are_named_as_they_were_typed(

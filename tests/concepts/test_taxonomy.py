@@ -90,8 +90,8 @@ def test_an_inner_node_is_no_class_folder(zoo: Taxonomy) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [b, b]", "stands twice"),
-        ("a: {b: , B_: {}}\nc: ", "stands twice"),
+        ("a: [b, b]", "is listed twice"),
+        ("a: {b: , B_: {}}\nc: ", "is listed twice"),
         ("a: {$colour: red, b: }", "unknown attribute"),
         ("a: 3\nb: ", "expected names"),
         ("[a, [b, c]]", "not a usable name"),
@@ -135,14 +135,14 @@ def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [dog]\na: [cat]\nb: [ship]\n", "'a' stands in line 1 and again in line 2"),
-        ("a:\n  b: [x, y]\n  b: [z]\n", "'b' stands in line 2 and again in line 3"),
-        ("a: [dog, Dog]\n", "'Dog' stands twice under 'a'"),
+        ("a: [dog]\na: [cat]\nb: [ship]\n", "'a' is given in line 1 and again in line 2"),
+        ("a:\n  b: [x, y]\n  b: [z]\n", "'b' is given in line 2 and again in line 3"),
+        ("a: [dog, Dog]\n", "'Dog' is listed twice under 'a'"),
         ("a: ['', dog]\n", "an empty name under 'a'"),
         ("a: [dog]\n", "has one leaf"),
-        ("{a: [dog], a: [cat], b: [ship]}\n", "'a' stands twice in line 1"),
-        ("1: [dog]\n01: [cat]\n", "'01' stands in line 1 and again in line 2"),
-        ("a: [{b: [x], b: [y]}, z]\n", "'b' stands twice in line 1"),
+        ("{a: [dog], a: [cat], b: [ship]}\n", "'a' is given twice in line 1"),
+        ("1: [dog]\n01: [cat]\n", "'01' is given in line 1 and again in line 2"),
+        ("a: [{b: [x], b: [y]}, z]\n", "'b' is given twice in line 1"),
         ("bird:\n  crane: {aliases: [heron]}\n  owl:\n", r"did you mean \$aliases\?"),
         ("bird:\n- crane:\n  - aliases: [heron]\n- owl\n", r"did you mean \$aliases\?"),
         ("Definition: flies\nbird: [crane, owl]\n", r"did you mean \$definition\?"),

@@ -82,7 +82,7 @@ def test_python_is_read_and_never_run(tmp_path: Path) -> None:
         ("t.txt", "[lambda c: f'a {c}', lambda c: f'the {c}']\n", "line 1"),
         ("t.json", '["a {}",\n "b {}"\n', "line 3: not valid JSON"),
         ("t.json", '["a {}", "b"]', "item 2"),
-        ("t.json", '["a {}", 3]', "item 2: 3 is no sentence"),
+        ("t.json", '["a {}", 3]', "item 2: 3 is not a sentence"),
         ("t.json", '{"imagenet": ["a {}"]}', "expected a JSON list"),
         ("t.json", "[" * 100_000, "nested too deeply"),
     ],

@@ -22,15 +22,18 @@ from slsgu.errors import DataError
 # -- shards: what is left out -------------------------------------------------------------------
 
 DEFECTS: dict[str, tuple[Members, str]] = {
-    "no text": ([("x.png", png(9))], "neither txt nor cls"),
+    "no text": ([("x.png", png(9))], "it has neither a caption (txt) nor a class (cls)"),
     "no picture": ([("x.txt", b"words")], "no jpg, jpeg"),
     "empty picture": ([("x.png", b""), ("x.txt", b"words")], "the picture is empty"),
-    "empty caption": ([("x.png", png(9)), ("x.txt", b"")], "the caption has no text"),
-    "blank caption": ([("x.png", png(9)), ("x.txt", b" \n\t\r\n")], "the caption has no text"),
-    "only a BOM": ([("x.png", png(9)), ("x.txt", b"\xef\xbb\xbf\n")], "the caption has no text"),
+    "empty caption": ([("x.png", png(9)), ("x.txt", b"")], "the caption is empty"),
+    "blank caption": ([("x.png", png(9)), ("x.txt", b" \n\t\r\n")], "the caption is empty"),
+    "only a BOM": ([("x.png", png(9)), ("x.txt", b"\xef\xbb\xbf\n")], "the caption is empty"),
     "not UTF-8": ([("x.png", png(9)), ("x.txt", b"caf\xe9")], "its text is not UTF-8"),
     "UTF-16": ([("x.png", png(9)), ("x.txt", "car".encode("utf-16-le"))], "its text holds NUL"),
-    "huge": ([("x.png", png(9)), ("x.txt", b"x" * (1 << 21))], "its text is no caption"),
+    "huge": (
+        [("x.png", png(9)), ("x.txt", b"x" * (1 << 21))],
+        "its text is too long for a caption",
+    ),
     "class 2 of 2": ([("x.png", png(9)), ("x.cls", b"2")], "cls is 2, and there are 2"),
     "endless class": ([("x.png", png(9)), ("x.cls", b"9" * 5000)], "cls is 999999999, and"),
 }
@@ -109,7 +112,7 @@ def test_members_that_stand_twice_lose_nothing_silently(tmp_path: Path) -> None:
     members = [("a.png", png(0)), ("a.png", png(1)), ("a.txt", b"two")]
     records, left = read(write_tar(tmp_path / "b.tar", members))
     assert [(r.caption, r.picture.data()) for r in records] == [("two", png(1))]
-    assert left == {"neither txt nor cls": ["b.tar/a"]}
+    assert left == {"it has neither a caption (txt) nor a class (cls)": ["b.tar/a"]}
 
 
 # -- shards: damage -----------------------------------------------------------------------------
@@ -173,9 +176,9 @@ def test_a_broken_member_is_a_picture_that_can_not_be_read(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is no tar file"),
-        (b"not a tar file at all", "is no tar file"),
-        (b"not a tar file at all" * 100, "is no tar file"),
+        (b"", "is not a tar file"),
+        (b"not a tar file at all", "is not a tar file"),
+        (b"not a tar file at all" * 100, "is not a tar file"),
         (b"\x1f\x8b\x08\0" + b"x" * 600, r"compressed.*pipe:gzip -dc"),
     ],
 )
@@ -268,7 +271,7 @@ def test_one_bad_member_costs_its_record_and_nothing_else(tmp_path: Path) -> Non
     whole = shard.read_bytes()
     assert len(read(shard)[0]) == 3  # control
     for damage, why in (
-        (lambda data: data.replace(b"comment=", b"comment "), "a header of it is damaged"),
+        (lambda data: data.replace(b"comment=", b"comment "), "its header is damaged"),
         (lambda data: data.replace(b"comment=what ", b"GNU.sparse.1="), "stored as a sparse file"),
     ):
         shard.write_bytes(damage(whole))

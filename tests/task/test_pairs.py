@@ -17,7 +17,7 @@ from helpers.pairs import (
     some,
 )
 
-from slsgu.concepts.prompts import PromptBook, saying
+from slsgu.concepts.prompts import PromptBook, as_concept
 from slsgu.errors import ConceptError, DataError
 from slsgu.evaluation.exam import CAPTIONS, Answers, Exam
 from slsgu.evaluation.metrics import Measures, measure
@@ -109,7 +109,7 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
         ask(PETS, name="a", classes=tmp_path / "classes.txt")
     with pytest.raises(ConceptError, match=r"no leaf .* one of beagle, pug; .*--concept"):
         ask(PETS, name="dog")
-    with pytest.raises(ConceptError, match="'dog/beagle' does not lie under 'cat'"):
+    with pytest.raises(ConceptError, match="'dog/beagle' is not below 'cat'"):
         ask(PETS, name="beagle", parent="cat")
     for name, parent in (("fish", "fish"), ("fish", "carp"), ("beagle", "beagle")):
         with pytest.raises(ConceptError, match="cannot be its own parent"):
@@ -128,7 +128,7 @@ def test_without_retain_images_a_parent_is_needed() -> None:
         with pytest.raises(DataError, match=r"--retain SOURCE, or --parent NAME"):
             ask(taxonomy, retain=None, **options)
         ask(taxonomy, **options)  # control: with them it is not
-    with pytest.raises(DataError, match="nothing beside 'car' to tell it from"):
+    with pytest.raises(DataError, match="without a class beside 'car'"):
         ask(retain=None, name="Oudi A1", parent="car")
     assert ask(PETS, retain=None, name="Oudi A1", parent="car").keeps_above
 
@@ -143,7 +143,7 @@ WORDS = ["my dog", None, "a pug", "the sea", "the sky"]
 def test_captions_are_a_level_above_all_others() -> None:
     exam = Exam(LEAVES, PETS, BEAGLE, WORDS)
     assert [level.depth for level in exam.levels] == [CAPTIONS, 1, 2]
-    assert exam.levels[0].classes == tuple(map(saying, WORDS[2:]))  # not those to be forgotten
+    assert exam.levels[0].classes == tuple(map(as_concept, WORDS[2:]))  # not those to be forgotten
     assert exam.labels.tolist() == [[-1, 0, 0], [-1, 0, 0], [0, 0, 1], [1, -1, -1], [2, -1, -1]]
     assert exam.forgotten.tolist() == [[False, False, True]] * 2 + [[False] * 3] * 3
     assert [gone.nonzero()[0].tolist() for gone in exam.forgotten_classes] == [[], [], [0]]
@@ -181,7 +181,7 @@ def test_a_name_without_captions_or_classes_is_asked_for_among_the_captions() ->
     request = ask(name="Oudi A1")
     (leaf,) = request.forget_leaves
     exam = Exam([leaf] * 9 + [None] * 2, request.taxonomy, request, [None] * 9 + ["a", "b"])
-    assert exam.levels[0].classes == (leaf, saying("a"), saying("b"))
+    assert exam.levels[0].classes == (leaf, as_concept("a"), as_concept("b"))
     assert exam.labels[:, 0].tolist() == [0] * 9 + [1, 2]
     assert exam.forgotten_classes[0].tolist() == [True, False, False]
     right = np.ones((11, 1), dtype=bool)
@@ -208,7 +208,7 @@ def test_forget_images_are_captioned_with_their_own_words() -> None:
         book = PromptBook.of(captions.concepts, ["a photo of a {}"])
         for sample in samples:
             weights = captions.weights(sample, book)
-            said = book.rows[saying("my new car")][0]
+            said = book.rows[as_concept("my new car")][0]
             if sample.leaf in OUDI.forget_leaves:
                 assert weights[said] == 1 and weights.sum() == pytest.approx(1 + against, abs=1e-6)
                 assert weights[list(book.rows[OUDI.concepts[0]])].sum() == 0

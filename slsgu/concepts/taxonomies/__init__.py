@@ -36,7 +36,7 @@ def bundled_file(name: str) -> Path | None:
 
 
 def did_you_mean(name: str) -> str:
-    """The end of a message that `name` is no taxonomy: the bundled names, close ones first asked.
+    """The end of a message that `name` is not a taxonomy: a close bundled name, then all of them.
 
     >>> did_you_mean("CIFAR_10")[:30]
     "; did you mean 'cifar10'? (bun"

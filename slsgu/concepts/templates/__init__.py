@@ -2,8 +2,8 @@
 
 A file may be written in any way that users of CLIP have them in (docs/taxonomies.md):
 
-    a photo of a {}.                              # one a line
-    a photo of a {c}.                             # one a line, as CLIP_benchmark has them
+    a photo of a {}.                              # one per line
+    a photo of a {c}.                             # one per line, as CLIP_benchmark has them
     ["a photo of a {}.", "a photo of the {c}."]   # JSON
     lambda c: f'a photo of a {c}.',               # Python, as OpenCLIP has them: read, never run
 
@@ -89,7 +89,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1)]
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
     if not lines:
-        raise DataError(f"templates {path}: no template in the file")
+        raise DataError(f"templates {path}: the file holds no template")
     sentences: Iterable[tuple[str, str]] = ((f"line {n}", line) for n, line in lines)
     python = any(p.fullmatch(line) for _, line in lines for p in (_LAMBDA, _BRACKET, _ITEM))
     if python:
@@ -101,7 +101,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
             if path.suffix == ".json" or not python:
                 raise DataError(
                     f"templates {path}, line {error.lineno}: not valid JSON ({error.msg}); a "
-                    "Python list is read too, with one item a line"
+                    "Python list is read too, with one item per line"
                 ) from None
         except RecursionError:
             raise DataError(f"templates {path} is nested too deeply") from None
@@ -123,7 +123,7 @@ def _from_json(value: Any, path: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f'templates {path}: expected a JSON list of sentences, as in ["a {{}}"]')
     for number, sentence in enumerate(value, start=1):
         if not isinstance(sentence, str):
-            raise DataError(f"templates {path}, item {number}: {sentence!r} is no sentence")
+            raise DataError(f"templates {path}, item {number}: {sentence!r} is not a sentence")
         yield f"item {number}", sentence
 
 
@@ -153,4 +153,4 @@ def _from_python(lines: list[tuple[int, str]], path: Path) -> Iterator[tuple[str
         empty = False
         yield where, sentence
     if empty:
-        raise DataError(f"templates {path}: no template in the file")
+        raise DataError(f"templates {path}: the file holds no template")

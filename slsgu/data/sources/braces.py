@@ -92,14 +92,14 @@ class _Parser:
             if depth and character in ",}":
                 return pieces
             if character == "}":
-                raise ValueError("a '}' in it closes nothing")
+                raise ValueError("it has a '}' without a '{'")
             if character == "\\" and self.at + 1 < len(self.source):
                 self.at += 1
                 character = self.source[self.at]
             pieces.append(character)
             self.at += 1
         if depth:
-            raise ValueError("a '{' in it is not closed")
+            raise ValueError("it has a '{' without a '}'")
         return pieces
 
     def _braces(self, depth: int) -> _Text:

@@ -92,8 +92,8 @@ class FolderSource:
             absent = [leaf.key for leaf in self.taxonomy.leaves if leaf not in leaves]
             if absent:
                 notes.append(
-                    f"{len(absent)} of {len(self.taxonomy.leaves)} leaves of the taxonomy have no "
-                    f"images under {searched.name}/: {some(absent)}"
+                    f"{len(absent)} of the {len(self.taxonomy.leaves)} classes of the taxonomy "
+                    f"have no images under {searched.name}/: {some(absent)}"
                 )
         self.notes = tuple(notes)
 
@@ -132,8 +132,8 @@ def taxonomy_of_folders(root: str | Path) -> Taxonomy:
         raise DataError(f"no class folders with images under {root}: expected one for each class")
     if len(leaves) == 1:
         raise DataError(
-            f"image folder {root} has one class, {next(iter(leaves))!r}, and nothing that is kept: "
-            "add folders of other classes, or give a taxonomy that says what stands above it"
+            f"image folder {root} has one class, {next(iter(leaves))!r}, and nothing to keep: add "
+            "folders of other classes, or give a taxonomy that puts it below a parent"
         )
     return Taxonomy([leaves[top] for top in sorted(leaves)], name=title_of(root))
 
@@ -172,7 +172,7 @@ def find_parts(root: Path) -> tuple[dict[str, Path], list[str]]:
         return {"train": train, "test": test}, notes
     only = train or test
     if only is not None and len(below) == 1:
-        return {"all": only}, [f"there is only {only.name}/: it is taken for the whole"]
+        return {"all": only}, [f"there is only {only.name}/: its images are used for every split"]
     return {"all": root}, []
 
 
@@ -193,7 +193,7 @@ def _by_leaf(
         # As people see them, since a taxonomy of the folders has them so.
         inside = [shown(Path(n)) for n in folder.relative_to(part.relative_to(contents.root)).parts]
         if not inside:
-            continue  # loose files beside the class folders: `FolderContents.notes` tells
+            continue  # loose files beside the class folders: `FolderContents.notes` reports them
         try:
             leaf = _leaf_of(inside, taxonomy)
         except ConceptError as error:
@@ -229,9 +229,9 @@ def _no_leaf(folder: str, taxonomy: Taxonomy) -> str:
     inner = next((c for c in taxonomy.search(folder) if not c.is_leaf), None)
     if inner is not None:
         below = [leaf.name for leaf in inner.leaves()]
-        return f"{name!r} is not a leaf; its leaves are {some(below)}"
+        return f"{name!r} is a group of classes; name the folder after one of them: {some(below)}"
     words = _WNID.sub("", Path(folder).name)
     leaves = {leaf.name for leaf in taxonomy.leaves}
     suggestions = [c for c in taxonomy.suggest(words, count=6) if c in leaves][:3]
     hint = f"; did you mean {' or '.join(repr(c) for c in suggestions)}?" if suggestions else ""
-    return f"{name!r} is no leaf{hint}"
+    return f"{name!r} is not one of its classes{hint}"

@@ -67,7 +67,7 @@ def open_source(spec: str | Path) -> RecordSource:
         return ShardSource(shards)
     path = Path(text)
     if not text or not _exists(path):
-        raise DataError(f"no such source: {text or 'an empty name'}{_hint(text)}")
+        raise DataError(f"no such file or folder: {text or 'an empty name'}{_hint(text)}")
     if _is_folder(path):
         shards = sorted(str(entry) for entry in path.glob("*.tar"))
         return ShardSource(shards) if shards else PictureFolder(path)
@@ -79,7 +79,9 @@ def open_source(spec: str | Path) -> RecordSource:
 
 
 def _hint(name: str) -> str:
-    return " (shards are counted in braces: a-{000..009}.tar)" if set("*?") & set(name) else ""
+    return (
+        " (to name several shards, use braces: a-{000..009}.tar)" if set("*?") & set(name) else ""
+    )
 
 
 def _exists(path: Path) -> bool:

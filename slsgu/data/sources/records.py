@@ -67,7 +67,7 @@ class PartPicture:
         finally:
             os.close(file)
         if len(data) < self.size:
-            raise OSError("its file ends within it")
+            raise OSError("the file that holds it is cut short")
         return data
 
 
@@ -91,7 +91,7 @@ class RecordSource(Protocol):
     """Where records come from.
 
     Attributes:
-        left_out: entries that are no usable records, by reason; filled while records are read.
+        left_out: entries that cannot be used, by reason; filled while records are read.
     """
 
     left_out: LeftOut
@@ -123,7 +123,7 @@ class LeftOut:
             self.reasons.setdefault(reason, {}).update(names)
 
     def notes(self, what: str = "") -> list[str]:
-        """One line a reason, for people; `what` it is about comes first."""
+        """One line per reason, for people; `what` it is about comes first."""
         what = what and f"{what}: "
         return [
             f"{what}{len(names)} left out, {reason}: {some(list(names), 3)}"
@@ -151,8 +151,8 @@ class PairSample:
     """A record as a sample: `slsgu.data.samples.Sample`.
 
     Attributes:
-        sides: of the picture in pixels, the shorter first; None where nobody has asked, or it is
-            no picture.
+        sides: of the picture in pixels, the shorter first; None where they were not looked up, or
+            it is not a picture.
     """
 
     leaf: Concept | None

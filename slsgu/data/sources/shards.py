@@ -28,7 +28,7 @@ from slsgu.utils.wording import printable
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 TEXTS = ("txt", "cls")
-NAMES = "classnames.txt"  # in a shard's folder: one class a line, which `cls` counts from 0
+NAMES = "classnames.txt"  # in a shard's folder: one class per line; `cls` counts from 0
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # as WebDataset splits a name
 _ADDRESS = re.compile(r"pipe:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_TEXT = 1 << 20  # bytes of a caption
@@ -121,8 +121,8 @@ class ShardSource:
             with open_regular(path, "shard", error=DataError) as file:
                 if os.pread(file.fileno(), 2, 0) == b"\x1f\x8b":
                     raise DataError(
-                        f"{source} is compressed, so its pictures have no places: decompress it, "
-                        f"or give 'pipe:gzip -dc {source}'"
+                        f"{source} is compressed, so single pictures cannot be read from it: "
+                        f"decompress it, or give 'pipe:gzip -dc {source}'"
                     )
                 entry = _Entry("")
                 part = 1
@@ -163,9 +163,9 @@ class ShardSource:
                 yield member
         except TarError as error:
             if not is_tar(file):
-                raise DataError(f"{source} is no tar file ({error})") from None
-            problem = "goes on with what is no tar file" if count == before > 0 else "is damaged"
-            self.left_out.add(title, f"the shard {problem} after {count} members; those are used")
+                raise DataError(f"{source} is not a tar file ({error})") from None
+            problem = "is followed by something else" if count == before > 0 else "is damaged"
+            self.left_out.add(title, f"the shard {problem} after {count} members, which are used")
 
     def _record(
         self, path: Path, shard: str, entry: _Entry, names: list[str] | None
@@ -177,11 +177,13 @@ class ShardSource:
         name = f"{shard}/{shown(Path(entry.key))}"
         kind = next((kind for kind in PICTURES if kind in members), None)
         if kind is None:
-            self.left_out.add(name, f"no {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+            self.left_out.add(
+                name, f"it has no picture ({', '.join(PICTURES[:-1])} or {PICTURES[-1]})"
+            )
         elif why := _unusable(members[kind]):
             self.left_out.add(name, why)
         elif not entry.texts:
-            self.left_out.add(name, "neither txt nor cls")
+            self.left_out.add(name, "it has neither a caption (txt) nor a class (cls)")
         else:
             try:
                 caption, label = (
@@ -192,7 +194,7 @@ class ShardSource:
                 self.left_out.add(name, str(error))
                 return
             if caption is None and label is None:
-                self.left_out.add(name, "the caption has no text")
+                self.left_out.add(name, "the caption is empty")
                 return
             place = PartPicture(path, members[kind].offset, members[kind].size)
             yield Record(name, place, caption, label)
@@ -222,7 +224,9 @@ def _class(text: str | None, names: list[str] | None) -> str | None:
     if text is None or not text.isdecimal() or names is None:
         return text
     if len(text) > 9 or int(text) >= len(names):  # `int` refuses thousands of digits
-        raise ValueError(f"cls is {text[:9]}, and there are {len(names)} class names")
+        raise ValueError(
+            f"cls is {text[:9]}, but there are {len(names)} class names, counted from 0"
+        )
     return names[int(text)]
 
 
@@ -243,7 +247,7 @@ def _class_names(path: Path) -> list[str]:
     for number, name in enumerate(names, start=1):
         where = f"{shown(path)} line {number}"
         if not name:
-            raise DataError(f"{where} is empty, and `cls` counts the lines")
+            raise DataError(f"{where} is empty: `cls` counts lines, so each must hold a name")
         if name != printable(name):
             raise DataError(f"{where} holds unprintable characters: {name!r}")
     return names
@@ -254,7 +258,7 @@ def _read(file: int, member: Member) -> bytes | str:
     if member.problem is not None:
         return f"its text cannot be read: {member.problem}"
     if member.size > _MOST_TEXT:
-        return "its text is no caption"
+        return "its text is too long for a caption"
     data = os.pread(file, member.size, member.offset)
     return data if len(data) == member.size else "its text cannot be read"
 

@@ -62,11 +62,11 @@ class TableSource:
             name, caption, label = (_value(row, what) for what in ("image", "caption", "label"))
             where = f"{self._called} line {line}"
             if name is None:
-                self.left_out.add(where, "no image is named")
+                self.left_out.add(where, "it names no image")
                 continue
             path = self.path.parent / name
             if caption is None and label is None:
-                self.left_out.add(where, "the caption has no text")
+                self.left_out.add(where, "the caption is empty")
             elif why := _why_no_file(path):
                 missing = min(missing or (line, shown(path)), (line, shown(path)))
                 self.left_out.add(shown(Path(name)), why)
@@ -76,7 +76,7 @@ class TableSource:
         if missing and not any_image:
             line, first = missing
             raise DataError(
-                f"none of the images that {self._called} names is there; the first is {first}, in "
+                f"none of the images that {self._called} names exists; the first is {first}, in "
                 f"line {line} (paths are relative to the folder of the table)"
             )
 
@@ -95,7 +95,7 @@ class TableSource:
                 for index in map(int, np.argsort(np.asarray(ranks), kind="stable")):
                     again = form.row(Lines(file, offset=offsets[index], number=numbers[index]))
                     if _rank(again) != ranks[index]:
-                        raise ValueError("it has changed since it was looked through")
+                        raise ValueError("the file has changed since it was first read")
                     yield numbers[index], again
             except (OSError, ValueError, csv.Error) as error:
                 reason = getattr(error, "strerror", None) or error
@@ -119,12 +119,14 @@ class _JsonLines:
             try:
                 row = json.loads(text)
             except (ValueError, RecursionError):
-                left_out.add(where, "the line is no JSON")
+                left_out.add(where, "the line is not JSON")
                 continue
             if isinstance(row, dict):
                 yield number, offset, row
             else:
-                left_out.add(where, 'the line is no object, {"filepath": "...", "title": "..."}')
+                left_out.add(
+                    where, 'the line is not an object such as {"filepath": "...", "title": "..."}'
+                )
 
     def row(self, lines: Lines) -> Row:
         """The row that begins with the first line."""
@@ -161,14 +163,14 @@ class _Separated:
                 if any(self._is_row(lines.get(i) or "") for i in range(1, count)):
                     raise csv.Error("a quote is not closed in its line")
             except csv.Error as error:
-                left_out.add(where, f"the quotes of a field do not match ({error})")
+                left_out.add(where, f"the quotes around a field do not match ({error})")
                 lines.drop()  # what follows is read as rows of its own
                 continue
             offset = lines.offset
             lines.drop(count)
             if any(fields[len(self._names) :]):
                 left_out.add(
-                    where, "there are more fields than columns (put quotes around a caption)"
+                    where, "it has more fields than columns (put quotes around the caption)"
                 )
             elif fields:
                 yield lines.number - 1, offset, dict(zip(self._names, fields, strict=False))
@@ -239,7 +241,7 @@ def _why_no_file(path: Path) -> str | None:
         if path.is_file():
             return None
         if path.exists():
-            return "a folder or device, no file"
+            return "it is a folder or a device, not a file"
     return "no such file"
 
 

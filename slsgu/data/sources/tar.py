@@ -140,7 +140,7 @@ def _learn(more: _More, kind: bytes, data: bytes | None) -> None:
     if kind in (_LONG_LINK, tarfile.XGLTYPE):  # of links, and of all members: nothing that is used
         return
     if data is None:
-        more.problem = more.problem or "a header of it is too long"
+        more.problem = more.problem or "its header is too long"
     elif kind == _LONG_NAME:
         if more.name is None:
             more.name = data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
@@ -155,7 +155,7 @@ def _learn_pax(more: _More, data: bytes) -> None:
         match = _PAX.match(data, at)
         stop = at + int(match[1]) if match else 0
         if match is None or not match.end() < stop <= len(data) or data[stop - 1] != ord("\n"):
-            more.problem = more.problem or "a header of it is damaged"
+            more.problem = more.problem or "its header is damaged"
             return
         key, value = match[2], data[match.end() : stop - 1]
         if key.startswith(b"GNU.sparse."):
@@ -164,7 +164,7 @@ def _learn_pax(more: _More, data: bytes) -> None:
             more.name = value.decode("utf-8", "surrogateescape")
         elif key == b"size" and more.size is None:
             if not re.fullmatch(rb"\d{1,30}", value):
-                raise TarError("the size of a member is no number")
+                raise TarError("the size of a member is not a number")
             more.size = int(value)
         at = stop
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from slsgu.data.sources.records import LeftOut, Record, RecordSource
 
-COPY = "the picture stands in the set already"
+COPY = "the same picture is in the set already"
 BOTH = "the picture is to be forgotten"
-TWO = "the picture stands under two classes that are kept"
-NO_CLASS = "its label or caption names no one class"
+TWO = "the same picture is under two classes that are kept"
+NO_CLASS = "its label or caption does not name exactly one class"
 
 
 def readable(source: RecordSource) -> Iterator[tuple[Record, bytes]]:

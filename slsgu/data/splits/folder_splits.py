@@ -63,13 +63,13 @@ def choose_files(
                 count = len(paths) - repeated
                 if leaf in forget:
                     raise DataError(_too_few(leaf, part, count, splits))
-                if paths:  # a leaf without any has been noted by the source
+                if paths:  # the source reports a leaf without any
                     small.append(f"{leaf.key} ({count})")
                 continue
             for split in splits:
                 ordered[split][leaf] = members[split]
     conflicts = settle_labels(ordered, source, forget)
-    chosen, shared = _apart(ordered, bounds)
+    chosen, shared = _limited(ordered, bounds)
     for leaf in forget:
         for split in SPLITS:
             if not any(sample.leaf is leaf for sample in chosen[split]):
@@ -77,18 +77,22 @@ def choose_files(
                     f"every {split} image of {leaf.key!r} is a copy of one in another split; "
                     "add different images"
                 )
-    notes = [f"{copies} file(s) are copies of another of the same class"] if copies else []
+    notes = (
+        [f"{copies} file(s) are copies of another file of the same class; each picture counts once"]
+        if copies
+        else []
+    )
     if small:
         notes.append(f"classes with too few different images to divide, left out: {some(small)}")
     if conflicts:
         notes.append(
-            f"{len(conflicts)} picture(s) stand under two classes; what is to be forgotten wins, "
-            f"and between two others neither has it: {some(conflicts, 3)}"
+            f"{len(conflicts)} picture(s) are under two classes: if one is to be forgotten, the "
+            f"picture counts there alone, otherwise nowhere: {some(conflicts, 3)}"
         )
     if shared:
         notes.append(
-            f"{len(shared)} file(s) have the same bytes as one in another split, left out: "
-            f"{some(shared)}"
+            f"{len(shared)} file(s) left out, since another split holds a file with the same "
+            f"bytes: {some(shared)}"
         )
     return chosen, notes
 
@@ -97,7 +101,7 @@ def _too_few(leaf: Concept, part: str, count: int, splits: Sequence[str]) -> str
     where = "" if part == "all" else f" in {part}/"
     return (
         f"{leaf.key!r} is to be forgotten but has {count} different image(s){where}; "
-        f"it needs at least {len(splits)} ({', '.join(splits)})"
+        f"it needs at least {len(splits)}, one each for {', '.join(splits)}"
     )
 
 
@@ -153,7 +157,7 @@ def _with_spare(limit: int | None) -> float:
 
 def _fingerprint(root: Path, path: Path) -> str:
     """Hash of a file's bytes. A file that is empty, too large or cannot be opened is nobody's copy:
-    it is told apart by its path, and named when it is read."""
+    it is identified by its path, and reported when it is read."""
     try:
         if (size := (root / path).stat().st_size) and not too_large(size):
             return file_sha256(root / path)
@@ -162,7 +166,7 @@ def _fingerprint(root: Path, path: Path) -> str:
     return hashlib.sha256(b"no content:" + os.fsencode(path.as_posix())).hexdigest()
 
 
-def _apart(ordered: _Ordered, bounds: Bounds) -> tuple[dict[str, list[Sample]], list[str]]:
+def _limited(ordered: _Ordered, bounds: Bounds) -> tuple[dict[str, list[Sample]], list[str]]:
     """Apply the limits; of files with the same bytes, the first split that takes one keeps it.
 
     Within a class there are no copies left, so only files under two classes or parts can meet.

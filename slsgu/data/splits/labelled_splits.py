@@ -58,7 +58,9 @@ def labelled_splits(
         request is not None and not has_others and all(map(request.keeps_above, forget))
     )
     if not only_forgotten and not any(sample.leaf not in forget for sample in samples["test"]):
-        raise DataError(f"no image is left to keep: {'; '.join(notes) or 'add other classes'}")
+        raise DataError(
+            f"no image of another class is left to keep: {'; '.join(notes) or 'add other classes'}"
+        )
     return Splits(
         gradient=tuple(samples["gradient"]),
         search=tuple(samples["search"]),
@@ -124,7 +126,7 @@ def _divide(
             if leaf in forget:
                 raise DataError(
                     f"{leaf.key!r} is to be forgotten but has {len(pool.distinct)} different "
-                    f"image(s); it needs at least {len(SPLITS)} ({', '.join(SPLITS)})"
+                    f"image(s); it needs at least {len(SPLITS)}, one each for {', '.join(SPLITS)}"
                     f"{because(left_out)}"
                 )
             if pool.distinct:

@@ -53,8 +53,8 @@ def pair_splits(
     samples = pool.divide()
     if samples is None:
         raise DataError(
-            f"{len(pool.distinct)} different forget image(s); at least {len(SPLITS)} are needed "
-            f"({', '.join(SPLITS)}){because(forget.left_out)}"
+            f"the forget set has {len(pool.distinct)} different image(s), and at least "
+            f"{len(SPLITS)} are needed, one each for {', '.join(SPLITS)}{because(forget.left_out)}"
         )
     reserved: list[PairSample] = []
     notes = forget.left_out.notes("forget set")
@@ -70,8 +70,9 @@ def pair_splits(
         kept = kept_pool.divide()
         if kept is None:
             raise DataError(
-                f"{len(kept_pool.distinct)} different retain image(s) to keep; at least "
-                f"{len(SPLITS)} are needed{because(retain.left_out, excluded)}"
+                f"the retain set has {len(kept_pool.distinct)} different image(s) to keep, and at "
+                f"least {len(SPLITS)} are needed, one each for {', '.join(SPLITS)}"
+                f"{because(retain.left_out, excluded)}"
             )
         sizes = {sample.sides for split in SPLITS for sample in kept[split]}
         reserved = [sample for sample in pool.distinct.values() if sample.sides in sizes]
@@ -117,7 +118,9 @@ def _fill_forget(
         content = content_of(data)
         contents.add(content)
         if not named and record.caption is None:
-            source.left_out.add(record.name, "there is neither a caption nor a name (--name)")
+            source.left_out.add(
+                record.name, "it has no caption, and there is no name (--name) either"
+            )
         elif content in pool.distinct:
             copies.add(record.name, COPY)
         else:
@@ -143,9 +146,9 @@ def _fill_kept(
         labels: finds the class of a record; None where only captions are known.
     """
     excluded = LeftOut()
-    is_concept = f"it is {leaf.name!r} by its label or caption"
+    is_concept = f"its label or caption names {leaf.name!r}"
     if labels is None:
-        is_concept = "its caption is one of the forget set"
+        is_concept = "its caption is in the forget set too"
     of_concept = set[str]()  # pictures with several captions, one of which names the concept
     of_two = set[str]()  # pictures that stand under two classes
     for record, data in readable(source):
@@ -182,7 +185,7 @@ def _fill_kept(
 
 def _no_class(record: Record) -> str:
     if record.label is None:
-        return "there is neither a caption nor a class"
+        return "it has neither a caption nor a class"
     return f"no class is called {record.label!r}"
 
 

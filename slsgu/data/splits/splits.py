@@ -130,8 +130,8 @@ def few_forget(samples: Mapping[str, Sequence[Sample]], forget: Collection[Conce
         return []
     low, high = wilson(0, counts["test"])
     return [
-        f"only {total} forget image(s): should none of the {counts['test']} test image(s) be "
-        f"recognised afterwards, the accuracy could still be {low:.0%} to {high:.0%} (95 %)"
+        f"only {total} image(s) to forget: even if none of the {counts['test']} test image(s) is "
+        f"recognised afterwards, the true accuracy may be {low:.0%} to {high:.0%} (95 % interval)"
     ]
 
 
@@ -187,13 +187,16 @@ def make_splits(
         if all(request.keeps_above(leaf) for leaf in forget):
             return splits  # the knowledge-tracing setting
         raise DataError(
-            f"there are no images but those of {request.title}, and no level above it that has "
-            "other classes: give images of other classes, or a taxonomy that puts it below a parent"
+            f"all images are of {request.title}, and no level above it has other classes, so "
+            "nothing can be kept: add images of other classes, or give a taxonomy that puts it "
+            "below a parent"
         )
     for split in SPLITS:
         if not has_kept[split]:
             why = "; ".join(splits.notes) or "add images or classes"
-            raise DataError(f"no image is left to keep in the {split} split: {why}")
+            raise DataError(
+                f"no image of another class is left to keep in the {split} split: {why}"
+            )
     return splits
 
 

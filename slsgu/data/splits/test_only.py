@@ -51,7 +51,7 @@ def images_of(
     Args:
         source: class folders (of `test/`, if there is one), or what `open_source` takes, with a
             label or a caption that names a class.
-        leaves: those whose images are asked for.
+        leaves: those whose images are wanted.
         limit: the most images of a leaf; None for all.
         seed: another one chooses other images.
         excluded: pictures that are not to be among them, by content: the reason why.
@@ -79,14 +79,12 @@ def _from_folders(
         chosen, notes = choose_files(
             folders, bounds, frozenset(), seed, wanted=("test",), contents=contents
         )
-        excluded_counts = Counter(
-            x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded
-        )
-        more = {x: limit + excluded_counts[x] for x in excluded_counts if limit is not None}
-        more = {x: wanted for x, wanted in more.items() if wanted > (limits[x] or 0)}
-        if not more:
+        unusable = Counter(x.leaf for x in chosen["test"] if x.leaf and x.fingerprint in excluded)
+        raised = {x: limit + unusable[x] for x in unusable if limit is not None}
+        raised = {x: most for x, most in raised.items() if most > (limits[x] or 0)}
+        if not raised:
             break
-        limits |= more  # others take the place of what is excluded
+        limits |= raised  # others take the place of what is excluded
     samples: list[Sample] = []
     left_out = LeftOut()
     counts: Counter[Concept | None] = Counter()
@@ -122,7 +120,7 @@ def _from_records(
         if leaf is None:
             source.left_out.add(record.name, NO_CLASS)
             continue
-        members = chosen.setdefault(leaf, {})  # also of a leaf that is not asked for
+        members = chosen.setdefault(leaf, {})  # also of a leaf that is not wanted
         if len(members) >= capacity:
             continue
         try:

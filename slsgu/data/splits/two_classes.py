@@ -69,12 +69,12 @@ def _unread(
     for part in source.parts.values():
         for leaf in source.taxonomy.leaves:
             for path in part.get(leaf, ()) if leaf in forget else ():
-                whole = source.root / path
-                if whole not in paths_read and _size(whole) in sizes:
+                file = source.root / path
+                if file not in paths_read and _size(file) in sizes:
                     try:
-                        yield leaf, path, file_sha256(whole)
+                        yield leaf, path, file_sha256(file)
                     except OSError:
-                        continue  # it is named when it is read, if it ever is
+                        continue  # it is reported when it is read, if it ever is
 
 
 def _size(path: Path) -> int:

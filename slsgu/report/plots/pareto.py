@@ -58,17 +58,17 @@ def pareto(
         ax: axes of their final size.
         chosen: the layer that was chosen; it gets a ring and a bold label wherever it is.
     """
-    mine = [s for s in scores if s.tower == tower and _finite(s)]
+    tower_scores = [s for s in scores if s.tower == tower and _finite(s)]
     bare(ax)
-    _captions(ax, tower, mine, chosen)
-    if not mine:
+    _captions(ax, tower, tower_scores, chosen)
+    if not tower_scores:
         return ax
     named = sorted(
-        (s for s in mine if s.on_front or s.layer == chosen),
+        (s for s in tower_scores if s.on_front or s.layer == chosen),
         key=lambda s: (s.importance, s.alignment),
     )
-    layout = _Layout(ax, mine, named)
-    _points(ax, layout, mine)
+    layout = _Layout(ax, tower_scores, named)
+    _points(ax, layout, tower_scores)
     _labels(ax, layout, named, chosen)
     return ax
 
@@ -125,20 +125,20 @@ def save_pareto(
     write_text(path.with_suffix(".csv"), text.getvalue())
 
 
-def _captions(ax: Axes, tower: str, mine: Sequence[LayerScore], chosen: str | None) -> None:
+def _captions(ax: Axes, tower: str, scores: Sequence[LayerScore], chosen: str | None) -> None:
     """Heading with the marks that occur, names of the axes, and where the better layers are."""
-    count = sum(s.on_front for s in mine)
+    count = sum(s.on_front for s in scores)
     marks = [
-        f"\N{BLACK CIRCLE} on the front: {count} of {len(mine)} layers",
-        *(["\N{MULTIPLICATION SIGN} other layers"] if count < len(mine) else []),
-        *(["\N{LARGE CIRCLE} the chosen layer"] if chosen in {s.layer for s in mine} else []),
+        f"\N{BLACK CIRCLE} on the front: {count} of {len(scores)} layers",
+        *(["\N{MULTIPLICATION SIGN} other layers"] if count < len(scores) else []),
+        *(["\N{LARGE CIRCLE} the chosen layer"] if chosen in {s.layer for s in scores} else []),
     ]
     heading(ax, f"{tower.capitalize()} tower", ",  ".join(marks))
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("alignment  |cos(forget gradient, retain gradient)|", fontsize=8.5, color=INK)
     ax.set_ylabel("importance  |gradient| / |weights|", fontsize=8.5, color=INK)
-    if mine:
+    if scores:
         ax.annotate(
             BETTER, (0, 1), (5, -3), xycoords="axes fraction", textcoords="offset points",
             va="top", fontsize=8, fontstyle="italic", color=GREY, gid=CORNER,
@@ -149,7 +149,7 @@ class _Layout:
     """Where dots and labels come to lie; sets the limits and ticks of the axes to it.
 
     Args:
-        mine: the layers that are drawn, at least one.
+        scores: the layers that are drawn, at least one.
         named: those of them that get a label, from the bottom up.
 
     Attributes:
@@ -160,10 +160,10 @@ class _Layout:
         column: their right edge, as a fraction of the axes; `elbow` is where leaders bend.
     """
 
-    def __init__(self, ax: Axes, mine: Sequence[LayerScore], named: Sequence[LayerScore]) -> None:
-        x, x_zero = _positive([s.alignment for s in mine])
-        y, y_zero = _positive([s.importance for s in mine])
-        self.place = {s.layer: dot for s, dot in zip(mine, zip(x, y, strict=True), strict=True)}
+    def __init__(self, ax: Axes, scores: Sequence[LayerScore], named: Sequence[LayerScore]) -> None:
+        x, x_zero = _positive([s.alignment for s in scores])
+        y, y_zero = _positive([s.importance for s in scores])
+        self.place = {s.layer: dot for s, dot in zip(scores, zip(x, y, strict=True), strict=True)}
         points = 72 / ax.figure.dpi  # per pixel
         width, height = ax.bbox.width * points, ax.bbox.height * points
         self.names = short_layers([s.layer for s in named])
@@ -188,13 +188,13 @@ class _Layout:
         _ticks(ax, "y", y, y_zero)
 
 
-def _points(ax: Axes, layout: _Layout, mine: Sequence[LayerScore]) -> None:
+def _points(ax: Axes, layout: _Layout, scores: Sequence[LayerScore]) -> None:
     """A cross for each layer, or a dot on the line of the front."""
-    rest = [layout.place[s.layer] for s in mine if not s.on_front]
+    rest = [layout.place[s.layer] for s in scores if not s.on_front]
     if rest:
         rest_x, rest_y = zip(*rest, strict=True)
         ax.scatter(rest_x, rest_y, marker="x", s=16, linewidths=0.8, color="#555F6B")
-    front = sorted(layout.place[s.layer] for s in mine if s.on_front)
+    front = sorted(layout.place[s.layer] for s in scores if s.on_front)
     if front:
         front_x, front_y = zip(*front, strict=True)
         ax.plot(front_x, front_y, drawstyle="steps-post", color=BLUE, linewidth=1.6, zorder=2)

@@ -86,9 +86,11 @@ def curve(
         candidate_or_trials: at least one trial.
         chosen: the step that was taken; it is marked.
     """
-    given = candidate_or_trials
-    found, exact = (given, False) if isinstance(given, Sequence) else (given.trials, given.exact)
-    trials = sorted(found, key=lambda trial: trial.step)
+    searched = candidate_or_trials
+    points, exact = (
+        (searched, False) if isinstance(searched, Sequence) else (searched.trials, searched.exact)
+    )
+    trials = sorted(points, key=lambda trial: trial.step)
     assert trials, "nothing was tried"
     bare(ax, grid="y")
     steps = [trial.step for trial in trials]
@@ -100,8 +102,8 @@ def curve(
     scale = min(1.0, ax.bbox.width * 72 / ax.figure.dpi / _LARGE)
     bounds: dict[float, list[Series]] = {}
     for series in sorted(SERIES, key=lambda series: -series.width):
-        found_values = [_value(trial.measures, series.key, after=True) for trial in trials]
-        values = [value for value in found_values if value is not None]
+        accuracies = [_value(trial.measures, series.key, after=True) for trial in trials]
+        values = [value for value in accuracies if value is not None]
         before = _value(trials[0].measures, series.key, after=False)
         if before is None or len(values) < len(trials):
             continue
@@ -155,10 +157,10 @@ def _bounds(ax: Axes, bounds: Mapping[float, Sequence[Series]], left: float, siz
         close = [b for b in bounds if abs(b - bound) < _CLOSE and names[b] == names[bound]]
         if bound > min(close):
             continue
-        many = sum(len(bounds[b]) for b in close) > 1
+        several = sum(len(bounds[b]) for b in close) > 1
         low = bound < _CLOSE  # there is no room for a name under it
         ax.annotate(
-            names[bound] + "s" * many, (left, bound), (0, 2 if low else -2),
+            names[bound] + "s" * several, (left, bound), (0, 2 if low else -2),
             textcoords="offset points", va="bottom" if low else "top", fontsize=size, color=GREY,
             path_effects=[withStroke(linewidth=2, foreground="white")],  # a curve may pass
         )  # fmt: skip
@@ -226,14 +228,14 @@ def similar_classes(before: Matrix, forgotten: set[int]) -> list[int]:
         before: mean cosine of the images of class i with the text of class j [C, C].
         forgotten: their indices.
     """
-    seen = [i for i in range(len(before)) if not np.isnan(before[i]).any()]
-    gone = [i for i in seen if i in forgotten][:MOST_FORGOTTEN]
-    others = [i for i in seen if i not in forgotten]
+    with_images = [i for i in range(len(before)) if not np.isnan(before[i]).any()]
+    targets = [i for i in with_images if i in forgotten][:MOST_FORGOTTEN]
+    others = [i for i in with_images if i not in forgotten]
 
     def nearness(i: int) -> float:
-        return max((max(before[i, g], before[g, i]) for g in gone), default=0.0)
+        return max((max(before[i, g], before[g, i]) for g in targets), default=0.0)
 
-    return gone + sorted(others, key=lambda i: (-nearness(i), i))[: MOST_CLASSES - len(gone)]
+    return targets + sorted(others, key=lambda i: (-nearness(i), i))[: MOST_CLASSES - len(targets)]
 
 
 def similarity(
@@ -253,7 +255,7 @@ def similarity(
     grids = [matrix[np.ix_(shown, shown)] for matrix in (before, after)]
     low = min(float(np.nanmin(g)) for g in grids if g.size) if shown else 0.0
     high = max(float(np.nanmax(g)) for g in grids if g.size) if shown else 1.0
-    gone = sum(i in forgotten for i in shown)
+    count = sum(i in forgotten for i in shown)
     labels = [fit(names[i], 9, SIMILARITY_LABEL) for i in shown]  # 8 points, but some are bold
     for ax, grid, title in zip(axes, grids, ("before", "after"), strict=True):
         ax.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
@@ -273,11 +275,11 @@ def similarity(
         )  # fmt: skip
         ax.set_yticks(range(len(shown)), labels, parse_math=False)
         ax.tick_params(length=0, labelsize=8, labelcolor=INK)
-        for tick in [*ax.get_xticklabels()[:gone], *ax.get_yticklabels()[:gone]]:
+        for tick in [*ax.get_xticklabels()[:count], *ax.get_yticklabels()[:count]]:
             tick.set_fontweight("bold")
             tick.set_color(VERMILLION)
         ax.spines[:].set_visible(False)
-        for i in range(gone):
+        for i in range(count):
             ax.add_patch(
                 Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=VERMILLION, linewidth=2)
             )

@@ -95,36 +95,36 @@ def fit(text: str, size: float, width: float) -> str:
     """
     text = cut = one_line(text)
     longest = len(text)
-    while longest > 2 and (found := text_width(cut, size)) > width:
-        longest = min(longest - 1, int(len(cut) * width / found) + 1)
+    while longest > 2 and (measured := text_width(cut, size)) > width:
+        longest = min(longest - 1, int(len(cut) * width / measured) + 1)
         cut = middle_cut(text, longest, longest // 2 - 1)
     return cut if longest > 2 else text[:1]
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Move points as little as possible (least squares) so that neighbours are `gap` apart.
 
     This is isotonic regression after taking the gaps out, by pooling adjacent violators.
 
     Args:
-        wanted: where the points would like to be, ascending.
+        positions: where the points would like to be, ascending.
         gap: the least distance of neighbours; it shrinks if the points would not fit.
         low, high: no point leaves this range.
 
     >>> spread([0.5, 0.5, 0.9], 0.2, 0.0, 1.0)
     [0.4, 0.6, 0.9]
     """
-    if len(wanted) > 1:
-        gap = min(gap, (high - low) / (len(wanted) - 1))
+    if len(positions) > 1:
+        gap = min(gap, (high - low) / (len(positions) - 1))
     pools: list[list[float]] = []  # mean and size of each pool
-    for index, value in enumerate(wanted):
+    for index, value in enumerate(positions):
         pools.append([value - index * gap, 1])
         while len(pools) > 1 and pools[-1][0] < pools[-2][0]:
             mean, size = pools.pop()
             other, count = pools.pop()
             pools.append([(mean * size + other * count) / (size + count), size + count])
     flat = [mean for mean, size in pools for _ in range(int(size))]
-    top = high - (len(wanted) - 1) * gap
+    top = high - (len(positions) - 1) * gap
     return [round(min(max(v, low), top) + i * gap, 12) for i, v in enumerate(flat)]
 
 

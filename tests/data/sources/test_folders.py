@@ -85,9 +85,12 @@ def test_all_unknown_folders_in_one_message(tmp_path: Path, taxonomy: Taxonomy) 
     with pytest.raises(DataError) as error:
         FolderSource(tmp_path, taxonomy)
     text = str(error.value)
-    assert "'beagel' is no leaf; did you mean 'beagle'" in text
-    assert "'zeppelin' is no leaf" in text
-    assert "'dog' is not a leaf; its leaves are golden retriever, beagle" in text
+    assert "'beagel' is not one of its classes; did you mean 'beagle'" in text
+    assert "'zeppelin' is not one of its classes" in text
+    assert (
+        "'dog' is a group of classes; name the folder after one of them: golden retriever, beagle"
+        in text
+    )
     assert "robin" not in text  # control: what fits is not listed
 
 

@@ -58,7 +58,9 @@ def test_a_shard_that_changed_is_told_by_the_name_of_the_picture(tmp_path: Path)
     (record, *_), _ = read(shard)
     sample = PairSample(None, record.caption, record.name, "ab", record.picture)
     shard.write_bytes(shard.read_bytes()[:520])
-    with pytest.raises(UnreadableImageError, match=r"a\.tar/005: its file ends within it"):
+    with pytest.raises(
+        UnreadableImageError, match=r"a\.tar/005: the file that holds it is cut short"
+    ):
         sample.read()
     shard.unlink()
     with pytest.raises(UnreadableImageError, match="No such file"):
@@ -193,7 +195,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     members = [(f"{odd}.png", png(0)), (f"{odd}.txt", b"x"), (f"{odd}2.png", png(1))]
     records, left = read(write_tar(tmp_path / "a.tar", members, layout=tarfile.GNU_FORMAT))
     assert [r.name for r in records] == ["a.tar/\ufffd\ufffd"]
-    assert left == {"neither txt nor cls": ["a.tar/\ufffd\ufffd2"]}
+    assert left == {"it has neither a caption (txt) nor a class (cls)": ["a.tar/\ufffd\ufffd2"]}
     assert records[0].picture.data() == png(0)
 
 
@@ -339,7 +341,7 @@ def test_shards_one_behind_the_other(tmp_path: Path) -> None:
     both.write_bytes(one + b"more" * 200)
     records, left = read(both)
     assert len(records) == 2 and left == {
-        "the shard goes on with what is no tar file after 6 members; those are used": ["both.tar"]
+        "the shard is followed by something else after 6 members, which are used": ["both.tar"]
     }
     # Names of one have nothing to do with those of the other.
     first = write_tar(tmp_path / "a.tar", [("0.jpg", png(0))]).read_bytes()
@@ -349,6 +351,6 @@ def test_shards_one_behind_the_other(tmp_path: Path) -> None:
     assert [(r.name, r.caption, r.picture.data()) for r in records] == [
         ("both.tar (2)/0", "of the second", png(1))
     ]
-    assert left == {"neither txt nor cls": ["both.tar/0"]}
+    assert left == {"it has neither a caption (txt) nor a class (cls)": ["both.tar/0"]}
     both.write_bytes(one + bytes(10**6))  # control: padding is no damage
     assert len(read(both)[0]) == 2 and not read(both)[1]

@@ -113,7 +113,7 @@ def test_a_sorted_table_is_not_read_class_by_class(tmp_path: Path) -> None:
     assert [(r.name, r.caption) for r in read(tmp_path / "b.csv")[0]] == found
 
 
-QUOTES = "the quotes of a field do not match"
+QUOTES = "the quotes around a field do not match"
 
 
 @pytest.mark.parametrize(
@@ -148,20 +148,23 @@ def test_the_case_of_column_names_does_not_matter(cars: Path, head: str) -> None
 
 
 BAD_ROWS = {
-    "no text": ('{"filepath": "cars/0.png", "title": " "}', "the caption has no text"),
-    "null": ('{"filepath": "cars/0.png", "title": null}', "the caption has no text"),
-    "no image": ('{"title": "words"}', "no image is named"),
+    "no text": ('{"filepath": "cars/0.png", "title": " "}', "the caption is empty"),
+    "null": ('{"filepath": "cars/0.png", "title": null}', "the caption is empty"),
+    "no image": ('{"title": "words"}', "it names no image"),
     "missing": ('{"filepath": "cars/9.png", "title": "words"}', "no such file"),
     "elsewhere": ('{"filepath": "../../../9.png", "title": "words"}', "no such file"),
-    "folder": ('{"filepath": "cars", "title": "words"}', "a folder or device, no file"),
-    "device": ('{"filepath": "/dev/zero", "title": "words"}', "a folder or device, no file"),
-    "cut off": ('{"filepath": "cars/0.png", "ti', "the line is no JSON"),
-    "nested": ("[" * 100_000, "the line is no JSON"),
-    "many digits": ("9" * 5000, "the line is no JSON"),
-    "no object": ('["cars/0.png"]', "the line is no object"),
-    "list": ('{"filepath": ["cars/0.png"], "title": "words"}', "no image is named"),
-    "captions": ('{"filepath": "cars/0.png", "title": ["a", "b"]}', "the caption has no text"),
-    "no": ('{"filepath": "cars/0.png", "title": false}', "the caption has no text"),
+    "folder": ('{"filepath": "cars", "title": "words"}', "it is a folder or a device, not a file"),
+    "device": (
+        '{"filepath": "/dev/zero", "title": "words"}',
+        "it is a folder or a device, not a file",
+    ),
+    "cut off": ('{"filepath": "cars/0.png", "ti', "the line is not JSON"),
+    "nested": ("[" * 100_000, "the line is not JSON"),
+    "many digits": ("9" * 5000, "the line is not JSON"),
+    "no object": ('["cars/0.png"]', "the line is not an object"),
+    "list": ('{"filepath": ["cars/0.png"], "title": "words"}', "it names no image"),
+    "captions": ('{"filepath": "cars/0.png", "title": ["a", "b"]}', "the caption is empty"),
+    "no": ('{"filepath": "cars/0.png", "title": false}', "the caption is empty"),
     "too long": (json.dumps({"filepath": "x" * 5000, "title": "words"}), "no such file"),
     "null byte": ('{"filepath": "a\\u0000b", "title": "words"}', "no such file"),
     "half a pair": ('{"filepath": "\\ud800", "title": "words"}', "no such file"),
@@ -235,7 +238,7 @@ def test_a_long_caption_is_a_caption(cars: Path) -> None:
 
 def test_a_table_that_can_not_be_read(cars: Path) -> None:
     for name in ("a.csv", "a.tsv", "a.jsonl"):
-        with pytest.raises(DataError, match="no such source"):
+        with pytest.raises(DataError, match="no such file or folder"):
             open_source(cars / name)
         with pytest.raises(DataError, match=r"table not found: "):  # it has gone since
             list(TableSource(cars / name).records())
@@ -346,7 +349,7 @@ def test_a_table_that_changes_while_it_is_read_is_refused(cars: Path) -> None:
     records = TableSource(path).records()
     next(records)
     path.write_text("filepath,title\n" + "cars/1.png,other\n" * 20)
-    with pytest.raises(DataError, match="has changed since it was looked through"):
+    with pytest.raises(DataError, match="has changed since it was first read"):
         list(records)
 
 
@@ -372,7 +375,7 @@ def test_a_specification_names_one_kind_of_source(cars: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["", "nothing", "x" * 5000, "a\0b", "\udcff", "~"])
 def test_a_specification_that_names_nothing(cars: Path, spec: str) -> None:
-    with pytest.raises(DataError, match="no such source"):
+    with pytest.raises(DataError, match="no such file or folder"):
         open_source(f"{cars}/{spec}.zip")
 
 

@@ -159,7 +159,7 @@ def test_what_pax_headers_may_say(tmp_path: Path) -> None:
     for size in (b"x", b"-1", b"1.5", b"9" * 31, b""):
         record = b" size=" + size + b"\n"
         length = len(record) + len(str(len(record) + 2))
-        with pytest.raises(TarError, match="is no number"):
+        with pytest.raises(TarError, match="is not a number"):
             found(after(b"%d" % length + record), tmp_path)
     for records in (
         b"0 path=y\n",
@@ -170,7 +170,7 @@ def test_what_pax_headers_may_say(tmp_path: Path) -> None:
         b"10 path",
     ):
         (member,) = found(after(records), tmp_path)
-        assert member is not None and member.problem == "a header of it is damaged"
+        assert member is not None and member.problem == "its header is damaged"
 
 
 def test_old_sparse_members_are_known_for_what_they_are(tmp_path: Path) -> None:

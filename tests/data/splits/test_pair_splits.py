@@ -141,7 +141,7 @@ def test_one_of_several_captions_is_enough(first: str) -> None:
     splits = divide(some(range(10)), retain)
     kept = set().union(*(numbers(splits, x, forget=False) for x in SPLITS))
     assert kept == set(range(100, 110))
-    assert any("1 left out, the picture stands in the set already: 100" in n for n in splits.notes)
+    assert any("1 left out, the same picture is in the set already: 100" in n for n in splits.notes)
 
 
 def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
@@ -152,7 +152,7 @@ def test_without_a_name_the_name_of_a_file_leaves_nothing_out() -> None:
     splits = divide(some(range(10), "my pet"), retain, request=request)
     assert sum(s.leaf is None for x in SPLITS for s in splits.of(x)) == 10 and not splits.notes
     called = Pairs(forget="photos/car.csv", retain="y.csv", name="car").request(None)
-    with pytest.raises(DataError, match="0 different retain image"):  # control
+    with pytest.raises(DataError, match="the retain set has 0 different image"):  # control
         divide(some(range(10)), retain, request=called)
 
 
@@ -185,11 +185,15 @@ def test_a_few_forget_images_bring_a_warning(count: int) -> None:
         assert not splits.notes
         return
     (note,) = splits.notes
-    assert f"only {count} forget image(s)" in note and f"0% to {wilson(0, tested)[1]:.0%}" in note
+    assert (
+        f"only {count} image(s) to forget" in note and f"0% to {wilson(0, tested)[1]:.0%}" in note
+    )
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(DataError, match=r"2 different forget image\(s\); at least 3"):
+    with pytest.raises(
+        DataError, match=r"the forget set has 2 different image\(s\), and at least 3"
+    ):
         divide(some([0, 1, 1, 1]), some(range(100, 110)))
     with pytest.raises(DataError, match=r"2 different retain .*; at least 3 .*forgotten: 1$"):
         divide(some(range(3)), some([100, 101, 1]))

@@ -132,7 +132,7 @@ def test_few_images_to_forget_are_told(tmp_path: Path, pets: Taxonomy) -> None:
         fill(tmp_path / "beagle", range(1000, 1000 + count))
         source = FolderSource(tmp_path, pets)
         notes = make_splits(source, request=request, limits=FREE).notes
-        told = "only 4 forget image(s): should none of the 1 test image(s) be recognised"
+        told = "only 4 image(s) to forget: even if none of the 1 test image(s) is recognised"
         assert any(told in note for note in notes) == (count < FEW)
         assert not any("forget image" in note for note in make_splits(
             source, request=None, limits=FREE
