@@ -122,6 +122,25 @@ def evaluate(
     )
 
 
+def embed(
+    clip: Clip,
+    samples: Sequence[Sample],
+    *,
+    patch: Patch | None,
+    split: str,
+    ledger: Ledger,
+    reading: Reading | None = None,
+    progress: Progress = SILENT,
+) -> Embedded:
+    """Embed images with and without a patch; the arguments are those of `evaluate`.
+
+    Raises:
+        LayerMismatchError: the patch was not made for this model.
+    """
+    edit = _Edit(clip, patch)
+    return _embed_images(edit, samples, reading or Reading(), split, ledger, progress, ALONE)
+
+
 class _Edit:
     """A model and the layers that a patch moves, which can be put in and taken out again."""
 
@@ -158,8 +177,8 @@ class _Edit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Embedded:
-    """Images and their embeddings before and after [N, d]."""
+class Embedded:
+    """Images and their normalised embeddings before and after a patch [N, d]."""
 
     samples: list[Sample]
     before: Tensor
@@ -174,7 +193,7 @@ def _embed_images(
     ledger: Ledger,
     progress: Progress,
     ranks: Ranks,
-) -> _Embedded:
+) -> Embedded:
     """Stream the images of this process through the model, before and after the edit; all processes
     return the images of all, in the order of the samples."""
     clip = edit.clip
@@ -202,7 +221,7 @@ def _embed_images(
     if not embedded["after"]:
         parts["after"] = parts["before"]
     if ranks.world == 1:
-        return _Embedded([samples[i] for i in seen], parts["before"], parts["after"])
+        return Embedded([samples[i] for i in seen], parts["before"], parts["after"])
     gathered = ranks.gather((
         seen, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
     ))  # fmt: skip
@@ -215,7 +234,7 @@ def _embed_images(
     order = sorted(range(len(indices)), key=indices.__getitem__)
     before = torch.cat([part[1] for part in gathered])[order].to(clip.device)
     after = torch.cat([part[2] for part in gathered])[order].to(clip.device)
-    return _Embedded([samples[indices[i]] for i in order], before, after)
+    return Embedded([samples[indices[i]] for i in order], before, after)
 
 
 def _refuse_half(
