@@ -106,7 +106,9 @@ def shard(bench: Bench) -> Case:
             ["evaluate", *world.model, *world.taxonomy, *world.quick, "--data", path],
         ]
     )  # fmt: skip
-    return Case(f"shard, {told}", words, names=["odd-shard", "caption", "beagle", "forget", "retain"])
+    return Case(
+        f"shard, {told}", words, names=["odd-shard", "caption", "beagle", "forget", "retain"]
+    )
 
 
 def _png(width: int, height: int, *, extra: bytes = b"") -> bytes:
@@ -154,7 +156,8 @@ def _odd_picture(bench: Bench) -> tuple[bytes, str, str]:
     buffer = io.BytesIO()
     try:
         image.save(buffer, kind)
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, RuntimeError):  # some formats do not know some modes
+        buffer = io.BytesIO()
         Image.new("RGB", (8, 8)).save(buffer, kind)
     return buffer.getvalue(), f"{kind} of mode {mode}", rng.choice((kind, "png", "jpg"))
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 MEMORY = 3 << 30  # bytes, beside what the process has already
 LARGEST = 256 << 20  # bytes that one file may become
+Kill = tuple[signal.Signals, float]  # a signal, and after how many seconds it is sent
 UNCAUGHT = 70  # exit code of a child that ended with an exception of its own
 
 
@@ -71,6 +72,7 @@ def run_here(
     folder: Path,
     env: Mapping[str, str | None] | None = None,
     limit: float = 120,
+    kill: Kill | None = None,
 ) -> Answer:
     """Run a command in a child of this process."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,7 +81,7 @@ def run_here(
         child = os.fork()
         if not child:
             _be_the_child(words, folder, env or {}, place)
-        status, hang = _wait(child, start + limit)
+        status, hang = _wait(child, limit, kill)
         return _answer(place, status, time.monotonic() - start, hang)
 
 
@@ -90,6 +92,7 @@ def run_program(
     env: Mapping[str, str | None] | None = None,
     limit: float = 120,
     shell: str | None = None,
+    kill: Kill | None = None,
 ) -> Answer:
     """Run the installed program, for what happens before and after the command itself."""
     program = shutil.which("slsgu", path=Path(sys.executable).parent) or "slsgu"
@@ -109,14 +112,9 @@ def run_program(
                 command, cwd=folder, env=whole, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True, preexec_fn=lambda: _limit(20 << 30),
             )  # fmt: skip
-        hang = False
-        try:
-            child.wait(limit)
-        except subprocess.TimeoutExpired:
-            hang = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        return _answer(place, child.wait(), time.monotonic() - start, hang)
+        status, hang = _wait(child.pid, limit, kill)
+        child.returncode = status  # it has been waited for
+        return _answer(place, status, time.monotonic() - start, hang)
 
 
 def _limit(memory: int) -> None:
@@ -168,20 +166,24 @@ def _be_the_child(
     os._exit(code & 0xFF)
 
 
-def _wait(child: int, end: float) -> tuple[int, bool]:
+def _wait(child: int, limit: float, kill: Kill | None) -> tuple[int, bool]:
     """Wait until a child ends or its time is up; then end whatever it started."""
-    pause, hang = 0.002, False
+    start, pause, hang = time.monotonic(), 0.002, False
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             break
-        if time.monotonic() > end:
+        seconds = time.monotonic() - start
+        if kill is not None and seconds >= kill[1]:
+            os.kill(child, kill[0])
+            kill = None
+        if seconds > limit:
             hang = True
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             break
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+        pause = min(pause * 1.5, 0.05 if kill is None else 0.004)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(status), hang

@@ -208,7 +208,11 @@ def table(bench: Bench) -> Case:
              *world.model, *world.quick],
         ]
     )  # fmt: skip
-    return Case(f"table, {kind}, {told}", words, names=["odd-pairs", "beagle", "caption", "forget", "retain"])
+    return Case(
+        f"table, {kind}, {told}",
+        words,
+        names=["odd-pairs", "beagle", "caption", "forget", "retain"],
+    )
 
 
 KINDS = {
