@@ -94,9 +94,9 @@ def _work(
 
 def report(trial: Trial) -> None:
     """Say what was found, in ASCII: the findings hold what terminals obey."""
-    print(f"{trial.kind} {trial.seed}: {ascii(trial.case.title)}")
+    print(f"{trial.kind} {trial.seed}: {trial.case.title!a}")
     for name, seen in trial.findings:
-        print(f"    {name}: {ascii(seen)}")
+        print(f"    {name}: {seen!a}")
     sys.stdout.flush()
 
 

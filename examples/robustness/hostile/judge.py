@@ -60,7 +60,7 @@ def _findings(
     for name, text in (("stdout", answer.out), ("stderr", answer.err)):
         if found := CONTROL.search(text):
             around = text[max(0, found.start() - 30) : found.end() + 30]
-            yield "control", f"{ascii(found[0])} on {name}: {ascii(around)}"
+            yield "control", f"{found[0]!a} on {name}: {around!a}"
     refused = answer.code > 0 and not answer.crash and not answer.hang
     if refused and case.shell is None:
         if not answer.err.strip():

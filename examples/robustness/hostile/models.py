@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
+
 from hostile.case import Bench, Case
 from hostile.mutate import NASTY, dump_json, mutate_bytes, mutate_value, odd_tensor
-from safetensors.torch import load_file, save_file
 
 CODE = """import pathlib
 pathlib.Path({canary!r}).touch()
@@ -67,7 +68,21 @@ def model(bench: Bench) -> Case:
     config_file, weights = folder / "open_clip_config.json", folder / "open_clip_model.safetensors"
     config = json.loads(config_file.read_text(encoding="utf-8"))
     bad = False
-    how = rng.choice(("config", "config", "config", "bytes", "weights", "weights", "weights", "keys", "code", "zeros", "swap"))  # fmt: skip
+    how = rng.choice(
+        (
+            "config",
+            "config",
+            "config",
+            "bytes",
+            "weights",
+            "weights",
+            "weights",
+            "keys",
+            "code",
+            "zeros",
+            "swap",
+        )
+    )
     if how == "config":
         config, told = mutate_value(rng, config)
         config_file.write_text(dump_json(config), encoding="utf-8", errors="surrogatepass")
@@ -151,7 +166,7 @@ def checkpoint(bench: Bench) -> Case:
         "odd key": {**state, rng.choice(NASTY): some},
         "state_dict of text": {"state_dict": "text"},
         "a module": torch.nn.Linear(2, 2),
-    }  # fmt: skip
+    }
     how = rng.random()
     bad = False
     if how < 0.55:

@@ -38,13 +38,49 @@ def odd_value(rng: random.Random) -> Any:
         deep = [deep]
     return rng.choice(
         [
-            None, True, False, 0, -1, 1, 2**31, 2**63, 2**70, -(2**70), 0.5, -0.0, 1e308, 1e-320,
-            math.nan, math.inf, -math.inf, Raw("1e400"), Raw("9" * 5000), "", " ", "1", "nan",
-            "text", "x" * 100_000, "../../etc/passwd", "/dev/zero", "<script>alert(1)</script>",
-            "%s%n{0}{}", "!!python/object/apply:os.system", [], {}, [[]], [None], {"": ""},
-            {"a": {"b": {}}}, deep, list(range(1000)), "\ud800", "日本語", *NASTY,
+            None,
+            True,
+            False,
+            0,
+            -1,
+            1,
+            2**31,
+            2**63,
+            2**70,
+            -(2**70),
+            0.5,
+            -0.0,
+            1e308,
+            1e-320,
+            math.nan,
+            math.inf,
+            -math.inf,
+            Raw("1e400"),
+            Raw("9" * 5000),
+            "",
+            " ",
+            "1",
+            "nan",
+            "text",
+            "x" * 100_000,
+            "../../etc/passwd",
+            "/dev/zero",
+            "<script>alert(1)</script>",
+            "%s%n{0}{}",
+            "!!python/object/apply:os.system",
+            [],
+            {},
+            [[]],
+            [None],
+            {"": ""},
+            {"a": {"b": {}}},
+            deep,
+            list(range(1000)),
+            "\ud800",
+            "日本語",
+            *NASTY,
         ]
-    )  # fmt: skip
+    )
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -130,10 +166,13 @@ def mutate_bytes(rng: random.Random, data: bytes) -> tuple[bytes, str]:
         "noise alone": lambda: rng.randbytes(rng.choice((1, 7, 8, 100, 5000))),
         "twice": lambda: data + data,
         "UTF-16": lambda: data.decode("latin-1").encode("utf-16"),
-        "its beginning is another's": lambda: rng.choice((b"PK\x03\x04", b"\x89PNG", b"\x1f\x8b\x08", b"\x80\x04.", b"#!/bin/sh\n")) + data[4:],
+        "its beginning is another's": lambda: (
+            rng.choice((b"PK\x03\x04", b"\x89PNG", b"\x1f\x8b\x08", b"\x80\x04.", b"#!/bin/sh\n"))
+            + data[4:]
+        ),
         "a tail": lambda: data + rng.randbytes(rng.choice((1, 512, 10_000))),
         f"{at} bytes are gone at the start": lambda: data[at:],
-    }  # fmt: skip
+    }
     name = rng.choice(list(ways))
     return ways[name](), name
 

@@ -8,13 +8,62 @@ from hostile.case import Bench, Case
 from hostile.mutate import NASTY
 
 VALUES = (
-    "", " ", "0", "-1", "-0", "nan", "inf", "-inf", "1e400", "1e-400", "1" + "0" * 30, "-" + "9" * 30,
-    "0x10", "1_000", "٣", "½", "1,5", "true", "None", "~", ".", "..", "/", "//", "/dev/null", "-", "--",
-    "-h", "=", "=x", "x=", "a=b=c", ":", "::", "{}", "{0..9}", "*", "%s", "$(id)", "`id`", "x" * 5000,
-    "x" * 300, "日本語", "é", "\udcff", "a\udc80b", "nowhere/nothing", "~nobody/x", "pipe:", "pipe:false",
-    "http://127.0.0.1:1/x.tar", "hf-hub:", "local-dir:", "file:///etc/passwd",
+    "",
+    " ",
+    "0",
+    "-1",
+    "-0",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "1e-400",
+    "1" + "0" * 30,
+    "-" + "9" * 30,
+    "0x10",
+    "1_000",
+    "٣",
+    "½",
+    "1,5",
+    "true",
+    "None",
+    "~",
+    ".",
+    "..",
+    "/",
+    "//",
+    "/dev/null",
+    "-",
+    "--",
+    "-h",
+    "=",
+    "=x",
+    "x=",
+    "a=b=c",
+    ":",
+    "::",
+    "{}",
+    "{0..9}",
+    "*",
+    "%s",
+    "$(id)",
+    "`id`",
+    "x" * 5000,
+    "x" * 300,
+    "日本語",
+    "é",
+    "\udcff",
+    "a\udc80b",
+    "nowhere/nothing",
+    "~nobody/x",
+    "pipe:",
+    "pipe:false",
+    "http://127.0.0.1:1/x.tar",
+    "hf-hub:",
+    "local-dir:",
+    "file:///etc/passwd",
     *(each.replace("\x00", "") for each in NASTY),
-)  # fmt: skip
+)
 CANNOT = frozenset({"nan", "inf", "-inf", "1e400", "x" * 5000, "日本語", "½", "None", "true", "-1"})
 
 OPTIONS = {
@@ -37,7 +86,7 @@ OPTIONS = {
     "pareto": "--run",
     "menagerie sheet": "--out --seed",
     "menagerie check": "--model --per-leaf --seed",
-}  # fmt: skip
+}
 NUMBERS = frozenset(
     "--seed --gradient-images --search-images --test-images --contrastive-batch --target --step "
     "--trials --batch-size --workers --show --scale --per-leaf".split()
@@ -88,32 +137,78 @@ def surroundings(bench: Bench) -> Case:
     rng, world = bench.rng, bench.world
     long = "x" * 5000
     variables = {
-        "RANK": ("1", "-1", "x", ""), "WORLD_SIZE": ("2", "0", "x", "-1"), "LOCAL_RANK": ("7", "x"),
-        "MPLBACKEND": ("nothing", "", "module://odd", "TkAgg"), "LANG": ("C", "xx_YY", ""),
-        "LC_ALL": ("C", "POSIX", "xx", "en_US.ISO-8859-1"), "COLUMNS": ("0", "-5", "x", "1", "99999999999"),
-        "TMPDIR": ("/nowhere", "", "/proc", long), "HOME": ("", "/nowhere", "relative"),
+        "RANK": ("1", "-1", "x", ""),
+        "WORLD_SIZE": ("2", "0", "x", "-1"),
+        "LOCAL_RANK": ("7", "x"),
+        "MPLBACKEND": ("nothing", "", "module://odd", "TkAgg"),
+        "LANG": ("C", "xx_YY", ""),
+        "LC_ALL": ("C", "POSIX", "xx", "en_US.ISO-8859-1"),
+        "COLUMNS": ("0", "-5", "x", "1", "99999999999"),
+        "TMPDIR": ("/nowhere", "", "/proc", long),
+        "HOME": ("", "/nowhere", "relative"),
         "XDG_CACHE_HOME": ("/nowhere", "relative", "/proc", "/dev/null", long),
         "SLSGU_CACHE_DIR": ("/nowhere/x", "", "/dev/null", "/proc/x", long, "\x1b[2J"),
-        "OMP_NUM_THREADS": ("0", "x", "-3"), "PYTHONIOENCODING": ("ascii", "utf-16", "nothing"),
-        "TERM": ("dumb", "", "x"), "NO_COLOR": ("1",), "CUDA_VISIBLE_DEVICES": ("x", "99"),
-        "MASTER_ADDR": ("nowhere",), "TZ": ("nowhere",), "PYTHONUTF8": ("0", "1"),
-        "HF_HUB_OFFLINE": ("x",), "TORCH_HOME": ("/dev/null",),
-    }  # fmt: skip
+        "OMP_NUM_THREADS": ("0", "x", "-3"),
+        "PYTHONIOENCODING": ("ascii", "utf-16", "nothing"),
+        "TERM": ("dumb", "", "x"),
+        "NO_COLOR": ("1",),
+        "CUDA_VISIBLE_DEVICES": ("x", "99"),
+        "MASTER_ADDR": ("nowhere",),
+        "TZ": ("nowhere",),
+        "PYTHONUTF8": ("0", "1"),
+        "HF_HUB_OFFLINE": ("x",),
+        "TORCH_HOME": ("/dev/null",),
+    }
     shells = (
-        '"$@" >&-', '"$@" 2>&-', '"$@" >&- 2>&-', '"$@" <&-', '"$@" > /dev/full', '"$@" 2> /dev/full',
-        '"$@" | head -c 1', 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', 'ulimit -f 1; "$@"',
-        'ulimit -n 16; "$@"', 'ulimit -s 256; "$@"', 'ulimit -v 300000; "$@"', 'umask 777; "$@"',
-        'chmod 555 .; "$@"; code=$?; chmod 755 .; exit $code', 'nohup "$@" < /dev/zero',
-    )  # fmt: skip
+        '"$@" >&-',
+        '"$@" 2>&-',
+        '"$@" >&- 2>&-',
+        '"$@" <&-',
+        '"$@" > /dev/full',
+        '"$@" 2> /dev/full',
+        '"$@" | head -c 1',
+        'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
+        'ulimit -f 1; "$@"',
+        'ulimit -n 16; "$@"',
+        'ulimit -s 256; "$@"',
+        'ulimit -v 300000; "$@"',
+        'umask 777; "$@"',
+        'chmod 555 .; "$@"; code=$?; chmod 755 .; exit $code',
+        'nohup "$@" < /dev/zero',
+    )
     commands = [
-        ["concepts"], ["concepts", "--json", "dog"], ["patch", "show", str(world.patch)],
+        ["concepts"],
+        ["concepts", "--json", "dog"],
+        ["patch", "show", str(world.patch)],
         ["patch", "apply", str(world.patch), str(world.root / "model"), "--out", "out"],
-        ["cache", "list"], ["evaluate", *world.all], ["--help"], ["--version"],
-        ["select", "--source", str(world.root / "forget.tar"), "--match", "beagle", "--out", "c.tar"],
-        ["apply", "--concept", "beagle", "--run", "run", "--tower", "language", "--trials", "1",
-         "--force", *world.all],
+        ["cache", "list"],
+        ["evaluate", *world.all],
+        ["--help"],
+        ["--version"],
+        [
+            "select",
+            "--source",
+            str(world.root / "forget.tar"),
+            "--match",
+            "beagle",
+            "--out",
+            "c.tar",
+        ],
+        [
+            "apply",
+            "--concept",
+            "beagle",
+            "--run",
+            "run",
+            "--tower",
+            "language",
+            "--trials",
+            "1",
+            "--force",
+            *world.all,
+        ],
         ["menagerie", "check", "--per-leaf", "20"],
-    ]  # fmt: skip
+    ]
     line = rng.choice(commands)
     how = rng.random()
     if how < 0.5:
@@ -129,8 +224,23 @@ def surroundings(bench: Bench) -> Case:
         title = f"surroundings, {shell}: {' '.join(line[:2])}"
         return Case(title, line, real=True, shell=shell, codes=frozenset(codes))
     code = f"import pathlib\npathlib.Path({str(bench.canary)!r}).touch()\n"
-    for module in ("numpy", "torch", "PIL", "yaml", "json", "random", "click", "slsgu", "pickle",
-                   "sitecustomize", "usercustomize", "transformers", "webdataset", "timm", "string"):  # fmt: skip
+    for module in (
+        "numpy",
+        "torch",
+        "PIL",
+        "yaml",
+        "json",
+        "random",
+        "click",
+        "slsgu",
+        "pickle",
+        "sitecustomize",
+        "usercustomize",
+        "transformers",
+        "webdataset",
+        "timm",
+        "string",
+    ):
         bench.folder.joinpath(f"{module}.py").write_text(code, encoding="utf-8")
     return Case(f"surroundings, modules in the folder: {' '.join(line[:2])}", line, real=True)
 
@@ -165,7 +275,14 @@ def sizes(bench: Bench) -> Case:
             finally:
                 os.close(here)
     else:
-        path.symlink_to({"zero": "/dev/zero", "full": "/dev/full", "null": "/dev/null", "random": "/dev/urandom"}[kind])  # fmt: skip
+        path.symlink_to(
+            {
+                "zero": "/dev/zero",
+                "full": "/dev/full",
+                "null": "/dev/null",
+                "random": "/dev/urandom",
+            }[kind]
+        )
     file_, patch = str(path), str(world.patch)
     line = rng.choice(
         [
@@ -176,18 +293,41 @@ def sizes(bench: Bench) -> Case:
             ["evaluate", *world.all, "--patch", file_],
             ["evaluate", *world.all, "--model", "ViT-B-32", "--pretrained", file_],
             ["evaluate", *world.all, "--also", f"other={file_}"],
-            ["concepts", "--taxonomy", file_], ["concepts", "--data", file_],
+            ["concepts", "--taxonomy", file_],
+            ["concepts", "--data", file_],
             ["apply", "--request", file_, "--dry-run"],
-            ["grads", *world.model, "--forget", file_, "--name", "x", "--run", "run",
-             "--retain", str(world.root / "retain.tar"), "--classes", file_],
-            ["patch", "show", file_], ["patch", "apply", file_, str(world.root / "model"), "--out", "o"],
-            ["patch", "apply", patch, file_, "--out", "o"], ["patch", "revert", patch, file_, "--out", "o"],
+            [
+                "grads",
+                *world.model,
+                "--forget",
+                file_,
+                "--name",
+                "x",
+                "--run",
+                "run",
+                "--retain",
+                str(world.root / "retain.tar"),
+                "--classes",
+                file_,
+            ],
+            ["patch", "show", file_],
+            ["patch", "apply", file_, str(world.root / "model"), "--out", "o"],
+            ["patch", "apply", patch, file_, "--out", "o"],
+            ["patch", "revert", patch, file_, "--out", "o"],
             ["pareto", "--run", file_],
             ["patch", "apply", patch, str(world.root / "model.pt"), "--out", file_],
             ["menagerie", "sheet", "--out", file_],
-            ["select", "--source", str(world.root / "pairs.csv"), "--match", "photo", "--out", file_],
+            [
+                "select",
+                "--source",
+                str(world.root / "pairs.csv"),
+                "--match",
+                "photo",
+                "--out",
+                file_,
+            ],
         ]
-    )  # fmt: skip
+    )
     names = ["odd-file", "/dev/"]
     return Case(f"sizes, {kind} as {suffix or 'a file'}: {' '.join(line[:2])}", line, names=names)
 

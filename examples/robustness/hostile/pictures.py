@@ -10,10 +10,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from hostile.case import Bench, Case
 from hostile.mutate import NASTY, mutate_bytes
 from hostile.world import picture
-from PIL import Image
 
 
 def _header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
@@ -50,16 +51,20 @@ def _odd_members(bench: Bench, data: bytes) -> tuple[bytes, str]:
         "a size that is no number": _header(b"x.png", b"99999999999\0"),
         "a long name of 2^50 bytes": _header(b"././@LongLink", _huge(2**50), b"L"),
         "a pax header of 2^50 bytes": _header(b"pax", _huge(2**50), b"x"),
-        "1,000 long names": (_header(b"././@LongLink", b"00000000004\0", b"L") + _pad(b"abc\0")) * 1000,
-        "1,000 pax headers": (_header(b"pax", f"{len(pax):011o}\0".encode(), b"x") + _pad(pax)) * 1000,
-        "a pax header that is cut": _header(b"pax", b"00000000020\0", b"x") + _pad(b"9999 path=x\n"),
-        "a pax header with a size of text": _header(b"pax", b"00000000013\0", b"x") + _pad(b"11 size=x\n\n"),
+        "1,000 long names": (_header(b"././@LongLink", b"00000000004\0", b"L") + _pad(b"abc\0"))
+        * 1000,
+        "1,000 pax headers": (_header(b"pax", f"{len(pax):011o}\0".encode(), b"x") + _pad(pax))
+        * 1000,
+        "a pax header that is cut": _header(b"pax", b"00000000020\0", b"x")
+        + _pad(b"9999 path=x\n"),
+        "a pax header with a size of text": _header(b"pax", b"00000000013\0", b"x")
+        + _pad(b"11 size=x\n\n"),
         "a sparse member": _header(b"x.png", b"00000000004\0", b"S") + _pad(b"abcd"),
         "a device": _header(b"x.png", b"00000000000\0", b"3"),
         "a FIFO": _header(b"x.png", b"00000000000\0", b"6"),
         "a link": _header(b"x.png", b"00000000000\0", b"2"),
         "an unknown kind": _header(b"x.png", b"00000000004\0", b"Z") + _pad(b"abcd"),
-    }  # fmt: skip
+    }
     told = rng.choice(list(odd))
     return data[:at] + odd[told] + data[at:], told
 
@@ -68,8 +73,18 @@ def _odd_names(bench: Bench) -> tuple[bytes, str]:
     """A shard whose members are called oddly or hold odd content."""
     rng, buffer = bench.rng, io.BytesIO()
     names = ["a", "../../a", "/etc/a", "a.b.c", ".", "..", "", "a/" * 200, "x" * 300, *NASTY]
-    contents = [b"", b"\xff\xfe", b"a\x00b", b"x" * 3_000_000, b"\x1b]0;owned\x07 photo", b"-1", b"9" * 400,
-                "\u202ephoto".encode(), b'{"a": ' * 5000, b"\x80\x04\x95"]  # fmt: skip
+    contents = [
+        b"",
+        b"\xff\xfe",
+        b"a\x00b",
+        b"x" * 3_000_000,
+        b"\x1b]0;owned\x07 photo",
+        b"-1",
+        b"9" * 400,
+        "\u202ephoto".encode(),
+        b'{"a": ' * 5000,
+        b"\x80\x04\x95",
+    ]
     layout = rng.choice((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT))
     told = ""
     with tarfile.open(fileobj=buffer, mode="w", format=layout) as tar:
@@ -101,11 +116,25 @@ def shard(bench: Bench) -> Case:
         [
             ["select", "--source", path, "--match", "photo"],
             ["select", "--source", path, "--match", "photo", "--out", "chosen.tar", "--json"],
-            ["grads", "--forget", path, "--retain", retain, "--name", "beagle", "--run", "run",
-             "--classes", str(world.root / "classes.txt"), "--no-cache", *world.model, *world.quick],
+            [
+                "grads",
+                "--forget",
+                path,
+                "--retain",
+                retain,
+                "--name",
+                "beagle",
+                "--run",
+                "run",
+                "--classes",
+                str(world.root / "classes.txt"),
+                "--no-cache",
+                *world.model,
+                *world.quick,
+            ],
             ["evaluate", *world.model, *world.taxonomy, *world.quick, "--data", path],
         ]
-    )  # fmt: skip
+    )
     return Case(
         f"shard, {told}", words, names=["odd-shard", "caption", "beagle", "forget", "retain"]
     )

@@ -51,12 +51,12 @@ def preload() -> None:
     import matplotlib.pyplot
     import open_clip
     import torch
+    from slsgu.cli import COMMANDS, main
 
     import slsgu.pipeline.estimate
     import slsgu.pipeline.run
     import slsgu.report.html
     import slsgu.search.efficiency  # noqa: F401
-    from slsgu.cli import COMMANDS, main
 
     torch.set_num_threads(1)
     for name in COMMANDS:
@@ -138,6 +138,11 @@ def _be_the_child(
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # As the interpreter opens them, whatever the parent has put in their place.
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = open(
+            2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+        )
         for name, value in env.items():
             os.environ.pop(name, None)
             if value is not None:

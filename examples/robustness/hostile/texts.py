@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import yaml
+
 from hostile.case import Bench, Case
 from hostile.mutate import NASTY, Raw, dump_json, mutate_bytes, mutate_value, odd_value
 
@@ -37,7 +38,10 @@ def hostile_yaml(bench: Bench) -> tuple[str, str]:
     return bench.rng.choice(
         [
             (f"concept: !!python/object/apply:os.system ['touch {canary}']\n", "a tag that runs"),
-            (f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.PosixPath ['{canary}']]\n", "a tag that runs"),
+            (
+                f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.PosixPath ['{canary}']]\n",
+                "a tag that runs",
+            ),
             (f"? !!python/name:os.system\n: touch {canary}\n", "a tag that names a function"),
             ("\n".join((*laughs, "")), "a billion laughs"),
             ("concept: &a [*a]\n", "a list within itself"),
@@ -63,7 +67,7 @@ def hostile_yaml(bench: Bench) -> tuple[str, str]:
             ("<<: 5\n", "a merge with a number"),
             ("%YAML 9.9\n---\na: b\n", "another YAML"),
         ]
-    )  # fmt: skip
+    )
 
 
 def request(bench: Bench) -> Case:
@@ -111,8 +115,13 @@ def taxonomy(bench: Bench) -> Case:
         "$name": "pets",
         "$templates": ["a photo of a {}", "one {}"],
         "dog": {"beagle": {"$aliases": ["sniffer"], "$index": 0, "$id": "n1"}, "pug": None},
-        "cat": {"$plural": "cats", "$definition": "it purrs", "tabby": {"$prompts": ["a tabby"]}, "siamese": None},
-    }  # fmt: skip
+        "cat": {
+            "$plural": "cats",
+            "$definition": "it purrs",
+            "tabby": {"$prompts": ["a tabby"]},
+            "siamese": None,
+        },
+    }
     how = rng.random()
     if how < 0.55:
         value, told = mutate_value(rng, good)
@@ -128,9 +137,18 @@ def taxonomy(bench: Bench) -> Case:
             ["concepts", "--json", "--taxonomy", path],
             ["concepts", "--taxonomy", path, "beagle"],
             ["evaluate", *world.model, *world.data, *world.quick, "--taxonomy", path],
-            ["apply", "--concept", "beagle", "--dry-run", *world.model, *world.data, "--taxonomy", path],
+            [
+                "apply",
+                "--concept",
+                "beagle",
+                "--dry-run",
+                *world.model,
+                *world.data,
+                "--taxonomy",
+                path,
+            ],
         ]
-    )  # fmt: skip
+    )
     return Case(
         f"taxonomy, {told}", words, "that runs" in told, ["odd-tree", "taxonomy", "class", "beagle"]
     )
@@ -142,11 +160,27 @@ def templates(bench: Bench) -> Case:
     canary = str(bench.canary)
     code = f"__import__('pathlib').Path({canary!r}).touch()"
     lines = [
-        "a photo of a {}", "{}", "", "no hole", "{} {}", "{0}", "{x}", "{0.__class__}", "{!r:>99999}",
-        "{:999999999}", "%s", "x" * 100_000 + " {}", f"lambda c: {code}", f"[lambda c: {code}]",
-        f"templates = [lambda c: f'{{c}}', {code}]", "日本 {}", "\ud800 {}", "[", "('a {}',)",
+        "a photo of a {}",
+        "{}",
+        "",
+        "no hole",
+        "{} {}",
+        "{0}",
+        "{x}",
+        "{0.__class__}",
+        "{!r:>99999}",
+        "{:999999999}",
+        "%s",
+        "x" * 100_000 + " {}",
+        f"lambda c: {code}",
+        f"[lambda c: {code}]",
+        f"templates = [lambda c: f'{{c}}', {code}]",
+        "日本 {}",
+        "\ud800 {}",
+        "[",
+        "('a {}',)",
         *(f"{each} {{}}" for each in NASTY),
-    ]  # fmt: skip
+    ]
     text: bytes | str = "\n".join(rng.choices(lines, k=rng.choice((1, 1, 2, 5))))
     told = f"templates {ascii(text)[:50]}"
     if rng.random() < 0.2:
@@ -203,11 +237,24 @@ def table(bench: Bench) -> Case:
             ["select", "--source", path, "--match", "photo"],
             ["select", "--json", "--source", path, "--match", "beagle"],
             ["select", "--source", path, "--match", "photo", "--out", "chosen.tar"],
-            ["grads", "--forget", path, "--retain", str(world.root / "retain.tar"), "--name", "beagle",
-             "--classes", str(world.root / "classes.txt"), "--run", "run", "--no-cache",
-             *world.model, *world.quick],
+            [
+                "grads",
+                "--forget",
+                path,
+                "--retain",
+                str(world.root / "retain.tar"),
+                "--name",
+                "beagle",
+                "--classes",
+                str(world.root / "classes.txt"),
+                "--run",
+                "run",
+                "--no-cache",
+                *world.model,
+                *world.quick,
+            ],
         ]
-    )  # fmt: skip
+    )
     return Case(
         f"table, {kind}, {told}",
         words,

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from hostile.running import run_here
 from PIL import Image
 from safetensors.torch import save_file
+
+from hostile.running import run_here
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 16,
