@@ -16,6 +16,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -45,7 +46,11 @@ def main() -> int:
                 os._exit(0)
             workers.append(child)
         for child in workers:
-            os.waitpid(child, 0)
+            try:
+                os.waitpid(child, 0)
+            except KeyboardInterrupt:  # the table is of what was tried until then
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
         rows = [
             json.loads(line)
             for file in sorted(Path(scratch).glob("part-*/rows.jsonl"))

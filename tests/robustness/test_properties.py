@@ -36,9 +36,11 @@ fixed = settings(
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda child: st.lists(child, max_size=4) | st.dictionaries(st.text(max_size=8), child, max_size=4),
+    lambda child: (
+        st.lists(child, max_size=4) | st.dictionaries(st.text(max_size=8), child, max_size=4)
+    ),
     max_leaves=12,
-)  # fmt: skip
+)
 LAYER = "visual.proj"
 
 
@@ -87,8 +89,8 @@ def gradients_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Gradients(
         forget, retain, {LAYER: 2.0}, {"forget": 0.5, "retain": 0.5}, {"forget": 3, "retain": 4},
         {"model": "a", "request": {"concepts": ["beagle"], "paths": ["dog/beagle"]}},
-        {"title": "beagle", "layers": [layer], "pixel_hashes": ["ab"], "skipped": [["a.png", "it is cut"]],
-         "overlaps": []},
+        {"title": "beagle", "layers": [layer], "pixel_hashes": ["ab"], "overlaps": [],
+         "skipped": [["a.png", "it is cut"]]},
     ).save(path)  # fmt: skip
     return path
 

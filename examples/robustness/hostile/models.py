@@ -196,7 +196,7 @@ def checkpoint(bench: Bench) -> Case:
         ]
     )
     bad = bad and words[0] == "evaluate"
-    return Case(f"checkpoint, {told}", words, bad, ["odd-model.pt"])
+    return Case(f"checkpoint, {told}", words, bad, ["odd-model.pt", "patch"])
 
 
 KINDS = {"model": model, "checkpoint": checkpoint}

@@ -39,7 +39,8 @@ def hostile_yaml(bench: Bench) -> tuple[str, str]:
         [
             (f"concept: !!python/object/apply:os.system ['touch {canary}']\n", "a tag that runs"),
             (
-                f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.PosixPath ['{canary}']]\n",
+                "!!python/object/apply:pathlib.Path.touch "
+                f"[!!python/object/apply:pathlib.PosixPath ['{canary}']]\n",
                 "a tag that runs",
             ),
             (f"? !!python/name:os.system\n: touch {canary}\n", "a tag that names a function"),

@@ -148,7 +148,8 @@ def _run(world: World) -> None:
         answer = run_here(words, folder=root, env={"SLSGU_CACHE_DIR": str(root / "cache")})
         if answer.code not in (0, 1) or answer.crash:
             raise SystemExit(
-                f"slsgu {' '.join(words)} failed with {answer.code} in a world without damage:\n{answer.err}{answer.crash}"
+                f"slsgu {' '.join(words)} ends with {answer.code} where nothing is damaged:\n"
+                f"{answer.err}{answer.crash}"
             )
     missing = [p for p in (world.patch, root / "patched", root / "cache") if not p.exists()]
     if missing:
