@@ -67,10 +67,10 @@ CANNOT = frozenset({"nan", "inf", "-inf", "1e400", "x" * 5000, "日本語", "½"
 OPTIONS = {
     "apply": (
         "--concept --model --pretrained --data --taxonomy --templates --seed --also "
-        "--gradient-images --search-images --test-images --forget-loss --retain-loss --contrastive-batch "
-        "--gradient-precision --direction --search --target --floor --tower --layer --step "
-        "--trials --device --precision --batch-size --workers --activation-memory --run --save-model "
-        "--request --forget --retain --name --parent --classes --asked-by --reason --cache-dir"
+        "--gradient-images --search-images --test-images --forget-loss --retain-loss "
+        "--contrastive-batch --gradient-precision --direction --search --target --floor --tower "
+        "--layer --step --trials --device --precision --batch-size --workers --activation-memory --run "
+        "--save-model --request --forget --retain --name --parent --classes --asked-by --reason --cache-dir"
     ),
     "evaluate": (
         "--patch --concept --model --pretrained --data --taxonomy --templates --seed --also "
