@@ -68,9 +68,10 @@ OPTIONS = {
     "apply": (
         "--concept --model --pretrained --data --taxonomy --templates --seed --also "
         "--gradient-images --search-images --test-images --forget-loss --retain-loss "
-        "--contrastive-batch --gradient-precision --direction --search --target --floor --tower "
-        "--layer --step --trials --device --precision --batch-size --workers --activation-memory --run "
-        "--save-model --request --forget --retain --name --parent --classes --asked-by --reason --cache-dir"
+        "--contrastive-batch --gradient-precision --direction --search --target --floor "
+        "--tower --layer --step --trials --device --precision --batch-size --workers "
+        "--activation-memory --run --save-model --request --forget --retain --name --parent "
+        "--classes --asked-by --reason --cache-dir"
     ),
     "evaluate": (
         "--patch --concept --model --pretrained --data --taxonomy --templates --seed --also "
