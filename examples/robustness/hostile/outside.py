@@ -125,7 +125,7 @@ def words(bench: Bench) -> Case:
         name,
         name.strip("-").replace("-", " "),
         ascii(value)[1:-1][:20],
-        value[:20] or "empty",
+        value.replace("//", "/")[:20] or "empty",
     ]
     title = f"words, {command} {name} {ascii(value)[:40]}"
     return Case(title, [*command.split(), *line], bad, names)
@@ -148,7 +148,7 @@ def surroundings(bench: Bench) -> Case:
         "XDG_CACHE_HOME": ("/nowhere", "relative", "/proc", "/dev/null", long),
         "SLSGU_CACHE_DIR": ("/nowhere/x", "", "/dev/null", "/proc/x", long, "\x1b[2J"),
         "OMP_NUM_THREADS": ("0", "x", "-3"),
-        "PYTHONIOENCODING": ("ascii", "utf-16", "nothing"),
+        "PYTHONIOENCODING": ("ascii", "latin-1", "nothing"),
         "TERM": ("dumb", "", "x"),
         "NO_COLOR": ("1",),
         "CUDA_VISIBLE_DEVICES": ("x", "99"),
