@@ -17,6 +17,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -113,6 +114,13 @@ def strays(folder: Path) -> list[str]:
     return [p.name for p in (*folder.rglob("*.part"), *(folder / "tmp").glob("*"))]
 
 
+def _start_of_python() -> float:
+    """Seconds, with a margin, until code of ours can run: before that nobody answers a signal."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import click"], check=True)
+    return 1.5 * (time.monotonic() - start)
+
+
 class Victim:
     """A command, its folder, and what an undisturbed run of it gives and takes."""
 
@@ -120,6 +128,7 @@ class Victim:
         self.words, self.folder = words, folder
         calm = folder.parent / f"{folder.name}-calm"
         self.lengths = {}
+        self.begins = {False: 0.03, True: _start_of_python()}
         for program in (False, True):
             shutil.rmtree(calm, ignore_errors=True)
             (calm / "tmp").mkdir(parents=True)
@@ -202,7 +211,7 @@ def main() -> int:
             name = list(victims)[number % len(victims)]
             victim, how = victims[name], rng.choice((signal.SIGKILL, signal.SIGTERM))
             program = rng.random() < 0.25  # its start-up, too
-            moment = rng.uniform(0, 1) * victim.lengths[program]
+            moment = rng.uniform(victim.begins[program], victim.lengths[program])
             what = "the program" if program else "the command"
             told = f"kill {number}, {how.name} after {moment:.2f} s of {what}"
             answer = run(name, told, (how, moment), program=program)
