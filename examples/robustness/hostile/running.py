@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,9 +79,13 @@ def run_here(
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         start = time.monotonic()
+        asked, told = os.pipe()
         child = os.fork()
         if not child:
-            _be_the_child(words, folder, env or {}, place)
+            _be_the_child(words, folder, env or {}, place, told)
+        os.close(told)
+        os.read(asked, 1)  # the clock starts when the command does
+        os.close(asked)
         status, hang = _wait(child, limit, kill)
         return _answer(place, status, time.monotonic() - start, hang)
 
@@ -123,7 +128,7 @@ def _limit(memory: int) -> None:
 
 
 def _be_the_child(
-    words: Sequence[str], folder: Path, env: Mapping[str, str | None], place: Path
+    words: Sequence[str], folder: Path, env: Mapping[str, str | None], place: Path, told: int
 ) -> None:
     """Become the command; never returns."""
     code = UNCAUGHT
@@ -147,6 +152,7 @@ def _be_the_child(
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+        warnings.resetwarnings()  # tests take them for errors, users do not
         tempfile.tempdir = None  # TMPDIR may be another now
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _limit(pages * resource.getpagesize() + MEMORY)
@@ -155,6 +161,8 @@ def _be_the_child(
         sys.argv = ["slsgu", *words]
         from slsgu.cli import main
 
+        os.write(told, b".")
+        os.close(told)
         main(list(words), prog_name="slsgu")
         code = 0
     except SystemExit as end:
