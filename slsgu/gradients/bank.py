@@ -8,7 +8,6 @@ preprocessing, tokens, the pictures with their captions in their order, and the 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.gradients.accumulate import LossGradient
 from slsgu.utils.artifact import read_artifact, read_header, write_artifact
+from slsgu.utils.cache import cache_folder as cache_folder
 from slsgu.utils.files import json_sha256
 from slsgu.utils.schema import anything, count, list_of, map_of, number, record, text
 from slsgu.utils.temporaries import remove_stale
@@ -24,7 +24,6 @@ from slsgu.utils.wording import printable
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"
-VARIABLE = "SLSGU_CACHE_DIR"
 FILES = "retain-*.safetensors"
 HEADER = record(
     {
@@ -35,24 +34,6 @@ HEADER = record(
         "hashes": list_of(text),
     }
 )
-
-
-def cache_folder() -> Path:
-    """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder.
-
-    Raises:
-        SlsguError: the user has no home folder, as in a container under a number without a name.
-    """
-    if found := os.environ.get(VARIABLE):
-        return Path(found)
-    if found := os.environ.get("XDG_CACHE_HOME"):
-        return Path(found) / "slsgu"
-    try:
-        return Path.home() / ".cache" / "slsgu"
-    except RuntimeError:
-        raise SlsguError(
-            f"there is no home folder for the cache: set {VARIABLE} to a folder"
-        ) from None
 
 
 @dataclass(frozen=True)
