@@ -8,7 +8,6 @@ preprocessing, tokens, the pictures with their captions in their order, and the 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.gradients.accumulate import LossGradient
 from slsgu.utils.artifact import read_artifact, read_header, write_artifact
+from slsgu.utils.cache import cache_folder as cache_folder
 from slsgu.utils.files import json_sha256
 from slsgu.utils.schema import anything, count, list_of, map_of, number, record, text
 from slsgu.utils.temporaries import remove_stale
@@ -24,7 +24,6 @@ from slsgu.utils.wording import printable
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"
-VARIABLE = "SLSGU_CACHE_DIR"
 FILES = "retain-*.safetensors"
 HEADER = record(
     {
@@ -37,6 +36,7 @@ HEADER = record(
 )
 
 
+<<<<<<< HEAD
 def cache_folder() -> Path:
     """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder.
 
@@ -55,6 +55,8 @@ def cache_folder() -> Path:
         ) from None
 
 
+=======
+>>>>>>> refs/heads/hostile
 @dataclass(frozen=True)
 class RetainCache:
     """A folder of retain gradients."""
