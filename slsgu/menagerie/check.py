@@ -13,15 +13,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
-<<<<<<< HEAD
-from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
-=======
 from slsgu.errors import SlsguError
-from slsgu.menagerie import MODEL_DIR, TAXONOMY_FILE
->>>>>>> refs/heads/hostile
+from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.train import MODEL_CFG, PREPROCESS_CFG
-from slsgu.utils.files import open_regular, read_json
+from slsgu.utils.files import read_json
+from slsgu.utils.reading import open_regular
 
 Words = Literal["name", "bare name", "alias", "plural", "definition"]
 WORDS: tuple[Words, ...] = ("name", "bare name", "alias", "plural", "definition")

@@ -49,19 +49,9 @@ def draw_pool(
     Returns:
         ``[len(leaves) * per_leaf, size, size, 3]``, in the order of the leaves.
     """
-<<<<<<< HEAD
-    arguments = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
-    key = hashlib.sha256(arguments.encode()).hexdigest()[:16]
-    file = cache / f"drawings-{key}.npy" if cache else None
-    if file and file.exists():
-        progress(f"reusing {file}")
-        kept: NDArray[np.uint8] = np.load(file)
-        return kept
-=======
     what = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
     key = hashlib.sha256(what.encode()).hexdigest()[:16]
     file = cache / f"drawings-{key}.safetensors" if cache else None
->>>>>>> refs/heads/hostile
     total = len(leaves) * per_leaf
     if file and (kept := _kept(file, (total, size, size, 3), progress)) is not None:
         return kept

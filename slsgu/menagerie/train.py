@@ -33,11 +33,8 @@ from slsgu.menagerie.captions import Phrases, phrases
 from slsgu.menagerie.draw import DRAW_VERSION
 from slsgu.menagerie.paths import TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
-<<<<<<< HEAD
 from slsgu.menagerie.targets import Targets
-=======
 from slsgu.utils.cache import cache_folder
->>>>>>> refs/heads/hostile
 from slsgu.utils.files import replacing_folder
 
 TRAIN_SEED = 1_000_003
