@@ -198,18 +198,14 @@ def load_patches(paths: Sequence[Path]) -> Patch:
 
     Raises:
         ArtifactError: one of them cannot be read.
-        LayerMismatchError: they were made for different weights of one layer.
-        click.UsageError: one is there twice, which would double its step.
+        LayerMismatchError: they were made for different weights of one layer, or one is given
+            twice, which would double its step.
     """
+    from slsgu.patch.header import refuse_repeated
     from slsgu.patch.patch import Patch
-    from slsgu.utils.files import file_sha256
 
-    files = [patch_file(path) for path in paths]
-    first, *others = (Patch.load(file) for file in files)
-    hashes = [file_sha256(file) for file in files]
-    for index, each in enumerate(hashes):
-        if each in hashes[:index]:
-            raise click.UsageError(f"the same patch is given twice: {paths[index]}")
+    first, *others = (Patch.load(patch_file(path)) for path in paths)
     for other in others:
         first = first + other
+    refuse_repeated(first.metadata)
     return first

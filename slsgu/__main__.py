@@ -3,6 +3,12 @@
 import os
 import sys
 
+# `python -m` looks for every module in the working directory first, where a stranger's files may
+# lie; the command does not. A checkout that slsgu itself is run from stays.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    if not __file__.startswith(os.path.join(sys.path[0], "")):  # noqa: PTH118
+        del sys.path[0]
+
 from slsgu.utils.signals import INTERRUPTED, interrupts, status
 
 
