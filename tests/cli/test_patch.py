@@ -11,15 +11,24 @@ import torch
 from conftest import Ran
 from safetensors.torch import load_file
 
+import slsgu
 from slsgu.patch.patch import Patch
 
 Cli = Callable[..., Ran]
 WEIGHTS = "open_clip_model.safetensors"
 
 
-def make(folder: Path, weights: Path, concept: str, layer: str, model: str = "tiny") -> Path:
-    """A run folder with a small patch of one layer."""
+def make(
+    folder: Path, weights: Path, concept: str, layer: str, model: str = "tiny", sha: str = ""
+) -> Path:
+    """A run folder with a small patch of one layer.
+
+    Args:
+        model: what the patch says that it was made for.
+        sha: the hash of that model; by default the one that the weights have.
+    """
     original = load_file(weights)[layer]
+    sha = sha or slsgu.load(f"local-dir:{weights.parent}", device="cpu").sha256
     folder.mkdir()
     size = 0.01 * len(concept)
     Patch(
@@ -27,7 +36,7 @@ def make(folder: Path, weights: Path, concept: str, layer: str, model: str = "ti
         {layer: original},
         {
             "request": {"paths": [concept]},
-            "model": {"name": model, "pretrained": None, "sha256": model},
+            "model": {"name": model, "pretrained": None, "sha256": sha},
             "version": "0.1.0",
             "step_size": size,
         },
@@ -106,9 +115,9 @@ def test_patches_that_do_not_go_together(
     assert ran.code == 1 and "different weights of visual.proj" in ran.err
     assert not (tmp_path / "sum").exists()
     # On other layers they may go together; that the models differ is told.
-    text = make(tmp_path / "text", taught_dir / WEIGHTS, "cat", "text_projection", model="other")
+    text = make(tmp_path / "text", taught_dir / WEIGHTS, "cat", "text_projection", "other", "f00d")
     ran = cli("patch", "add", runs[0], text, "--out", "sum")
-    assert ran.code == 0 and "models that differ (tiny tiny, other other)" in ran.err
+    assert ran.code == 0 and "models that differ (tiny " in ran.err and ", other f00d)" in ran.err
 
 
 def test_a_run_folder_stands_for_its_patch(
