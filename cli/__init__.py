@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import os
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 import slsgu
 from slsgu.errors import SlsguError
+from slsgu.utils.signals import INTERRUPTED, interrupts, status
+
+from .streams import flush, safe_streams
 
 STARTED = "slsgu.cli.started"  # where a context keeps when its command began
 
@@ -56,35 +56,46 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(
+        self, info_name: str | None, args: list[str], *rest: Any, **kwargs: Any
+    ) -> click.Context:
         started = time.perf_counter()
+        _refuse_empty(args)
         try:
-            context = super().make_context(*args, **kwargs)
+            context = super().make_context(info_name, args, *rest, **kwargs)
             context.meta[STARTED] = started
             return context
         except BrokenPipeError:  # --help and --version are printed here
             _leave_with_the_reader()
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with safe_streams(), interrupts():
+            try:
+                super().main(*args, **kwargs)
+            except SystemExit as end:
+                try:
+                    flush()
+                except BrokenPipeError:
+                    _leave_with_the_reader()
+                except SlsguError as error:
+                    click.echo(f"Error: {error}", err=True)
+                    sys.exit(end.code or 1)
+                raise
+
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a name that it can not show is no reason
-                stream.reconfigure(errors="backslashreplace")
-        with _interrupts() as interrupted:
+        with interrupts() as received:
             try:
                 with warnings.catch_warnings():
                     warnings.showwarning = _show_warning  # type: ignore[assignment]
                     return super().invoke(ctx)
             except (Exception, KeyboardInterrupt) as error:
-                if interrupted or isinstance(error, KeyboardInterrupt):
+                if received or isinstance(error, KeyboardInterrupt):
                     with contextlib.suppress(OSError):  # the terminal may be gone
-                        click.echo(
-                            "Interrupted: finished files are whole, unfinished ones are gone.",
-                            err=True,
-                        )
-                    sys.exit(128 + (interrupted or [signal.SIGINT])[0])
+                        click.echo(INTERRUPTED, err=True)
+                    sys.exit(status(received))
                 if isinstance(error, BrokenPipeError):
                     _leave_with_the_reader()
-                if isinstance(error, SlsguError) and os.environ.get("RANK", "0") != "0":
+                if isinstance(error, SlsguError) and _is_a_later_process():
                     sys.exit(1)  # under torchrun, where the first process says it
                 if isinstance(error, SlsguError):
                     see = f" (`{error.see}` lists all of them)" if error.see else ""
@@ -101,29 +112,28 @@ class Commands(click.Group):
                 raise  # a bug
 
 
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """The signals so far that ask for an end. Some libraries swallow an interrupt while they are
-    imported, and fail later in ways of their own; SIGTERM alone would leave temporary files."""
-    found: list[int] = []
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse an argument without text. It is seldom meant: a variable of the shell is not set. And
+    as a path it would be the working directory. Beside `--request`, it takes a value of the file
+    back, and the command looks at it.
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        found.append(number)
-        raise KeyboardInterrupt
+    Raises:
+        click.UsageError: there is one.
+    """
+    if any(word == "--request" or word.startswith("--request=") for word in words):
+        return
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if not word.strip():
+            before = f" after {words[index - 1]}" if index else ""
+            raise click.UsageError(f"argument {index + 1}{before} is empty (a variable not set?)")
+        if name.startswith("--") and equals and not value.strip():
+            raise click.UsageError(f"{name} is empty (a variable not set?)")
 
-    before: dict[int, Any] = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            usual = signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
-            if usual:  # not where a shell has made us ignore it, nor in a thread
-                before[number] = signal.signal(number, note)
-    except ValueError:
-        pass
-    try:
-        yield found
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+
+def _is_a_later_process() -> bool:
+    """Whether this is one of several processes of `torchrun`, and not the first."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
 
 
 def _leave_with_the_reader() -> NoReturn:

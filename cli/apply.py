@@ -55,10 +55,7 @@ def apply(
     from slsgu.models.local_dir import save_local_dir
     from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
-    from slsgu.report.html import to_json, write
-    from slsgu.report.plots import save_pareto
     from slsgu.utils.distributed import world_size
-    from slsgu.utils.files import write_json
 
     if world_size() > 1:
         raise SlsguError(
@@ -90,17 +87,7 @@ def apply(
     )
     console.say_left_out(result.ledger)
     patch_path = None if result.patch is None else folder.patch
-    summary = to_json(result, patch=patch_path, report=folder.report)
-    with folder.publishing() as new:
-        write_request(new.request)
-        if result.patch is not None:
-            result.patch.save(new.patch)
-        write_json(new.result, summary)
-        write(result, new.report, command=command_line(), patch=patch_path)
-        if folder.pareto.is_file() and result.trace is not None:
-            scores = result.trace.scores_with_efficiency
-            title = f"Which layers hold {result.task.request.title}?"
-            save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
+    summary = _publish(result, folder)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
@@ -125,6 +112,27 @@ def _estimate(plan: Plan, folder: RunFolder, also: Sequence[Also], *, as_json: b
         echo_json(found.to_json())
     else:
         click.echo(found.to_text())
+
+
+def _publish(result: Outcome, folder: RunFolder) -> dict[str, Any]:
+    """Write what a run found into its folder; returns what result.json says."""
+    from slsgu.report.html import to_json, write
+    from slsgu.report.plots import save_pareto
+    from slsgu.utils.files import write_json
+
+    patch_path = None if result.patch is None else folder.patch
+    summary = to_json(result, patch=patch_path, report=folder.report)
+    with folder.publishing() as new:
+        write_request(new.request)
+        if result.patch is not None:
+            result.patch.save(new.patch)
+        write_json(new.result, summary)
+        write(result, new.report, command=command_line(), patch=patch_path)
+        if folder.pareto.is_file() and result.trace is not None:
+            scores = result.trace.scores_with_efficiency
+            title = f"Which layers hold {result.task.request.title}?"
+            save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
+    return summary
 
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:

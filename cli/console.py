@@ -79,7 +79,13 @@ def echo_json(value: Any, *, indent: int | None = 2) -> None:
     """One JSON document on stdout; in one line without an `indent`."""
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=encoding != "utf8")
-    click.echo(text)
+    click.echo("".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text))
+
+
+def _escaped(character: str) -> str:
+    """A character of a JSON string that a terminal would obey, as JSON's own escape."""
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else json.dumps(character)[1:-1]
 
 
 def echo_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> None:

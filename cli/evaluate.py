@@ -91,8 +91,9 @@ def evaluate(
     Under torchrun (`torchrun --nproc-per-node N -m slsgu evaluate ...`) processes share the images.
     """
     from slsgu.pipeline.measure import evaluate_data
-    from slsgu.utils.distributed import together
+    from slsgu.utils.distributed import together, world_size
 
+    world_size()  # first of all: what torchrun has set makes sense
     if as_json and form == "clip-benchmark":
         raise click.UsageError("--json and --format clip-benchmark are two formats: give one")
     asked = _Asked.of(run, patches, options)

@@ -27,8 +27,9 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     that the cache can bring forgotten knowledge back: keep it as you keep the original model.
     """
     from slsgu.pipeline.run_folder import obtain_gradients, run_folder
-    from slsgu.utils.distributed import together
+    from slsgu.utils.distributed import together, world_size
 
+    world_size()  # first of all: what torchrun has set makes sense
     plan = plan_from(options, settings_from(options))
     with together(plan.task.clip.device) as ranks:
         console = Console(quiet=not ranks.first)

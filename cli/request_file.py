@@ -65,8 +65,15 @@ class RequestCommand(GroupedCommand):
         typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         file = typed.get("request")
         found: dict[str, Origin] = {}
-        if file and Path(file).is_file() and not typed.get("help"):
-            found = read_request(ctx, Path(file), typed)
+        if file and not typed.get("help"):
+            path = Path(file)
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise click.UsageError(
+                    f"--request {file} is a pipe or a device: save the request as a file, since "
+                    "its paths are relative to it",
+                    ctx,
+                )
+            found = read_request(ctx, path, typed) if path.is_file() else {}
         gone = set[str]()
         for param in self.params:
             if param.name not in typed:

@@ -198,11 +198,14 @@ def load_patches(paths: Sequence[Path]) -> Patch:
 
     Raises:
         ArtifactError: one of them cannot be read.
-        LayerMismatchError: they were made for different weights of one layer.
+        LayerMismatchError: they were made for different weights of one layer, or one is given
+            twice, which would double its step.
     """
+    from slsgu.patch.header import refuse_repeated
     from slsgu.patch.patch import Patch
 
     first, *others = (Patch.load(patch_file(path)) for path in paths)
     for other in others:
         first = first + other
+    refuse_repeated(first.metadata)
     return first

@@ -1,6 +1,33 @@
-"""`python -m slsgu`, the same as the `slsgu` command."""
+"""`slsgu` and `python -m slsgu`. Signals are heeded from the first import on."""
 
-from slsgu.cli import main
+import os
+import sys
+
+# `python -m` looks for every module in the working directory first, where a stranger's files may
+# lie; the command does not. A checkout that slsgu itself is run from stays.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    if not __file__.startswith(os.path.join(sys.path[0], "")):  # noqa: PTH118
+        del sys.path[0]
+
+from slsgu.utils.signals import INTERRUPTED, interrupts, status
+
+
+def run() -> None:
+    """Run the command line."""
+    with interrupts() as received:
+        try:
+            from slsgu.cli import main
+
+            main(prog_name="slsgu")
+        except BaseException as error:
+            if not received and not isinstance(error, KeyboardInterrupt):
+                raise
+            # Nothing has begun, or everything is over: where a command runs, it says this itself.
+            if not isinstance(error, SystemExit):
+                os.write(2, f"{INTERRUPTED}\n".encode())
+            code = error.code if isinstance(error, SystemExit) else status(received)
+            sys.exit(code)
+
 
 if __name__ == "__main__":
-    main()
+    run()

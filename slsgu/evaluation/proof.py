@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,13 +19,14 @@ from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.batches import Reading, stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.errors import DataError, SlsguError
+from slsgu.errors import DataError, SlsguError, SlsguWarning
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.replay import edited
 from slsgu.evaluation.tower import StreamedTower
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
+from slsgu.models.sense import shortcoming
 from slsgu.patch.patch import Patch
 from slsgu.utils.distributed import ALONE, Ranks
 from slsgu.utils.progress import SILENT, Progress
@@ -96,6 +98,8 @@ def evaluate(
         _refuse_half(exam, request, split, ledger, only_forget=only_forget)
     book = PromptBook.of(exam.concepts, templates)
     prompts = edit.embed_texts(book.texts)
+    if (reason := shortcoming(images.before, prompts[0])) is not None:
+        warnings.warn(f"{reason}, so the figures mean nothing", SlsguWarning, stacklevel=2)
     if patch is not None:
         _refuse_broken(images.after, prompts[1])
     answers = tuple(
@@ -116,6 +120,25 @@ def evaluate(
             class_similarity(exam, images.after, prompts[1], book),
         ),
     )
+
+
+def embed(
+    clip: Clip,
+    samples: Sequence[Sample],
+    *,
+    patch: Patch | None,
+    split: str,
+    ledger: Ledger,
+    reading: Reading | None = None,
+    progress: Progress = SILENT,
+) -> Embedded:
+    """Embed images with and without a patch; the arguments are those of `evaluate`.
+
+    Raises:
+        LayerMismatchError: the patch was not made for this model.
+    """
+    edit = _Edit(clip, patch)
+    return _embed_images(edit, samples, reading or Reading(), split, ledger, progress, ALONE)
 
 
 class _Edit:
@@ -154,8 +177,8 @@ class _Edit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Embedded:
-    """Images and their embeddings before and after [N, d]."""
+class Embedded:
+    """Images and their normalised embeddings before and after a patch [N, d]."""
 
     samples: list[Sample]
     before: Tensor
@@ -170,7 +193,7 @@ def _embed_images(
     ledger: Ledger,
     progress: Progress,
     ranks: Ranks,
-) -> _Embedded:
+) -> Embedded:
     """Stream the images of this process through the model, before and after the edit; all processes
     return the images of all, in the order of the samples."""
     clip = edit.clip
@@ -198,7 +221,7 @@ def _embed_images(
     if not embedded["after"]:
         parts["after"] = parts["before"]
     if ranks.world == 1:
-        return _Embedded([samples[i] for i in seen], parts["before"], parts["after"])
+        return Embedded([samples[i] for i in seen], parts["before"], parts["after"])
     gathered = ranks.gather((
         seen, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
     ))  # fmt: skip
@@ -211,7 +234,7 @@ def _embed_images(
     order = sorted(range(len(indices)), key=indices.__getitem__)
     before = torch.cat([part[1] for part in gathered])[order].to(clip.device)
     after = torch.cat([part[2] for part in gathered])[order].to(clip.device)
-    return _Embedded([samples[indices[i]] for i in order], before, after)
+    return Embedded([samples[indices[i]] for i in order], before, after)
 
 
 def _refuse_half(

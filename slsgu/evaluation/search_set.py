@@ -22,6 +22,7 @@ from slsgu.evaluation.replay import Replay
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.models.layers import Layer
+from slsgu.models.sense import refuse_empty
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
@@ -79,6 +80,7 @@ class SearchSet:
             budget=task.machine.activation_bytes(task.clip.device),
         )
         images, prompts = replay.base
+        refuse_empty(images, prompts)
         classes = exam.class_embeddings(prompts, book)
         return cls(
             exam=exam,

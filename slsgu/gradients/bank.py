@@ -8,7 +8,6 @@ preprocessing, tokens, the pictures with their captions in their order, and the 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,32 +15,25 @@ from typing import Any
 
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.gradients.accumulate import LossGradient
-from slsgu.utils.artifact import read_artifact, write_artifact
+from slsgu.utils.artifact import read_artifact, read_header, write_artifact
+from slsgu.utils.cache import cache_folder as cache_folder
 from slsgu.utils.files import json_sha256
+from slsgu.utils.schema import anything, count, list_of, map_of, number, record, text
 from slsgu.utils.temporaries import remove_stale
+from slsgu.utils.wording import printable
 
 SCHEMA = 1
 KIND = "slsgu-retain-gradient"
-VARIABLE = "SLSGU_CACHE_DIR"
 FILES = "retain-*.safetensors"
-
-
-def cache_folder() -> Path:
-    """`$SLSGU_CACHE_DIR`, or `slsgu` in the user's cache folder.
-
-    Raises:
-        SlsguError: the user has no home folder, as in a container under a number without a name.
-    """
-    if folder := os.environ.get(VARIABLE):
-        return Path(folder)
-    if folder := os.environ.get("XDG_CACHE_HOME"):
-        return Path(folder) / "slsgu"
-    try:
-        return Path.home() / ".cache" / "slsgu"
-    except RuntimeError:
-        raise SlsguError(
-            f"there is no home folder for the cache: set {VARIABLE} to a folder"
-        ) from None
+HEADER = record(
+    {
+        "key": map_of(anything),
+        "title": text,
+        "loss": number,
+        "count": count,
+        "hashes": list_of(text),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -59,13 +51,15 @@ class RetainCache:
         which none was left out; None if nothing was, or it is damaged."""
         path = self.path(key)
         try:
-            header, tensors = read_artifact(path, kind=KIND, schema=SCHEMA, what="retain gradient")
-            if header["key"] != dict(key):
-                return None
-            loss, count = float(header["loss"]), int(header["count"])
-            return LossGradient(tensors, None, loss, count, finished=True), list(header["hashes"])
-        except (ArtifactError, KeyError, TypeError, ValueError):
+            header, tensors = read_artifact(
+                path, kind=KIND, schema=SCHEMA, what="retain gradient", holds=HEADER
+            )
+        except ArtifactError:
             return None
+        if header["key"] != dict(key):
+            return None
+        loss, images = header["loss"], header["count"]
+        return LossGradient(tensors, None, loss, images, finished=True), header["hashes"]
 
     def save(
         self, key: Mapping[str, Any], result: LossGradient, hashes: Sequence[str], *, title: str
@@ -92,11 +86,11 @@ class RetainCache:
             return
 
     def entries(self) -> Iterator[tuple[Path, int, str]]:
-        """Every file: its path, its bytes, and what it is of. One that goes away meanwhile, because
-        somebody clears the cache, is passed over."""
+        """Every entry: its path, its bytes, and what it is of, or what is wrong with it. One that
+        goes away meanwhile, because somebody clears the cache, is passed over."""
         for path in sorted(self.folder.glob(FILES)):
             with contextlib.suppress(FileNotFoundError):
-                yield path, path.stat().st_size, self._title(path)
+                yield path, path.lstat().st_size, _title(path)
 
     def clear(self) -> tuple[int, int]:
         """Remove every file, and what killed writers have left.
@@ -124,15 +118,11 @@ class RetainCache:
             raise SlsguError(f"cannot remove {', '.join(refused)}; removed {count} other(s)")
         return count, size
 
-    @staticmethod
-    def _title(path: Path) -> str:
-        import json
 
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["slsgu"])
-            return f"{header['title']}, {header['count']} images"
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
-            return "damaged"
+def _title(path: Path) -> str:
+    """What an entry is of, for people."""
+    try:
+        header = read_header(path, kind=KIND, schema=SCHEMA, what="retain gradient", holds=HEADER)
+    except ArtifactError as error:
+        return f"unusable: {error}" if path.is_file() else "unusable: it is no regular file"
+    return printable(f"{header['title']}, {header['count']} images")

@@ -20,7 +20,7 @@ from slsgu.concepts.prompts import PromptBook
 from slsgu.data.batches import Reading, stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.errors import DataError
+from slsgu.errors import ArtifactError, DataError
 from slsgu.gradients.accumulate import (
     BatchLoss,
     LossGradient,
@@ -36,6 +36,7 @@ from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.losses.retain import RETAIN_LOSSES
 from slsgu.models.layers import Layer, inventory
+from slsgu.models.sense import refuse_uninformative
 from slsgu.task.plan import Plan
 from slsgu.utils.distributed import ALONE, Ranks
 from slsgu.utils.files import json_sha256
@@ -64,7 +65,9 @@ def compute_gradients(
 
     Raises:
         DataError: no usable image is left in one of the two sets.
+        ModelError: the model's embeddings hold no information.
     """
+    refuse_uninformative(plan.task.clip)
     alone = ranks.world == 1
     passes = _Passes(
         plan=plan,
@@ -98,11 +101,17 @@ class _Passes:
         Raises:
             DataError: it met a picture that cannot be read, and the task is strict.
         """
-        if found := self.store.load():
+        if found := self.store.load(self.fits):
             self.progress.say(found)
             if self.plan.task.data.strict and self.ledger.skipped:
                 name, reason = self.ledger.skipped[0]
                 raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
+
+    def fits(self, found: LossGradient) -> bool:
+        """Whether gradients from a file are of layers of this model. A finished pass has all."""
+        shapes = {layer.name: layer.shape for layer in self.layers}
+        known = all(shapes.get(n) == tuple(t.shape) for n, t in found.gradients.items())
+        return known and (not found.finished or found.gradients.keys() == shapes.keys())
 
     def run(
         self, name: str, samples: Sequence[Sample], captions: Sequence[str], loss: BatchLoss
@@ -114,6 +123,12 @@ class _Passes:
         sums = self.store.of(name)
         if sums.finished:
             return sums
+        width = int(task.clip.model_cfg["embed_dim"])
+        if sums.texts is not None and tuple(sums.texts.shape) != (len(captions), width):
+            raise ArtifactError(
+                f"unfinished gradient pass is damaged: {self.store.path} is of other captions: "
+                "remove it"
+            )
         reading = task.reading
         with self.progress.bar(f"{name} gradient", len(mine)) as advance:
             advance(min(sums.position, len(mine)))
@@ -188,7 +203,7 @@ def _retain_pass(passes: _Passes, cache: RetainCache | None) -> LossGradient:
     }
     if cache is not None and set_of is not None and (found := cache.load(key)) is not None:
         gradient, hashes = found
-        if not ledger.reserved.keys() & set(hashes):
+        if passes.fits(gradient) and not ledger.reserved.keys() & set(hashes):
             passes.progress.say(f"retain gradient: reusing {cache.path(key)}")
             ledger.restore("gradient", hashes)
             return gradient

@@ -7,15 +7,59 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from slsgu.errors import ArtifactError
 from slsgu.models.layers import Layer
 from slsgu.utils.artifact import read_artifact, write_artifact
+from slsgu.utils.schema import (
+    count,
+    flag,
+    list_of,
+    map_of,
+    number,
+    one_of,
+    or_none,
+    record,
+    text,
+)
 
 SCHEMA = 1
 KIND = "slsgu-gradients"
 SIGN = "gradient of the loss itself; forgetting is weights + step * gradient"
+
+SKIPPED = list_of(list_of(text, length=2))  # name, reason
+OVERLAPS = list_of(list_of(text, length=3))  # name, split, the other split
+_LAYER = record(
+    {
+        "name": text,
+        "tower": one_of("vision", "language"),
+        "kind": one_of("matrix", "norm"),
+        "shape": list_of(count),
+        "block": or_none(count),
+    },
+    {"last": flag},
+    closed=True,
+)
+HEADER = record(
+    {
+        "sign": one_of(SIGN),
+        "weight_norms": map_of(number),
+        "losses": record({"forget": number, "retain": number}),
+        "counts": record({"forget": count, "retain": count}),
+        "key": record({"request": record({"concepts": list_of(text)})}, {"image_count": count}),
+        "info": record(
+            {
+                "title": text,
+                "layers": list_of(_LAYER),
+                "pixel_hashes": list_of(text),
+                "skipped": SKIPPED,
+                "overlaps": OVERLAPS,
+            }
+        ),
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,40 +110,38 @@ class Gradients:
         Raises:
             ArtifactError: missing, damaged, foreign, or of a newer format.
         """
-        header, tensors = read_artifact(path, kind=KIND, schema=SCHEMA, what="gradient cache")
+        header, tensors = read_artifact(
+            path, kind=KIND, schema=SCHEMA, what="gradient cache", holds=HEADER
+        )
         parts: dict[str, dict[str, Tensor]] = {"forget": {}, "retain": {}}
         for name, tensor in tensors.items():
             part, _, layer = name.partition("/")
             parts.setdefault(part, {})[layer] = tensor
-        try:
-            found = cls(
-                parts["forget"],
-                parts["retain"],
-                header["weight_norms"],
-                header["losses"],
-                header["counts"],
-                header["key"],
-                header["info"],
+        found = cls(
+            parts.pop("forget"),
+            parts.pop("retain"),
+            header["weight_norms"],
+            header["losses"],
+            header["counts"],
+            header["key"],
+            header["info"],
+        )
+        if parts or not found._agrees():
+            raise ArtifactError(
+                f"gradient cache is damaged: {path} disagrees with itself about which layers it "
+                "is of"
             )
-            if header["sign"] != SIGN or not found._agrees():
-                raise ArtifactError(f"gradient cache is damaged: {path} disagrees with itself")
-        except KeyError as error:
-            raise ArtifactError(f"gradient cache is damaged: {path} lacks {error}") from None
-        except (TypeError, AttributeError, ValueError) as error:
-            raise ArtifactError(f"gradient cache is damaged: {path} ({error})") from None
         return found
 
     def _agrees(self) -> bool:
-        """Whether the parts speak of the same layers, and everything that is read is there."""
+        """Whether the parts speak of the same layers, in fp32."""
         shapes = {layer.name: layer.shape for layer in self.layers}
         found = [{k: tuple(t.shape) for k, t in d.items()} for d in (self.forget, self.retain)]
-        concepts = self.key["request"]["concepts"]
-        lists = (concepts, self.info["pixel_hashes"], self.info["skipped"], self.info["overlaps"])
+        tensors = (*self.forget.values(), *self.retain.values())
         return (
             bool(shapes)
+            and len(shapes) == len(self.info["layers"])
             and all(shapes == part for part in found)
+            and all(tensor.dtype == torch.float32 for tensor in tensors)
             and self.weight_norms.keys() == shapes.keys()
-            and all(isinstance(value, list) for value in lists)
-            and all(isinstance(concept, str) for concept in (*concepts, self.info["title"]))
-            and {"forget", "retain"} <= self.losses.keys() & self.counts.keys()
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,25 @@ from typing import Any
 from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError
 from slsgu.gradients.accumulate import LossGradient
+from slsgu.gradients.gradients import OVERLAPS, SKIPPED
 from slsgu.utils.artifact import read_artifact, write_artifact
+from slsgu.utils.schema import anything, count, flag, list_of, map_of, number, record, text
 
 SCHEMA = 1
 KIND = "slsgu-partial-gradients"
+HEADER = record(
+    {
+        "key": map_of(anything),
+        "passes": map_of(
+            record(
+                {"loss": number, "count": count, "position": count, "finished": flag}, closed=True
+            )
+        ),
+        "hashes": list_of(text),
+        "skipped": SKIPPED,
+        "overlaps": OVERLAPS,
+    }
+)
 EVERY = 60.0  # seconds between two writes
 
 
@@ -36,8 +51,11 @@ class Partial:
     passes: dict[str, LossGradient] = field(default_factory=dict)
     written: float = field(default_factory=time.monotonic)
 
-    def load(self) -> str | None:
+    def load(self, fits: Callable[[LossGradient], bool] = lambda sums: True) -> str | None:
         """Take up what an earlier run has left.
+
+        Args:
+            fits: whether sums are of the layers of the model.
 
         Returns:
             What was found, in words; None where there is nothing.
@@ -46,29 +64,22 @@ class Partial:
             return None
         try:
             header, tensors = read_artifact(
-                self.path, kind=KIND, schema=SCHEMA, what="unfinished gradient pass"
+                self.path, kind=KIND, schema=SCHEMA, what="unfinished gradient pass", holds=HEADER
             )
             if header["key"] != dict(self.key):
                 return f"not going on with {self.path}: it is of another request, model or data"
-            passes = {
-                name: LossGradient(
-                    loss=p["loss"],
-                    count=p["count"],
-                    position=p["position"],
-                    finished=p["finished"],
-                )
-                for name, p in header["passes"].items()
-            }
+            passes = {name: LossGradient(**numbers) for name, numbers in header["passes"].items()}
             for name, tensor in tensors.items():
                 which, part, *layer = name.split("/", 2)
                 if part == "texts":
                     passes[which].texts = tensor
                 else:
                     passes[which].gradients[layer[0]] = tensor
-            hashes, skipped = list(header["hashes"]), [(n, r) for n, r in header["skipped"]]
-            overlaps = [(name, split, other) for name, split, other in header["overlaps"]]
-        except (ArtifactError, KeyError, TypeError, ValueError) as error:
+        except (ArtifactError, KeyError, IndexError, ValueError) as error:
             return f"not going on with {self.path}: {error}"
+        if not all(fits(sums) for sums in passes.values()):
+            return f"not going on with {self.path}: it holds layers that this model does not have"
+        hashes, skipped, overlaps = header["hashes"], header["skipped"], header["overlaps"]
         self.ledger.restore("gradient", hashes)
         for name, reason in skipped:
             self.ledger.skip(name, reason)

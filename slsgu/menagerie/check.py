@@ -9,12 +9,16 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.errors import SlsguError
 from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
-from slsgu.menagerie.train import PREPROCESS_CFG
+from slsgu.menagerie.train import MODEL_CFG, PREPROCESS_CFG
+from slsgu.utils.files import read_json
+from slsgu.utils.reading import open_regular
 
 Words = Literal["name", "bare name", "alias", "plural", "definition"]
 WORDS: tuple[Words, ...] = ("name", "bare name", "alias", "plural", "definition")
@@ -49,21 +53,21 @@ def check(
     """Measures a model on drawings it has not seen.
 
     Args:
-        model_dir: an OpenCLIP ``local-dir``.
+        model_dir: an OpenCLIP ``local-dir`` of the menagerie's own architecture, as ``train``
+            writes it.
         per_leaf: drawings of each leaf.
         seed: their stream; any but the one used for training.
         words: how concepts are named; ``name`` is the mean over the taxonomy's templates.
         workers: processes that draw.
         progress: called with a line when something happens.
     """
+    model = load_model(model_dir)  # before the drawing, which takes longer
     taxonomy = Taxonomy.load(TAXONOMY_FILE)
     leaves = taxonomy.leaves
     pictures = draw_pool(
         [leaf.name for leaf in leaves], per_leaf, seed=seed, workers=workers, progress=progress
     )
-    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{model_dir}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{model_dir}")
-    model.eval()
+    tokenizer = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
     mean, std = (torch.tensor(PREPROCESS_CFG[k])[:, None, None] for k in ("mean", "std"))
     with torch.inference_mode():
         parts = [
@@ -99,6 +103,39 @@ def check(
             levels[kind] = tuple(accuracies)
     ordered = dict(sorted(worst.items(), key=lambda item: item[1]))
     return Check(per_leaf, levels, ordered, confusions)
+
+
+def load_model(folder: Path) -> open_clip.CLIP:
+    """A model of the menagerie's own architecture.
+
+    Raises:
+        SlsguError: the folder holds no such model.
+    """
+    config = read_json(folder / "open_clip_config.json", "model configuration")
+    if not isinstance(config, dict) or (
+        config.get("model_cfg") != MODEL_CFG or config.get("preprocess_cfg") != PREPROCESS_CFG
+    ):
+        raise SlsguError(
+            f"{folder} is not a model of the menagerie, which has an architecture and a picture "
+            "size of its own. Other models are measured by `slsgu evaluate --data menagerie`"
+        )
+    path = folder / "open_clip_model.safetensors"
+    with open_regular(path, "weights", error=SlsguError):
+        pass
+    model = open_clip.CLIP(**MODEL_CFG)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            if {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()} != wanted:
+                raise SlsguError(f"{path} does not hold the weights of a model of the menagerie")
+            weights = {name: file.get_tensor(name) for name in wanted}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise SlsguError(f"{path} cannot be read as weights: {error}") from None
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+            raise SlsguError(f"{path}: {name} holds values that are no finite numbers")
+    model.load_state_dict(weights)
+    return model.eval()
 
 
 def embed(

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slsgu.errors import SlsguError
+from slsgu.errors import ArtifactError, SlsguError
 from slsgu.menagerie.draw import DRAW_VERSION, draw
-from slsgu.utils.files import replacing
+
+SCHEMA = 1
+KIND = "slsgu-drawings"
 
 FEW = 400
 """Fewer pictures than this are drawn here: starting another process would take longer."""
@@ -47,14 +49,12 @@ def draw_pool(
     Returns:
         ``[len(leaves) * per_leaf, size, size, 3]``, in the order of the leaves.
     """
-    arguments = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
-    key = hashlib.sha256(arguments.encode()).hexdigest()[:16]
-    file = cache / f"drawings-{key}.npy" if cache else None
-    if file and file.exists():
-        progress(f"reusing {file}")
-        kept: NDArray[np.uint8] = np.load(file)
-        return kept
+    what = json.dumps([DRAW_VERSION, list(leaves), per_leaf, seed, size])
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    file = cache / f"drawings-{key}.safetensors" if cache else None
     total = len(leaves) * per_leaf
+    if file and (kept := _kept(file, (total, size, size, 3), progress)) is not None:
+        return kept
     pictures = np.empty((total, size, size, 3), np.uint8)
     count = 1 if total < FEW else min(workers or os.cpu_count() or 1, total)
     bounds = [total * i // count for i in range(count + 1)]
@@ -81,9 +81,41 @@ def draw_pool(
         for part in parts:
             part.result()
     if file:
-        with replacing(file) as partial, partial.open("wb") as stream:
-            np.save(stream, pictures)
+        _keep(file, pictures, what)
     return pictures
+
+
+def _keep(file: Path, pictures: NDArray[np.uint8], what: str) -> None:
+    """Writes pictures for the next call. (The processes that draw need no torch.)"""
+    import torch
+
+    from slsgu.utils.artifact import write_artifact
+
+    tensors = {"pictures": torch.from_numpy(pictures)}
+    write_artifact(file, tensors, kind=KIND, schema=SCHEMA, header={"drawn": what})
+
+
+def _kept(
+    file: Path, shape: tuple[int, ...], progress: Callable[[str], None]
+) -> NDArray[np.uint8] | None:
+    """The pictures of an earlier call; None where there are none, or something else lies there."""
+    import torch
+
+    from slsgu.utils.artifact import read_artifact
+
+    if not os.path.lexists(file):
+        return None
+    try:
+        _, tensors = read_artifact(file, kind=KIND, schema=SCHEMA, what="cache of drawings")
+    except ArtifactError as error:
+        progress(f"drawing anew: {error}")
+        return None
+    found = tensors.get("pictures")
+    if found is None or found.dtype != torch.uint8 or tuple(found.shape) != shape:
+        progress(f"drawing anew: {file} holds something else")
+        return None
+    progress(f"reusing {file}")
+    return found.numpy()
 
 
 def _draw_elsewhere(
@@ -108,7 +140,7 @@ def _draw_elsewhere(
         "start": start,
         "count": len(pictures),
     }
-    command = [sys.executable, "-c", "from slsgu.menagerie.pool import _serve; _serve()"]
+    command = [sys.executable, "-P", "-c", "from slsgu.menagerie.pool import _serve; _serve()"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

@@ -12,7 +12,6 @@ So names, plurals, aliases and definitions of every level mean something to the 
 
 import json
 import math
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from slsgu.menagerie.draw import DRAW_VERSION
 from slsgu.menagerie.paths import TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.targets import Targets
+from slsgu.utils.cache import cache_folder
 from slsgu.utils.files import replacing_folder
 
 TRAIN_SEED = 1_000_003
@@ -92,10 +92,14 @@ def train(
         ``out``.
 
     Raises:
-        SlsguError: ``out`` exists, or nothing is left to learn.
+        SlsguError: ``out`` exists, nothing is left to learn, or a number makes no sense.
     """
     if out.exists():
         raise SlsguError(f"{out} exists already; choose a new folder")
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise SlsguError(f"{minutes:g} is no number of minutes to train for: give one above 0")
+    if steps < 1 or images_per_leaf < 1:
+        raise SlsguError("training takes at least one step and one image per leaf")
     taxonomy = Taxonomy.load(TAXONOMY_FILE)
     without = [taxonomy.find(c) if isinstance(c, str) else c for c in leave_out]
     taught = phrases(taxonomy, leave_out=without)
@@ -255,5 +259,6 @@ def save(model: CLIP, vocabulary: Tensor, folder: Path, recipe: dict[str, Any]) 
 
 
 def default_cache() -> Path:
-    """Where the command keeps the pool of drawings: the temporary folder."""
-    return Path(tempfile.gettempdir()) / "slsgu-menagerie"
+    """Where the command keeps the pool of drawings: the user's own cache folder. In the temporary
+    folder, anybody could put another file under its name."""
+    return cache_folder() / "menagerie"

@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from slsgu.errors import ModelError, SlsguWarning
-from slsgu.models.checkpoint import CONFIG_NAME, shapes
+from slsgu.models.checkpoint import CONFIG_NAME, shapes, stored_dtypes
 from slsgu.models.resolve import LOCAL, ModelSpec
+from slsgu.models.tensors import refuse_integers
 
 _LISTED = 8  # keys named in a message about a checkpoint that does not fit
 
@@ -40,6 +41,7 @@ def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[n
     """
     with _quiet(), torch.random.fork_rng(devices=[]):
         network, preprocess, tokenizer = _build(source, cache_dir)
+        refuse_integers(stored_dtypes(weights), network.state_dict(), weights)
         _load_weights(network, weights)
     network.eval().requires_grad_(False)
     _refuse_nonfinite(network, weights)
@@ -68,8 +70,13 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
         if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
             raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
         try:
+            # transformers asks at the terminal whether to run a tokenizer's own code, unless it
+            # is told. OpenCLIP's own tokenizer, which has none, does not know the option.
+            foreign = cfg["text_cfg"].get("hf_tokenizer_name")
             tokenizer = open_clip.get_tokenizer(
-                source.tokenizer or f"{LOCAL}{folder}", cache_dir=cache_dir
+                source.tokenizer or f"{LOCAL}{folder}",
+                cache_dir=cache_dir,
+                **({"trust_remote_code": False} if foreign else {}),
             )
         except Exception as error:
             raise ModelError(

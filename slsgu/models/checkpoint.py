@@ -19,11 +19,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slsgu.errors import ModelError
+from slsgu.models.tensors import refuse_headers, refuse_odd, refuse_unsafe_torch
 from slsgu.utils.files import replacing
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
+# What safetensors and torch raise over bytes that somebody has chosen.
+_FAILURES = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
 # What OpenCLIP looks for in a local-dir, in its order. Without one of these it takes the
 # alphabetically first *.safetensors, whatever that holds; we refuse instead.
 PREFERRED = (
@@ -132,16 +143,16 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    _headers(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except _FAILURES as error:
         raise _damaged(path, error) from None
-    if not tensors:
-        raise ModelError(f"{path} holds no tensors")
     return _without_prefix(tensors)
 
 
 def _read_pickle(path: Path) -> Any:
+    refuse_unsafe_torch(path)
     if _is_torchscript(path):
         raise ModelError(
             f"{path} is a TorchScript archive (the form OpenAI published CLIP in), not a state "
@@ -164,7 +175,7 @@ def _read_pickle(path: Path) -> Any:
                 "    torch.save(model.state_dict(), 'weights.pt')"
             ) from None
         raise _damaged(path, pickle.UnpicklingError(reason)) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # a damaged pickle can raise whatever an unpickler calls into
         raise _damaged(path, error) from None
 
 
@@ -178,12 +189,12 @@ def _load_pickle(path: Path) -> Any:
 
 
 def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # of a damaged archive: whatever it is, torch says it better
         return False
 
 
@@ -192,13 +203,20 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path} holds no state dict, but {_what(content)}")
-    others = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        listed = ", ".join(repr(key) for key in others[:8])
+    unnamed = [key for key in content if not isinstance(key, str)]
+    if unnamed:
         raise ModelError(
-            f"{path} is not a state dict of a model: {len(others)} entries are not tensors "
+            f"{path} is not a state dict of a model: {len(unnamed)} keys are not names "
+            f"({', '.join(repr(key)[:40] for key in unnamed[:8])})"
+        )
+    strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if strange:
+        listed = ", ".join(repr(key) for key in strange[:8])
+        raise ModelError(
+            f"{path} is not a state dict of a model: {len(strange)} entries are not tensors "
             f"({listed}). Save model.state_dict(), or put it under the key 'state_dict'"
         )
+    refuse_odd(content, path)
     return _without_prefix(dict(content))
 
 
@@ -242,10 +260,11 @@ def _headers(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
                 # An empty slice carries the dtype and reads nothing; a scalar cannot be sliced.
                 dtype = (view[:0] if shape else file.get_tensor(name)).dtype
                 headers[name] = (dtype, shape)
-    except (SafetensorError, OSError) as error:
+    except _FAILURES as error:
         raise _damaged(path, error) from None
     if not headers:
         raise ModelError(f"{path} holds no tensors")
+    refuse_headers(headers, path)
     prefix = "module." if all(name.startswith("module.") for name in headers) else ""
     return {name.removeprefix(prefix): header for name, header in headers.items()}
 

@@ -8,11 +8,9 @@ warnings. `load` returns them in eval mode and fp32, quietly, with the checks of
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from slsgu.errors import ModelError
 from slsgu.models.build import build
 from slsgu.models.checkpoint import stored_dtypes
 from slsgu.models.resolve import LOCAL, local_folder, resolve
+from slsgu.models.tensors import state_sha256
 from slsgu.models.text_length import shortened
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -194,19 +193,8 @@ def load(
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over the state dict, sorted by name: names, shapes and values upcast to fp32.
-
-    The same weights hash the same in fp32 and in fp16 that was upcast. One pass over the memory
-    of the tensors; only what is not fp32 on the CPU already is copied, one tensor at a time.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().to("cpu", torch.float32).contiguous()
-        digest.update(
-            name.encode() + b"\0" + struct.pack(f"<{values.ndim + 1}q", values.ndim, *values.shape)
-        )
-        digest.update(values.numpy().astype("<f4", copy=False).data)
-    return digest.hexdigest()
+    """SHA-256 over the state dict (`slsgu.models.tensors.state_sha256`)."""
+    return state_sha256(model.state_dict())
 
 
 def _device(device: str) -> torch.device:

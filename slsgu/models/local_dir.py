@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from slsgu.errors import ModelError
+from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, unshared, weights_file
 from slsgu.models.clip import Clip
 from slsgu.models.config import read_config
 from slsgu.utils.files import replacing_folder
+from slsgu.utils.wording import printable
 
 # Of any framework, whole, in shards, with the index that names the shards, as a backup
 # (`model.bin.old`), or as a temporary that a killed writer left (`.model.bin.HOST.1-x.part`).
@@ -86,6 +88,8 @@ def copy_others(source: Path, target: Path, weights: str) -> list[str]:
     Args:
         weights: the name of the file with the weights.
 
+    Links to files elsewhere were never part of the model: they stay behind, with a warning.
+
     Returns:
         Names of what was left out, since it may hold weights; those of folders end with a slash.
     """
@@ -93,8 +97,27 @@ def copy_others(source: Path, target: Path, weights: str) -> list[str]:
     for entry in sorted(source.iterdir()):
         if entry.name == weights or target.resolve().is_relative_to(entry.resolve()):
             continue
-        if not entry.is_file() or WEIGHT_FILE.search(entry.name):
+        if _leads_out(entry):
+            warnings.warn(
+                f"not copied: {printable(entry.name)} is a link to a file outside the model's "
+                "folder",
+                SlsguWarning,
+                stacklevel=2,
+            )
+        elif not entry.is_file() or WEIGHT_FILE.search(entry.name):
             left_out.append(f"{entry.name}/" if entry.is_dir() else entry.name)
         else:
             shutil.copyfile(entry, target / entry.name)
     return left_out
+
+
+def _leads_out(entry: Path) -> bool:
+    """Whether an entry of a model's folder is a link to a file elsewhere. In the cache of
+    huggingface_hub every file is a link from `snapshots/REVISION` into `blobs`, beside it."""
+    if not entry.is_symlink() or not entry.exists():
+        return False
+    folder = entry.parent.resolve()
+    homes = [folder]
+    if folder.parent.name == "snapshots":
+        homes.append(folder.parents[1] / "blobs")
+    return entry.resolve().parent not in homes

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
 
-def described(header: Mapping[str, Any]) -> bool:
-    """Whether metadata has the types that readers of a patch rely on."""
-    parts = header.get("sum_of", [header])
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        return False
-    for part in (header, *parts):
-        request, test = part.get("request", {}), part.get("test", {})
-        maps = (request, part.get("model", {}), test)
-        if not all(isinstance(value, dict) for value in maps):
-            return False
-        paths, before, after = request.get("paths", []), test.get("before", {}), test.get("after")
-        figures = [*before.values(), test.get("q_u")] if isinstance(before, dict) else [""]
-        if before:
-            if not isinstance(after, dict) or after.keys() != before.keys():
-                return False
-            figures += after.values()
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            return False
-        if not all(value is None or isinstance(value, int | float) for value in figures):
-            return False
-        if not isinstance(part.get("scale", 1.0), int | float):
-            return False
-    return True
+from slsgu.errors import LayerMismatchError, SlsguWarning
+from slsgu.models.tensors import state_sha256
+from slsgu.utils.schema import (
+    Check,
+    MisfitError,
+    flag,
+    list_of,
+    map_of,
+    nothing,
+    number,
+    or_none,
+    record,
+    text,
+)
+
+_FIGURES = map_of(or_none(number))
+
+
+def _test(value: Any, key: str) -> None:
+    """What a patch did on the test split: each figure before has one after."""
+    record(
+        {},
+        {
+            "before": _FIGURES,
+            "after": _FIGURES,
+            "quality": or_none(number),
+            "utility": or_none(number),
+            "q_u": or_none(number),
+        },
+    )(value, key)
+    before, after = value.get("before", {}), value.get("after", {})
+    if before.keys() != after.keys():
+        raise MisfitError(f"{key} has other figures before than after")
+
+
+_PART: dict[str, Check] = {
+    **dict.fromkeys(
+        ("version", "method", "forget_loss", "direction", "search", "gradients", "data"), text
+    ),
+    **dict.fromkeys(("step_size", "relative_step", "scale"), number),
+    "model": record({}, {"name": text, "pretrained": or_none(text), "sha256": text}),
+    "request": record(
+        {},
+        {
+            "concepts": list_of(text),
+            "paths": list_of(text),
+            "forget_leaves": list_of(text),
+            "taxonomy": text,
+            "taxonomy_sha256": text,
+            "named": flag,
+        },
+    ),
+    "templates": list_of(text),
+    "test": _test,
+    "command": or_none(text),
+    "asked_by": text,
+    "reason": text,
+    "success": flag,
+}
+HEADER = record(
+    {"layers": map_of(text)},
+    {**_PART, "sum_of": list_of(record({}, {**_PART, "sum_of": nothing}))},
+)
+"""What a patch says of itself, as far as it says it."""
 
 
 def scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
@@ -47,3 +90,44 @@ def model_names(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     models = [part.get("model", {}) for part in parts]
     names = (" ".join(str(m[key]) for key in ("name", "pretrained") if m.get(key)) for m in models)
     return list(dict.fromkeys(filter(None, names)))
+
+
+def refuse_repeated(metadata: Mapping[str, Any]) -> None:
+    """Refuse the sum of files in which one patch stands twice, which would double its step without
+    a word. (In Python, `patch + patch` is what it says.)
+
+    Args:
+        metadata: of the sum. A part without any is nobody's copy.
+
+    Raises:
+        LayerMismatchError: two parts are the same.
+    """
+    parts = [part for part in metadata.get("sum_of", ()) if part]
+    for index, part in enumerate(parts):
+        if part in parts[:index]:
+            paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
+            raise LayerMismatchError(
+                f"the same patch, to forget {paths}, is given twice, which would double its step: "
+                "give it once. To take a larger step, use a scale"
+            )
+
+
+def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Warn where a model is not the one that a patch was made from.
+
+    Args:
+        metadata: of the patch. One that does not say which model it was is believed.
+        tensors: the state dict of the model.
+    """
+    parts = metadata.get("sum_of", [metadata])
+    models = {sha for part in parts if (sha := part.get("model", {}).get("sha256"))}
+    if len(models) != 1 or (found := state_sha256(tensors)) in models:
+        return
+    warnings.warn(
+        "the layers of the patch are as they were, but the whole file does not equal the original "
+        f"model (its weights are {found[:12]}, the patch was made from {models.pop()[:12]}): "
+        "another tensor differs, or the file names its tensors in another way than OpenCLIP. "
+        "Compare it with a copy of the original",
+        SlsguWarning,
+        stacklevel=4,
+    )

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
-from slsgu.patch.header import described, model_names, scaled
+from slsgu.patch.header import HEADER, model_names, scaled, warn_of_difference
 from slsgu.patch.weights import refuse_infinite, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 
@@ -157,7 +157,8 @@ class Patch:
         return {**tensors, **self._changed(tensors)}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict with the layers as they were before this patch, exact to the bit.
+        """A state dict with the layers as they were before this patch, exact to the bit. Warns if
+        the whole is not the model that the patch was made from.
 
         Raises:
             LayerMismatchError: a layer does not hold this patch.
@@ -171,10 +172,10 @@ class Patch:
                     "revert the patches applied after it first, give all patches that were "
                     "applied together, or check that this is the model"
                 )
-        return {
-            **tensors,
-            **{name: o.to(tensors[name].dtype) for name, o in self.original.items()},
-        }
+        originals = {name: o.to(tensors[name].dtype) for name, o in self.original.items()}
+        reverted = {**tensors, **originals}
+        warn_of_difference(self.metadata, reverted)
+        return reverted
 
     def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse weights that the patch was not made for.
@@ -260,10 +261,10 @@ class Patch:
         Raises:
             ArtifactError: the file is missing, damaged, not a patch, or of a newer format.
         """
-        header, tensors = read_artifact(Path(path), kind=KIND, schema=SCHEMA, what="patch")
-        layers = header.pop("layers", {})
-        if not isinstance(layers, dict) or not described(header):
-            raise ArtifactError(f"patch is damaged: {path} has a header that makes no sense")
+        header, tensors = read_artifact(
+            Path(path), kind=KIND, schema=SCHEMA, what="patch", holds=HEADER
+        )
+        layers = header.pop("layers")
         names = [key.removeprefix("delta/") for key in tensors if key.startswith("delta/")]
         try:
             delta = {name: tensors[f"delta/{name}"] for name in names}
@@ -274,8 +275,8 @@ class Patch:
             fits = delta[name].shape == original[name].shape and delta[name].dtype == torch.float32
             if not fits or layers.get(name) != layer_hash(name, original[name]):
                 raise ArtifactError(f"patch is damaged: {path} disagrees with itself about {name}")
-            if not bool(torch.isfinite(delta[name]).all()):
-                raise ArtifactError(f"patch is damaged: {path} changes {name} by no finite number")
+            if not original[name].is_floating_point():
+                raise ArtifactError(f"patch is damaged: {path} is for {name} in whole numbers")
         if not names:
             raise ArtifactError(f"patch is damaged: {path} changes no layer")
         return cls(delta, original, header)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from slsgu.errors import SlsguError
@@ -21,7 +22,8 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
     Args:
         model: a checkpoint file, or a local-dir, whose other files are copied along, but for those
             that may hold weights: an unpatched copy, a patch or a gradient cache beside the
-            patched weights would bring the knowledge back. Folders in it stay behind too.
+            patched weights would bring the knowledge back. Folders in it stay behind too, and so,
+            with a warning, do links to files elsewhere, which were never part of the model.
         out: must not exist yet. A file for a file, a folder for a folder.
         change: for example `Patch.apply_to` or `Patch.revert_from`.
 
@@ -30,13 +32,19 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
 
     Raises:
         ModelError: `model` cannot be read.
-        SlsguError: `out` exists, or cannot be written.
+        SlsguError: `out` exists, or cannot be written; or no bit of the weights would change.
     """
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
     if out.exists():
         raise SlsguError(f"{out} exists already; give a new --out")
-    tensors = change(read_state_dict(weights))
+    before = read_state_dict(weights)
+    tensors = change(before)
+    if all(name in before and _same(tensor, before[name]) for name, tensor in tensors.items()):
+        raise SlsguError(
+            f"nothing in {model} would change: the step is smaller than the distance between two "
+            "numbers in which the weights are stored. Use a larger scale"
+        )
     if weights == model:
         write_state_dict(out, tensors, like=weights)
         return []
@@ -44,3 +52,7 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
         left_out = copy_others(model, part, weights.name)
         write_state_dict(part / weights.name, tensors, like=weights)
     return left_out
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one is other or (one.dtype == other.dtype and torch.equal(one, other))

@@ -21,6 +21,7 @@ from slsgu.evaluation.other_sets import Also
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.bank import RetainCache
 from slsgu.models.clip import Clip
+from slsgu.models.sense import refuse_uninformative
 from slsgu.pipeline.conclude import Run
 from slsgu.pipeline.result import Outcome
 from slsgu.pipeline.run_folder import RunFolder, obtain_gradients
@@ -167,5 +168,6 @@ def run_method(
         progress=progress,
         start=time.perf_counter(),
     )
+    refuse_uninformative(task.clip)
     edit = method(task, run.ledger, progress)
     return run.conclude(edit, run.ledger_for_others())

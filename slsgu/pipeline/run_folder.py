@@ -20,6 +20,7 @@ from slsgu.utils.artifact import refuse_name
 from slsgu.utils.distributed import ALONE, Ranks
 from slsgu.utils.files import json_sha256, read_json, replacing, write_json
 from slsgu.utils.progress import SILENT, Progress
+from slsgu.utils.schema import is_number
 from slsgu.utils.together import replacing_together
 
 RUNS = Path("runs")
@@ -134,7 +135,7 @@ class RunFolder:
             for row in (rows if isinstance(rows, list) else [])
             if isinstance(row, dict)
             and isinstance(row.get("layer"), str)
-            and isinstance(row.get("efficiency"), int | float)
+            and is_number(row.get("efficiency"))
         }
         return measured, found.get("norms") is True
 

@@ -20,6 +20,9 @@ from slsgu.data.sources.scan import shown
 from slsgu.data.splits.pair_splits import pair_splits
 from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
+from slsgu.utils.reading import read_text
+
+_MOST_NAMES = 16 << 20  # bytes of a list of classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +118,8 @@ def read_names(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, holds no name, or something that is none.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except OSError as error:
-        raise DataError(f"cannot read classes {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read classes {path}: {error}; save it as UTF-8") from None
+    content = read_text(path, "classes", limit=_MOST_NAMES, error=DataError)
+    lines = [line.strip() for line in content.splitlines()]
     names: dict[str, str] = {}
     for line in lines:
         if line and not line.startswith("#"):

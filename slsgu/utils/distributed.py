@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from torch import Tensor, distributed
 from slsgu.errors import SlsguError
 
 T = TypeVar("T")
+SIBLINGS = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets beside WORLD_SIZE
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,32 @@ ALONE = Ranks()
 
 
 def world_size() -> int:
-    """How many processes `torchrun` started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes `torchrun` started; 1 without it.
+
+    Raises:
+        SlsguError: the variables by which it tells them apart are not as it sets them.
+    """
+    world, rank = (_variable(name, default) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
+    together = "start several processes with torchrun, or unset RANK and WORLD_SIZE"
+    if world < 1 or not 0 <= rank < world:
+        raise SlsguError(
+            f"RANK is {rank} and WORLD_SIZE is {world} in the environment: RANK counts from 0 to "
+            f"WORLD_SIZE - 1. To work on one request together, {together}"
+        )
+    missing = [name for name in SIBLINGS if world > 1 and not os.environ.get(name)]
+    if missing:
+        raise SlsguError(
+            f"WORLD_SIZE is {world} in the environment, but {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not set: {together}"
+        )
+    return world
+
+
+def _variable(name: str, default: int) -> int:
+    text = os.environ.get(name, "").strip() or str(default)
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise SlsguError(f"{name} is {text!r} in the environment, and should be a whole number")
+    return int(text)
 
 
 @contextlib.contextmanager
@@ -86,7 +112,10 @@ def together(device: torch.device) -> Iterator[Ranks]:
     if world_size() == 1:
         yield ALONE
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise SlsguError(f"the processes cannot find each other: {error}") from error
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:

@@ -38,6 +38,9 @@ def replacing_together(folder: Path, names: Collection[str]) -> Iterator[Path]:
     Raises:
         SlsguError: the disk refuses. The files are as they were.
     """
+    for name in names:
+        if (folder / name).is_dir():
+            raise SlsguError(f"cannot write {folder / name}: a folder of that name is in the way")
     remove_stale(folder, ".files-*")
     written = folder / f".files-{host()}.{os.getpid()}-{secrets.token_hex(4)}"
     with replacing_folder(written) as part:

@@ -9,6 +9,10 @@ from typing import Any, ClassVar
 import yaml
 
 from slsgu.errors import DataError
+from slsgu.utils.reading import read_text
+
+MOST = 4 << 20  # bytes; the taxonomy of ImageNet has 0.2 million
+MOST_ENTRIES = 1_000_000  # with aliases written out: a few lines can claim billions
 
 
 def read_yaml(path: Path, what: str, *, if_missing: str = "") -> Any:
@@ -39,14 +43,16 @@ def read_with_lines(path: Path, what: str) -> list[tuple[Any, Any, int]]:
 
 def _read(path: Path, what: str, loader: type[yaml.SafeLoader], if_missing: str = "") -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a SafeLoader
-    except FileNotFoundError:
-        raise DataError(f"{what} file not found: {path}{if_missing}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {what} file {path}: {error}") from None
+        content = read_text(path, f"{what} file", limit=MOST, error=DataError)
+    except DataError as error:
+        if isinstance(error.__context__, FileNotFoundError):
+            raise DataError(f"{error}{if_missing}") from None
+        raise
+    try:
+        return yaml.load(content, Loader=loader)  # a SafeLoader
     except RecursionError:
         raise DataError(f"{what} file {path} is nested too deeply") from None
-    except _TwiceError as error:
+    except (_TwiceError, _EndlessError) as error:
         raise DataError(f"{what} file {path}: {error}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # 2001-99-99 is a ValueError
         raise DataError(f"{what} file {path} is not valid YAML: {_problem(error)}") from None
@@ -67,11 +73,45 @@ class _TwiceError(Exception):
     """A key stands twice: YAML forbids it, PyYAML keeps the last without a word."""
 
 
+class _EndlessError(Exception):
+    """Aliases claim more than could ever be printed."""
+
+
+def _refuse_endless(root: yaml.Node | None) -> None:
+    """Raises:
+    _EndlessError: a node contains itself, or there are too many with aliases written out.
+    """
+    sizes: dict[int, int] = {}  # by identity; 0 while what is inside is counted
+    todo = [] if root is None else [root]
+    while todo:
+        node = todo[-1]
+        inside: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            inside = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            for part in inside:
+                if sizes.get(id(part)) == 0:
+                    raise _EndlessError(
+                        "an alias stands within what it stands for, which contains itself"
+                    )
+            todo += [part for part in inside if id(part) not in sizes]
+            continue
+        todo.pop()
+        if sizes[id(node)] == 0:
+            sizes[id(node)] = 1 + sum(sizes[id(part)] for part in inside)
+            if sizes[id(node)] > MOST_ENTRIES:
+                raise _EndlessError(f"its aliases stand for more than {MOST_ENTRIES:,} entries")
+
+
 class _Strict(yaml.SafeLoader):
     def get_single_node(self) -> Any:
         """The whole document before anything is built, since merge keys (`<<`) repeat on purpose
         what they override, and are resolved while building."""
         root = super().get_single_node()
+        _refuse_endless(root)
         visited: set[int] = set()
         todo = [root]
         while todo:

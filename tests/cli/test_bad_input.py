@@ -73,7 +73,7 @@ def test_unknown_concept(cli: Cli, world: list[str], tmp_path: Path, command: st
     assert cli("apply", "--concept", "beagle", "--dry-run", *world).code == 0  # control
 
 
-@pytest.mark.parametrize("name", ["", " ", "/", "../../x", "dog/", "\udcff", "a" * 5000, "\n"])
+@pytest.mark.parametrize("name", ["/", "../../x", "dog/", "\udcff", "a" * 5000, "x\n"])
 def test_strange_concepts(cli: Cli, world: list[str], tmp_path: Path, name: str) -> None:
     ran = cli("apply", "--concept", name, *world)
     assert ran.code == 1 and "Error: no concept" in ran.err and not list(tmp_path.iterdir())
@@ -312,7 +312,6 @@ def test_things_of_the_wrong_kind(
         (["--run", long], "File name too long"),
         (["--layer", "text_projectoin"], "did you mean text_projection"),
         (["--layer", "logit_scale"], "no editable layer"),
-        (["--layer", ""], "no editable layer"),
         (["--layer", "visual.proj", "--tower", "language"], "vision tower"),
     ):
         refused(cli(*apply, *world, *options), word)
@@ -711,8 +710,8 @@ def test_no_space_left(
     ran = cli("apply", "--concept", "beagle", *world, *STEP)
     refused(ran, "cannot write runs/beagle-", name, "no space left on the device")
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    order = ["gradients.safetensors", "request.yaml", "patch.safetensors", "result.json"]
-    assert left == set(order[: order.index(name)])  # nothing under the final name, nothing beside
+    whole = {"gradients.safetensors", "layers.json"}  # what a run finds changes all at once
+    assert left == (set() if name in whole else whole)
     monkeypatch.setattr(os, "fsync", flush)
     assert "patch " in cli("apply", "--concept", "beagle", *world, *STEP).out
 

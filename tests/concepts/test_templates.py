@@ -99,7 +99,7 @@ def test_mistakes_are_named_with_their_line(
 def test_files_that_can_not_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"a photo of a {}\xff\n")
     for choice, message in (
-        ("bytes", "not UTF-8"),
+        ("bytes", "save it as UTF-8"),
         ("none.txt", "neither a file nor one of simple, openai"),
         (".", "cannot read templates"),
         ("x" * 5000, "cannot read templates"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import Ran
+from safetensors.torch import save_file
 
 from slsgu.errors import SlsguError
 from slsgu.gradients.accumulate import LossGradient
@@ -33,9 +35,35 @@ def test_what_goes_away_meanwhile_is_passed_over(tmp_path: Path) -> None:
         if path != first:
             path.unlink()
     assert list(entries) == []
-    (tmp_path / "retain-y.safetensors").symlink_to("/nonexistent")
-    assert [path for path, *_ in cache.entries()] == [first]
-    assert cache.clear()[0] == 2 and not list(tmp_path.iterdir())
+    assert [path for path, *_ in cache.entries()] == [first]  # control
+
+
+def test_an_odd_entry_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
+    cache = filled(tmp_path, "a")
+    (whole,) = tmp_path.iterdir()
+    os.mkfifo(tmp_path / "retain-0.safetensors")
+    loop = tmp_path / "retain-1.safetensors"
+    loop.symlink_to(loop)
+    (tmp_path / "retain-2.safetensors").symlink_to("/nonexistent")
+    (tmp_path / "retain-3.safetensors").symlink_to("/dev/zero")
+    huge = tmp_path / "retain-4.safetensors"
+    huge.touch()
+    os.truncate(huge, 1 << 42)
+    (tmp_path / "retain-5.safetensors").write_bytes(whole.read_bytes()[:-1])
+    for number, metadata in enumerate(
+        ({"slsgu": "[" * 1000 + "]" * 1000}, {"slsgu": "NaN"}, {"slsgu": "{}"}), start=6
+    ):
+        save_file({"a": torch.ones(1)}, tmp_path / f"retain-{number}.safetensors", metadata)
+    titles = {path.name: title for path, _, title in cache.entries()}
+    assert titles.pop(whole.name) == "a, 3 images"
+    assert len(titles) == 9 and all(title.startswith("unusable: ") for title in titles.values())
+    assert cache.clear()[0] == 10 and not list(tmp_path.iterdir())
+
+
+def test_a_title_is_shown_without_commands_to_the_terminal(tmp_path: Path) -> None:
+    cache = filled(tmp_path, "a\x1b]0;owned\x07")
+    ((_, _, title),) = cache.entries()
+    assert title.isprintable() and "owned" in title
 
 
 def test_clearing_goes_on_after_one_that_stays(cli: Cli, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from slsgu.errors import LayerMismatchError, SlsguError, SlsguWarning
 from slsgu.models.checkpoint import read_state_dict, write_state_dict
+from slsgu.models.clip import load
 from slsgu.models.local_dir import WEIGHT_FILE
+from slsgu.patch.header import refuse_repeated
 from slsgu.patch.patch import Patch, layer_hash
+from slsgu.patch.rewrite import rewrite_model
 
 Cli = Callable[..., Any]
 LAYER = "visual.proj"
@@ -104,3 +109,86 @@ def test_a_patch_too_large_for_half_precision_writes_nothing(
     assert cli(*words, out).code == 0  # control
     patched = read_state_dict(out)[LAYER]
     assert patched.dtype == torch.float16 and bool(patched.isfinite().all())
+
+
+# -- links, and steps that do nothing ---------------------------------------------------------
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_copied(tiny_dir: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_dir, tmp_path / "model")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    (model / "notes.txt").symlink_to(secret)
+    (model / "passwd").symlink_to("/etc/passwd")
+    (model / "nothing.txt").symlink_to("/nonexistent")
+    (model / "loop.txt").symlink_to("loop.txt")
+    (model / "README.md").write_text("hello")
+    (model / "LICENSE").symlink_to("README.md")  # control: within
+    with pytest.warns(SlsguWarning, match="outside the model's folder") as told:
+        rewrite_model(model, tmp_path / "out", patch_of(model).apply_to)
+    assert sorted(str(each.message).split()[2] for each in told) == ["notes.txt", "passwd"]
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"open_clip_config.json", WEIGHTS, "README.md", "LICENSE"}
+    assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
+
+
+def test_links_of_the_hub_are_copied(tiny_dir: Path, tmp_path: Path) -> None:
+    """As huggingface_hub keeps a repository: links into a folder of contents beside it."""
+    repository = tmp_path / "models--org--name"
+    model, blobs = repository / "snapshots" / "0123", repository / "blobs"
+    model.mkdir(parents=True)
+    blobs.mkdir()
+    for index, path in enumerate(sorted(tiny_dir.iterdir())):
+        shutil.copyfile(path, blobs / str(index))
+        (model / path.name).symlink_to(f"../../blobs/{index}")
+    assert rewrite_model(model, tmp_path / "out", patch_of(model).apply_to) == []
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {path.name for path in tiny_dir.iterdir()}
+
+
+def test_a_step_that_changes_no_bit_is_refused(tiny_dir: Path, tmp_path: Path) -> None:
+    patch = patch_of(tiny_dir)
+    for scale in (1e-30, 0.0):
+        with pytest.raises(SlsguError, match=r"nothing in .* would change.*larger scale"):
+            rewrite_model(tiny_dir, tmp_path / "out", (scale * patch).apply_to)
+        assert not (tmp_path / "out").exists()
+    rewrite_model(tiny_dir, tmp_path / "out", (1e-3 * patch).apply_to)  # control
+
+
+# -- what a reverted model is -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_revert_tells_a_model_that_is_not_the_original(
+    dtype: torch.dtype, make_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = make_dir(tmp_path / "model", dtype=dtype)
+    made_for = {"model": load(f"local-dir:{model}", device="cpu").describe()}
+    plain = patch_of(model)
+    patch = Patch(plain.delta, plain.original, made_for)
+    rewrite_model(model, tmp_path / "patched", patch.apply_to)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the whole file is as it was: not a word
+        rewrite_model(tmp_path / "patched", tmp_path / "back", patch.revert_from)
+    back, first = (load_file(folder / WEIGHTS) for folder in (tmp_path / "back", model))
+    assert back.keys() == first.keys() and all(torch.equal(back[n], first[n]) for n in first)
+    tensors = load_file(tmp_path / "patched" / WEIGHTS)
+    tensors["ln_final.bias"][0] += 1
+    save_file(tensors, tmp_path / "patched" / WEIGHTS)
+    with pytest.warns(SlsguWarning, match="whole file does not equal the original"):
+        rewrite_model(tmp_path / "patched", tmp_path / "other", patch.revert_from)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a patch that does not know its model cannot tell
+        rewrite_model(tmp_path / "patched", tmp_path / "third", plain.revert_from)
+
+
+def test_the_same_patch_twice_is_refused(tiny_dir: Path) -> None:
+    plain = patch_of(tiny_dir)
+    one, two = (
+        Patch(plain.delta, plain.original, {"request": {"paths": [path]}, "step_size": 1.0})
+        for path in ("dog/pug", "cat/tabby")
+    )
+    refuse_repeated((one + two).metadata)  # control
+    for same in (one + one, one + two + one):
+        with pytest.raises(LayerMismatchError, match="dog/pug, is given twice"):
+            refuse_repeated(same.metadata)

@@ -90,7 +90,7 @@ def test_files_that_name_no_classes(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "classes.txt").write_bytes(data)
     with pytest.raises(DataError, match=r"classes .*classes\.txt"):
         read_names(tmp_path / "classes.txt")
-    with pytest.raises(DataError, match="cannot read classes"):
+    with pytest.raises(DataError, match="classes not found"):
         read_names(tmp_path / "missing.txt")
 
 

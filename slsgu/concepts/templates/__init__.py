@@ -20,6 +20,7 @@ from typing import Any
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.errors import DataError
+from slsgu.utils.reading import read_text
 
 __all__ = ["TEMPLATE_SETS", "load_templates", "read_templates"]
 
@@ -32,6 +33,7 @@ TEMPLATE_SETS: dict[str, str] = {
 }
 
 _HERE = Path(__file__).parent  # holds a file for each set that OpenCLIP does not have
+_MOST_TEXT = 16 << 20  # bytes of a file of templates
 _PLACE = re.compile(r"\{c?\}")
 _LAMBDA = re.compile(r"lambda\s+(\w+)\s*:\s*f(['\"])(.*)\2,?")
 _STRING = re.compile(r"(['\"])(.*)\1,?")
@@ -77,15 +79,13 @@ def read_templates(path: Path) -> tuple[str, ...]:
         DataError: naming the file and the line at fault.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"templates {path}: not UTF-8 text ({error})") from None
-    except FileNotFoundError:
+        text = read_text(path, "templates", limit=_MOST_TEXT, error=DataError)
+    except DataError as error:
+        if not isinstance(error.__context__, FileNotFoundError):
+            raise
         raise DataError(
             f"templates {str(path)!r}: neither a file nor one of {', '.join(TEMPLATE_SETS)}"
         ) from None
-    except OSError as error:
-        raise DataError(f"cannot read templates {path}: {error.strerror}") from None
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1)]
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
     if not lines:

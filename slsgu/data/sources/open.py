@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,17 @@ class PictureFolder:
         return {"kind": "pictures", "root": title_of(self.root)}
 
 
+# What reads a file, by its suffix. A new kind of file is a class of its own and a line here.
+FILES: dict[str, Callable[[Path], RecordSource]] = {
+    **dict.fromkeys(SUFFIXES, TableSource),
+}
+
+
 def is_class_folders(spec: str | Path) -> bool:
     """Whether data is named by a folder of class folders; else `open_source` knows what it is. What
     is not there counts as one: it is missed by the name that people know."""
     path = Path(spec)
-    if is_shards(str(spec)) or path.suffix.lower() in SUFFIXES:
+    if is_shards(str(spec)) or path.suffix.lower() in FILES:
         return _is_folder(path)
     return not (_is_folder(path) and any(path.glob("*.tar")))
 
@@ -65,10 +71,10 @@ def open_source(spec: str | Path) -> RecordSource:
     if _is_folder(path):
         shards = sorted(str(entry) for entry in path.glob("*.tar"))
         return ShardSource(shards) if shards else PictureFolder(path)
-    if path.suffix.lower() in SUFFIXES:
-        return TableSource(path)
+    if path.suffix.lower() in FILES:
+        return FILES[path.suffix.lower()](path)
     raise DataError(
-        f"{text} is not a data source: give a folder, a {', '.join(SUFFIXES)} file, or .tar shards"
+        f"{text} is not a data source: give a folder, a {', '.join(FILES)} file, or .tar shards"
     )
 
 

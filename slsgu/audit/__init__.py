@@ -1,0 +1,1 @@
+"""What can still be found of a concept after an edit."""

@@ -1,0 +1,156 @@
+"""What goes into the last projection of the image side: pooled features, streamed into moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slsgu.concepts.taxonomy import Concept
+from slsgu.data.batches import stream
+from slsgu.data.ledger import Ledger
+from slsgu.errors import DataError, ModelError
+from slsgu.models.clip import Clip
+from slsgu.models.layers import Layer, inventory
+from slsgu.search.taps import Taps
+from slsgu.task.task import Task
+from slsgu.utils.progress import SILENT, Progress
+
+AGREES = 0.01  # largest deviation from `W h`, as a share: half precision is allowed its rounding
+
+
+@dataclass(frozen=True, eq=False)
+class LastProjection:
+    """The linear map from pooled features to image embeddings.
+
+    Attributes:
+        clip: the model.
+        layer: its weight.
+        transposed: whether it is stored as [i, o].
+    """
+
+    clip: Clip
+    layer: Layer
+    transposed: bool
+
+    @classmethod
+    def of(cls, clip: Clip) -> LastProjection:
+        """Find it: of the matrices that come last, the one whose product is the embedding.
+
+        Raises:
+            ModelError: there is none, as where a residual branch comes last.
+        """
+        found = [x for x in inventory(clip.model) if x.tower == "vision" and x.last]
+        pixels = torch.randn(2, 3, *clip.image_size, generator=torch.Generator().manual_seed(0))
+        for layer in found:
+            if len(layer.shape) != 2:
+                continue
+            # Raw parameters are stored [in, out], the weights of modules [out, in].
+            projection = cls(clip, layer, transposed=not layer.name.endswith("weight"))
+            if projection.is_last(pixels):
+                return projection
+        raise ModelError(
+            "the image side of this model does not end in a projection that can be edited in "
+            "closed form: use another method"
+        )
+
+    @property
+    def matrix(self) -> Tensor:
+        """W [o, i], fp64 on the CPU."""
+        weight = self._parameter.detach().to("cpu", torch.float64)
+        return weight.T if self.transposed else weight
+
+    @property
+    def _parameter(self) -> Tensor:
+        return self.clip.model.get_parameter(self.layer.name)
+
+    def run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features [n, i] and embeddings, not normalised, [B, o], of images [B, 3, H, W].
+
+        There are no features where the weight is used in a way that cannot be watched.
+        """
+        rows: list[Tensor] = []
+        weights = {self.layer.name: self.clip.model.get_parameter(self.layer.name)}
+        with torch.enable_grad(), Taps(weights, lambda _name, inputs, _: rows.append(inputs)):
+            embeddings = self.clip.image_features(pixels)
+        if embeddings.requires_grad:  # what was seen is told on the way back
+            torch.autograd.backward(embeddings, torch.ones_like(embeddings))
+        width = self.layer.shape[0 if self.transposed else 1]
+        features = torch.cat(rows) if rows else embeddings.new_empty(0, width)
+        return features.float(), embeddings.detach()
+
+    def is_last(self, pixels: Tensor) -> bool:
+        """Whether embeddings are the product with this weight, up to its own bias."""
+        features, embeddings = self.run(pixels)
+        if len(features) != len(pixels):
+            return False
+        weight = self.matrix.to(features)
+        if weight.shape != (embeddings.shape[1], features.shape[1]):
+            return False
+        product = features @ weight.T
+        bias = f"{self.layer.name.removesuffix('weight')}bias"
+        if not self.transposed and bias in dict(self.clip.model.named_parameters()):
+            product = product + self.clip.model.get_parameter(bias).detach()
+        return float((embeddings - product).norm()) <= AGREES * float(embeddings.norm())
+
+    def change(self, delta: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What a patch is made of: a change [o, i] and the weight, both as they are stored."""
+        name = self.layer.name
+        stored = self.clip.stored_dtypes.get(name, torch.float32)
+        change = (delta.T if self.transposed else delta).contiguous()
+        original = self._parameter.detach().to("cpu", stored, copy=True)
+        return {name: change.to("cpu", torch.float32)}, {name: original}
+
+
+@dataclass(frozen=True, eq=False)
+class PooledFeatures:
+    """Moments of the pooled features of the gradient split, fp64 on the CPU.
+
+    Attributes:
+        means: of each leaf that has an image [i].
+        kept_moment: second moment over the images that are not to be forgotten [i, i].
+    """
+
+    means: Mapping[Concept, Tensor]
+    kept_moment: Tensor
+
+    @classmethod
+    def read(
+        cls, projection: LastProjection, task: Task, ledger: Ledger, progress: Progress = SILENT
+    ) -> PooledFeatures:
+        """Stream the gradient split of a task through the image side.
+
+        Raises:
+            DataError: nothing that must be kept has a usable image.
+        """
+        forget = frozenset(task.request.forget_leaves)
+        width = projection.matrix.shape[1]
+        sums: dict[Concept, Tensor] = {}
+        counts: dict[Concept, int] = {}
+        moment, kept = torch.zeros(width, width, dtype=torch.float64), 0
+        samples = task.splits.gradient
+        with progress.bar("gradient images", len(samples)) as advance:
+            for batch in stream(
+                samples,
+                task.clip.preprocess,
+                split="gradient",
+                ledger=ledger,
+                reading=task.reading,
+                progress=advance,
+            ):
+                rows = projection.run(batch.pixels)[0].to("cpu", torch.float64)  # [B, i]
+                for sample, row in zip(batch.samples, rows, strict=True):
+                    if sample.leaf is not None:
+                        sums[sample.leaf] = sums.get(sample.leaf, 0) + row
+                        counts[sample.leaf] = counts.get(sample.leaf, 0) + 1
+                wanted = torch.tensor([sample.leaf not in forget for sample in batch.samples])
+                moment += rows[wanted].T @ rows[wanted]
+                kept += int(wanted.sum())
+        if not kept:
+            raise DataError(
+                "no image of anything that must be kept is in the gradient split"
+                f"{ledger.why('gradient')}: give images of other classes"
+            )
+        return cls({leaf: total / counts[leaf] for leaf, total in sums.items()}, moment / kept)

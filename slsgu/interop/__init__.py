@@ -1,0 +1,1 @@
+"""Systems that CLIP weights live in, and what they read of them."""

@@ -1,0 +1,176 @@
+"""Which layers of a CLIP model a larger system reads.
+
+Stable Diffusion and LLaVA take one tower of CLIP, and leave it before its end. A patch on a layer
+that they do not read changes nothing there, silently; `require_read` refuses it and says why.
+
+A new target is one more `Target` in `TARGETS`, under the name that people type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from slsgu.errors import LayerMismatchError, SlsguError
+from slsgu.models.layers import Layer, Tower, inventory, stages
+from slsgu.patch.patch import Patch
+
+VIT_BLOCKS = "visual.transformer.resblocks"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One place in a system where a tower of CLIP sits.
+
+    Attributes:
+        title: the system, for people.
+        base: the model that is known to sit there.
+        reads_of: what it reads, for people; follows "it reads".
+        tower: the tower it takes; None for both.
+        unread_blocks: how many blocks at the end of the tower are left out.
+        unread_after: names of what comes after the blocks and is left out, as the last or the
+            last but one part of a layer's name; None for all of it.
+        vit: whether the tower must be a vision transformer of OpenCLIP's own.
+    """
+
+    title: str
+    base: str
+    reads_of: str
+    tower: Tower | None = None
+    unread_blocks: int = 0
+    unread_after: frozenset[str] | None = frozenset()
+    vit: bool = False
+
+    def reads(self, layer_name: str, model: nn.Module) -> bool:
+        """Whether an edit of a layer reaches this target.
+
+        Args:
+            layer_name: as OpenCLIP names it, in `CLIP` or in `CustomTextCLIP`.
+            model: the model that the layer is of.
+
+        Raises:
+            LayerMismatchError: the model has no such layer.
+        """
+        layer = find_layer(layer_name, model)
+        if self.tower not in (None, layer.tower):
+            return False
+        if self.vit and layer.tower == "vision" and not _has(model, VIT_BLOCKS):
+            return False
+        if layer.last:
+            after = self.unread_after
+            return after is not None and not after.intersection(layer.name.split(".")[-2:])
+        left = len(stages(model, layer.tower)) - self.unread_blocks
+        return layer.block is None or layer.block < left
+
+
+TARGETS: dict[str, Target] = {
+    "clip": Target("CLIP", "any model of OpenCLIP", "the embeddings of images and texts"),
+    "sd1": Target(
+        "Stable Diffusion 1.x",
+        "ViT-L-14, openai",
+        "the text tower after its last block and ln_final, before text_projection",
+        tower="language",
+        unread_after=frozenset({"text_projection"}),
+    ),
+    "sd2": Target(
+        "Stable Diffusion 2.x",
+        "ViT-H-14, laion2b_s32b_b79k",
+        "the text tower after its second-last block, followed by ln_final",
+        tower="language",
+        unread_blocks=1,
+        unread_after=frozenset({"text_projection"}),
+    ),
+    "sdxl-1": Target(
+        "Stable Diffusion XL, first text encoder",
+        "ViT-L-14, openai",
+        "the text tower after its second-last block",
+        tower="language",
+        unread_blocks=1,
+        unread_after=None,
+    ),
+    # It reads the second-last block too, but the pooled output runs through everything.
+    "sdxl-2": Target(
+        "Stable Diffusion XL, second text encoder",
+        "ViT-bigG-14, laion2b_s39b_b160k",
+        "the text tower after its second-last block, and its projected output",
+        tower="language",
+    ),
+    "llava": Target(
+        "LLaVA 1.5",
+        "ViT-L-14-336, openai",
+        "the patch tokens of a vision transformer after its second-last block",
+        tower="vision",
+        unread_blocks=1,
+        unread_after=None,
+        vit=True,
+    ),
+}
+
+
+def find_target(name: str) -> Target:
+    """A target by the name that people type.
+
+    Raises:
+        SlsguError: there is no such target.
+
+    >>> find_target("sd1").title
+    'Stable Diffusion 1.x'
+    """
+    if name not in TARGETS:
+        hint = ""
+        if name == "sdxl":
+            hint = " (Stable Diffusion XL has two text encoders, and needs a patch for each)"
+        raise SlsguError(f"unknown target {name!r}: choose {', '.join(TARGETS)}{hint}")
+    return TARGETS[name]
+
+
+def find_layer(name: str, model: nn.Module) -> Layer:
+    """A layer of a model by its name, gains included.
+
+    Raises:
+        LayerMismatchError: the model has no such layer.
+    """
+    found = next((x for x in inventory(model, norms=True) if x.name == name), None)
+    if found is None:
+        raise LayerMismatchError(
+            f"this model has no layer {name}: a patch must be checked with the model that it was "
+            "made for, and biases and embeddings are not layers"
+        )
+    return found
+
+
+def require_read(patch: Patch, target: str, model: nn.Module) -> None:
+    """Refuse a patch that a target would not see, or would see a part of.
+
+    Args:
+        patch: what is to be applied.
+        target: its name in `TARGETS`.
+        model: the model that the patch was made for, patched or not.
+
+    Raises:
+        SlsguError: there is no such target.
+        LayerMismatchError: a layer of the patch is not read there, or is none of the model's.
+    """
+    system = find_target(target)
+    unread = [name for name in patch.layers if not system.reads(name, model)]
+    if not unread:
+        return
+    readable = [x.name for x in inventory(model) if system.reads(x.name, model)]
+    way_out = (
+        f"Make a patch of a layer that it reads, such as {readable[-1]}"
+        if readable
+        else "It reads no layer of this model"
+    )
+    raise LayerMismatchError(
+        f"{system.title} does not read {', '.join(unread)}: it reads {system.reads_of}, so the "
+        f"patch would change nothing there. {way_out}"
+    )
+
+
+def _has(model: nn.Module, path: str) -> bool:
+    try:
+        model.get_submodule(path)
+    except AttributeError:
+        return False
+    return True

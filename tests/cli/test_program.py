@@ -1,0 +1,185 @@
+"""The program and what surrounds it: signals, streams, environment, empty words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.commands import Ran
+
+Cli = Callable[..., Ran]
+
+
+def program(
+    *words: str, shell: str = "", cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed program; `shell` says what to do with its streams."""
+    return subprocess.run(
+        ["bash", "-c", f'"$@" {shell}', "slsgu", sys.executable, "-m", "slsgu", *words],
+        env={**os.environ, **env},
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("when", [0.1, 0.2, 0.4])
+def test_an_early_sigterm_is_answered(tmp_path: Path, when: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "slsgu", "apply", "--concept", "beagle"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        # Once the program's own code runs; before that, the signal is Python's.
+        end = time.monotonic() + 20
+        while not caught(running.pid, signal.SIGTERM):
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        time.sleep(when)
+        running.send_signal(signal.SIGTERM)
+        told = running.communicate(timeout=60)[1]
+    assert running.returncode == 143
+    assert told == "Interrupted: finished files are whole, unfinished ones are gone.\n"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def caught(process: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+def test_a_full_disk_behind_stdout_is_an_error() -> None:
+    done = program("concepts", "retriever", shell="> /dev/full")
+    assert done.returncode == 1 and "No space left" in done.stderr
+    assert program("concepts", "retriever").returncode == 0  # control
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_disturb_nothing(closed: str) -> None:
+    done = program("concepts", "retriever", shell=closed)
+    assert done.returncode == 0 and not done.stderr.startswith("Traceback")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    done = program("concepts", shell="| head -1; exit ${PIPESTATUS[0]}")
+    assert done.returncode in (0, 141) and done.stdout.count("\n") == 1
+    assert "Error" not in done.stderr and "Traceback" not in done.stderr
+
+
+CONTROL = ["\x1b]0;title\x07", "\x1b[2J", "a\x9b31m", "a\u202eb", "a\x00b"[:1] + "\x08"]
+
+
+@pytest.mark.parametrize("text", CONTROL)
+def test_what_is_typed_reaches_the_terminal_as_text(cli: Cli, text: str) -> None:
+    for words in (
+        ("concepts", text),
+        ("concepts", "--taxonomy", text),
+        ("patch", "show", text),
+        ("apply", "--concept", text),
+        ("apply", f"--{text}"),
+        ("evaluate", "--model", text),
+        (text,),
+    ):
+        ran = cli(*words)
+        assert ran.code in (1, 2) and ran.err
+        assert all(char.isprintable() or char == "\n" for char in ran.out + ran.err)
+
+
+def test_json_says_exactly_what_is_there(cli: Cli, tmp_path: Path) -> None:
+    tree = tmp_path / "odd.yaml"
+    tree.write_text(yaml.safe_dump({"dog": ["caf\u00e9 \u65e5\u672c", "a\u202eb \x9b31m"]}))
+    ran = cli("concepts", "--taxonomy", tree, "--json")
+    if ran.code == 0:
+        assert "caf\u00e9 \u65e5\u672c" in ran.out and "a\u202eb" in str(json.loads(ran.out))
+    assert all(char.isprintable() or char == "\n" for char in ran.out + ran.err)
+
+
+def test_names_in_files_reach_the_terminal_as_text(cli: Cli, tmp_path: Path) -> None:
+    tree = tmp_path / "odd\x1b[31m.yaml"
+    tree.write_text('dog: ["bea\\u001b]0;x\\u0007gle", "pug"]\n')
+    ran = cli("concepts", "--taxonomy", tree)
+    assert ran.out + ran.err and "\x1b" not in ran.out + ran.err and "\x07" not in ran.out
+    assert "\x1b" not in cli("concepts", "--taxonomy", tree, "--json").out
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "1"}, "RANK is 1 and WORLD_SIZE is 1"),
+        ({"WORLD_SIZE": "2"}, "RANK and MASTER_ADDR and MASTER_PORT are not set"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "MASTER_ADDR and MASTER_PORT are not set"),
+        ({"WORLD_SIZE": "2", "RANK": "5"}, "RANK is 5 and WORLD_SIZE is 2"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is 0"),
+        ({"WORLD_SIZE": "-3"}, "WORLD_SIZE is -3"),
+        ({"WORLD_SIZE": "9" * 30}, "WORLD_SIZE is "),
+    ],
+)
+@pytest.mark.parametrize("command", ["grads", "evaluate", "apply"])
+def test_half_of_what_torchrun_sets_is_told(
+    cli: Cli,
+    world: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    message: str,
+    command: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    wanted = () if command == "evaluate" else ("--concept", "beagle")
+    ran = cli(command, *wanted, *world)
+    assert ran.code == 1
+    if environment.get("RANK", "0") == "0" or "WORLD_SIZE" not in environment:
+        assert message in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("apply", "--concept", "beagle", "--data", ""),
+        ("apply", "--concept", "beagle", "--data="),
+        ("apply", "--concept", "beagle", "--run", " "),
+        ("apply", "--concept", ""),
+        ("patch", "apply", "p.safetensors", ""),
+        ("evaluate", "--model", ""),
+        ("select", "--source", "", "--match", "x"),
+        ("",),
+    ],
+)
+def test_empty_words_are_refused(cli: Cli, words: tuple[str, ...]) -> None:
+    ran = cli(*words)
+    assert ran.code == 2 and "empty (a variable not set?)" in ran.err
+
+
+def test_a_request_from_a_pipe_is_not_passed_over(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "/dev/null", "/dev/zero"):
+        ran = cli("apply", "--request", name)
+        assert ran.code == 2 and f"--request {name} is a pipe or a device" in ran.err
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}"; rmdir "{gone}"; "{sys.executable}" -m slsgu apply --concept beagle'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=100)
+    assert done.returncode in (1, 2) and done.stderr and "Traceback" not in done.stderr
+
+
+def test_odd_surroundings_simply_work(tmp_path: Path) -> None:
+    odd = {"MPLBACKEND": "nonsense", "LC_ALL": "C", "LANG": "C", "COLUMNS": "x"}
+    done = program("concepts", "retriever", cwd=tmp_path, **odd)
+    assert done.returncode == 0 and not done.stderr
