@@ -104,7 +104,9 @@ def test_select_names_pictures_by_what_they_are(cli: Cli, photos: Path, tmp_path
     assert "6 pair(s)" in again.out and not again.err
     (tmp_path / "ext.csv").write_text("filepath,title\nbad.jpg,a ship\n")
     ran = cli("select", "--source", "ext.csv", "--match", "ship", "--out", "none.tar")
-    assert ran.code == 1 and "no picture for none.tar: 1 left out, it is not a picture" in ran.err
+    assert (
+        ran.code == 1 and "nothing to write to none.tar: 1 left out, it is not a picture" in ran.err
+    )
     assert not (tmp_path / "none.tar").exists()
 
 
