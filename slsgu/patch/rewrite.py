@@ -14,6 +14,7 @@ from torch import Tensor
 from slsgu.errors import SlsguError, SlsguWarning
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.utils.files import replacing_folder
+from slsgu.utils.names import refuse_blank
 from slsgu.utils.wording import printable
 
 # Of any framework, whole, in shards, with the index that names the shards, as a backup
@@ -26,7 +27,7 @@ WEIGHT_FILE = re.compile(
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
-def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
+def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:
     """Read `model`, change its tensors, write `out` in the same form. `model` is unchanged.
 
     Args:
@@ -44,6 +45,8 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
         ModelError: `model` can not be read.
         SlsguError: `out` exists, or can not be written; or no bit of the weights would change.
     """
+    for path, what in ((model, "the name of the model"), (out, "the name of what to write")):
+        refuse_blank(str(path).removeprefix("local-dir:"), what, SlsguError)
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
     if out.exists():
