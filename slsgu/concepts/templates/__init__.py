@@ -20,7 +20,12 @@ from typing import Any
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.errors import DataError
+<<<<<<< HEAD
 from slsgu.utils.reading import read_text
+=======
+from slsgu.utils.files import read_text
+from slsgu.utils.names import refuse_blank
+>>>>>>> refs/heads/hostile
 
 __all__ = ["TEMPLATE_SETS", "load_templates", "read_templates"]
 
@@ -51,6 +56,7 @@ def load_templates(choice: str | None, taxonomy: Taxonomy) -> tuple[str, ...]:
     Raises:
         DataError: `choice` is neither a name nor a usable file.
     """
+    refuse_blank(choice, "the name of the templates", DataError)
     if choice is None and taxonomy.templates:
         return taxonomy.templates
     if choice == "photo":
