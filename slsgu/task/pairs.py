@@ -20,12 +20,8 @@ from slsgu.data.sources.scan import shown
 from slsgu.data.splits.pair_splits import pair_splits
 from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
-<<<<<<< HEAD
-from slsgu.utils.reading import read_text
-=======
-from slsgu.utils.files import read_text
 from slsgu.utils.names import refuse_blank
->>>>>>> refs/heads/hostile
+from slsgu.utils.reading import read_text
 
 _MOST_NAMES = 16 << 20  # bytes of a list of classes
 

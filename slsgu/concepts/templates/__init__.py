@@ -20,12 +20,8 @@ from typing import Any
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.errors import DataError
-<<<<<<< HEAD
-from slsgu.utils.reading import read_text
-=======
-from slsgu.utils.files import read_text
 from slsgu.utils.names import refuse_blank
->>>>>>> refs/heads/hostile
+from slsgu.utils.reading import read_text
 
 __all__ = ["TEMPLATE_SETS", "load_templates", "read_templates"]
 
