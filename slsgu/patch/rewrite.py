@@ -12,11 +12,7 @@ from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.models.local_dir import copy_others
 from slsgu.utils.files import replacing_folder
-<<<<<<< HEAD
-=======
 from slsgu.utils.names import refuse_blank
-from slsgu.utils.wording import printable
->>>>>>> refs/heads/hostile
 
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
