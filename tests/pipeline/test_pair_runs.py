@@ -105,7 +105,7 @@ def test_without_a_retain_set(taught: Clip, beagles: Path, photos: Path) -> None
     assert value["settings"]["retain_loss"] == "cosine"  # as it was taken
     page = html(result, command="", patch=None)
     unknown = "other images at the finest level, other images at coarser levels"
-    assert f"Not measured, so no floor holds there: {unknown}." in page
+    assert f"Not measured, so no floor can be enforced: {unknown}." in page
     assert "0 other images" not in page and "Everything else" not in page
     assert result.task.forget_only and result.edit.settings["retain_loss"] == "cosine"
     assert result.trace.gradients.counts["retain"] == result.trace.gradients.counts["forget"]
