@@ -39,11 +39,14 @@ def menagerie() -> None:
     metavar="FILE",
     help="The PNG file to write.",
 )
+@option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
 @seed_option(0, "Another seed gives other drawings.")
-def sheet(out: Path, seed: int) -> None:
+def sheet(out: Path, force: bool, seed: int) -> None:
     """Draw the whole taxonomy on one contact sheet."""
     from slsgu.menagerie.sheet import contact_sheet
+    from slsgu.utils.files import refuse_target
 
+    refuse_target(out, force=force)
     click.echo(contact_sheet(out, seed=seed))
 
 
@@ -150,7 +153,7 @@ def check(model: Path | None, per_leaf: int, seed: int, as_json: bool) -> None:
     "--cache",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where drawings are kept for the next run.  [default: the temporary folder]",
+    help="Where drawings are kept for the next run.  [default: slsgu's cache]",
 )
 def train(
     out: Path,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "Method",
     "--fast",
     is_flag=True,
-    help="Leave out efficiency, which needs the model and the search images.",
+    help="Show efficiency only where a run has measured it: load neither model nor images.",
 )
 @option("Output", "--plot", is_flag=True, help="Draw pareto.png in the run folder.")
 @option(

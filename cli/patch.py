@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,9 +206,19 @@ def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file or a
     local-dir; it does not change. Patches that were applied together are reverted together.
+    Says whether all of the result equals the model that the patch was made from.
     """
-    _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)
-    click.echo(f"reverted   {out}")
+    from slsgu.errors import SlsguWarning
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        loaded = _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)
+    for each in told:
+        warnings.warn(each.message, each.category, stacklevel=2)
+    differs = any(issubclass(each.category, SlsguWarning) for each in told)
+    models = {part.get("model", {}).get("sha256") for part in loaded.parts}
+    equal = not differs and len(models) == 1 and None not in models
+    click.echo(f"reverted   {out}{' (equal to the original model)' if equal else ''}")
 
 
 Change = Callable[[Mapping[str, "Tensor"]], dict[str, "Tensor"]]
@@ -219,8 +230,8 @@ def _rewrite(
     out: Path,
     scale: float,
     change: Callable[[Patch], Change],
-) -> None:
-    """Write a model with its tensors changed by the sum of patches."""
+) -> Patch:
+    """Write a model with its tensors changed by the sum of patches, which is returned."""
     from slsgu.patch.rewrite import rewrite_model
 
     _check_form(model, out)
@@ -228,6 +239,7 @@ def _rewrite(
     if scale != 1.0:
         loaded = scale * loaded
     Console().say_not_copied(rewrite_model(model, out, change(loaded)))
+    return loaded
 
 
 def _check_form(model: Path, out: Path) -> None:

@@ -95,7 +95,7 @@ def print_result(result: Outcome, total: float) -> None:
     print_also(result.also)
     if unmeasured := result.goal.unmeasured(measures):
         words = ", ".join(WORDS[name] for name in unmeasured)
-        click.echo(f"not measured, so no floor holds there: {words}")
+        click.echo(f"not measured, so no floor can be enforced: {words}")
     steps = [f"{name} {spent:.1f} s" for name, spent in result.seconds.items() if name != "total"]
     beside = f" ({', '.join(steps)})" if steps else ""
     click.echo(f"\ntime       total {total:.1f} s{beside}")

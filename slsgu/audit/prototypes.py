@@ -74,8 +74,8 @@ def accuracy(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor)
         labels: the right class of each [M].
     """
     means = normalize(examples[drawn.to(examples.device)].mean(dim=2), dim=-1)  # [D, C, d]
-    found = torch.einsum("md,kcd->kmc", questions, means).argmax(dim=2)  # [D, M]
-    return float((found == labels.to(found)).double().mean())
+    predicted = torch.einsum("md,kcd->kmc", questions, means).argmax(dim=2)  # [D, M]
+    return float((predicted == labels.to(predicted)).double().mean())
 
 
 def _why_not(places: dict[Concept, list[int]], asked: Sequence[Concept | None], shots: int) -> str:

@@ -42,9 +42,9 @@ class LastProjection:
         Raises:
             ModelError: there is none, as where a residual branch comes last.
         """
-        found = [x for x in inventory(clip.model) if x.tower == "vision" and x.last]
+        projections = [x for x in inventory(clip.model) if x.tower == "vision" and x.last]
         pixels = torch.randn(2, 3, *clip.image_size, generator=torch.Generator().manual_seed(0))
-        for layer in found:
+        for layer in projections:
             if len(layer.shape) != 2:
                 continue
             # Raw parameters are stored [in, out], the weights of modules [out, in].

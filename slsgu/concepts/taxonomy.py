@@ -31,6 +31,7 @@ from slsgu.concepts.taxonomies import bundled_file, did_you_mean
 from slsgu.concepts.taxonomy_file import Entry, normalise, read_tree
 from slsgu.errors import ConceptError, DataError
 from slsgu.utils.files import json_sha256
+from slsgu.utils.names import refuse_blank
 from slsgu.utils.yaml_file import read_yaml
 
 __all__ = ["Concept", "Taxonomy", "normalise"]
@@ -142,6 +143,7 @@ class Taxonomy:
             DataError: there is no such name and no such file, or the file is not YAML, or not a
                 tree of names.
         """
+        refuse_blank(path, "the taxonomy", DataError)
         file = bundled_file(str(path)) or Path(path)
         tree = read_yaml(file, "taxonomy", if_missing=did_you_mean(str(path)))
         taxonomy = cls.parse(tree, name=file.stem)

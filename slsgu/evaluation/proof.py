@@ -199,7 +199,7 @@ def _embed_images(
     clip = edit.clip
     share = ranks.share(samples, reading.batch_size)
     place = {id(sample): index for index, sample in enumerate(samples)}
-    seen: list[int] = []
+    positions: list[int] = []
     embedded: dict[str, list[Tensor]] = {"before": [], "after": []}
     tower = StreamedTower(clip, cut=edit.cut)
     with torch.no_grad(), progress.bar(f"{split} images", len(share)) as advance:
@@ -211,7 +211,7 @@ def _embed_images(
             reading=reading,
             progress=advance,
         ):
-            seen += [place[id(sample)] for sample in batch.samples]
+            positions += [place[id(sample)] for sample in batch.samples]
             embedded["before"].append(normalize(tower.load(batch.pixels), dim=-1))
             if edit.vision:
                 with edit.in_place():
@@ -221,9 +221,9 @@ def _embed_images(
     if not embedded["after"]:
         parts["after"] = parts["before"]
     if ranks.world == 1:
-        return Embedded([samples[i] for i in seen], parts["before"], parts["after"])
+        return Embedded([samples[i] for i in positions], parts["before"], parts["after"])
     gathered = ranks.gather((
-        seen, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
+        positions, parts["before"].cpu(), parts["after"].cpu(), ledger.skipped, ledger.overlaps
     ))  # fmt: skip
     for *_, skipped, overlaps in gathered:
         for skip in skipped:

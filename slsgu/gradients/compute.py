@@ -68,18 +68,18 @@ def compute_gradients(
         ModelError: the model's embeddings hold no information.
     """
     refuse_uninformative(plan.task.clip)
-    alone = ranks.world == 1
+    single = ranks.world == 1
     passes = _Passes(
         plan=plan,
         layers=inventory(plan.task.clip.model, norms=True),
         ledger=ledger,
         progress=progress,
-        store=Partial(partial if alone else None, plan.key, ledger),
+        store=Partial(partial if single else None, plan.key, ledger),
         ranks=ranks,
     )
     passes.resume()
     forget = _forget_pass(passes)
-    retain = _retain_pass(passes, cache if alone else None)
+    retain = _retain_pass(passes, cache if single else None)
     _share_ledgers(ledger, ranks)
     return _gradients(passes, forget, retain)
 
@@ -101,17 +101,17 @@ class _Passes:
         Raises:
             DataError: it met a picture that cannot be read, and the task is strict.
         """
-        if found := self.store.load(self.fits):
-            self.progress.say(found)
+        if message := self.store.load(self.fits):
+            self.progress.say(message)
             if self.plan.task.data.strict and self.ledger.skipped:
                 name, reason = self.ledger.skipped[0]
                 raise DataError(f"{name}: {reason} (strict: unreadable images are refused)")
 
-    def fits(self, found: LossGradient) -> bool:
+    def fits(self, sums: LossGradient) -> bool:
         """Whether gradients from a file are of layers of this model. A finished pass has all."""
         shapes = {layer.name: layer.shape for layer in self.layers}
-        known = all(shapes.get(n) == tuple(t.shape) for n, t in found.gradients.items())
-        return known and (not found.finished or found.gradients.keys() == shapes.keys())
+        matches = all(shapes.get(n) == tuple(t.shape) for n, t in sums.gradients.items())
+        return matches and (not sums.finished or sums.gradients.keys() == shapes.keys())
 
     def run(
         self, name: str, samples: Sequence[Sample], captions: Sequence[str], loss: BatchLoss
@@ -119,7 +119,7 @@ class _Passes:
         """One pass over a set of images, as far as it is not done already."""
         task, settings = self.plan.task, self.plan.settings
         size = settings.contrastive_batch
-        mine = self.ranks.share(samples, size)
+        share = self.ranks.share(samples, size)
         sums = self.store.of(name)
         if sums.finished:
             return sums
@@ -130,10 +130,10 @@ class _Passes:
                 "remove it"
             )
         reading = task.reading
-        with self.progress.bar(f"{name} gradient", len(mine)) as advance:
-            advance(min(sums.position, len(mine)))
+        with self.progress.bar(f"{name} gradient", len(share)) as advance:
+            advance(min(sums.position, len(share)))
             batches = stream(
-                mine[sums.position :],
+                share[sums.position :],
                 task.clip.preprocess,
                 split="gradient",
                 ledger=self.ledger,
@@ -187,38 +187,39 @@ def _retain_pass(passes: _Passes, cache: RetainCache | None) -> LossGradient:
     order = np.random.Generator(np.random.PCG64(task.seed)).permutation(len(samples))
     retained = [samples[i] for i in order]
     texts = _retain_captions(plan, retained)
-    drawn = {text: index for index, text in enumerate(dict.fromkeys(texts))}  # only these are run
-    place = {id(sample): drawn[text] for sample, text in zip(retained, texts, strict=True)}
+    # Only the captions that were picked are run.
+    captions = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    place = {id(sample): captions[text] for sample, text in zip(retained, texts, strict=True)}
     set_of = task.splits.description.get("retain")  # class folders are another set every time
     key = {
         "algorithm": plan.key["algorithm"],
         "layers": plan.key["layers"],
         "model": plan.key["model"],
         "configuration": plan.key["configuration"],
-        "tokens": json_sha256(task.clip.tokenize(list(drawn)).tolist()),
+        "tokens": json_sha256(task.clip.tokenize(list(captions)).tolist()),
         "images": json_sha256([[s.fingerprint, t] for s, t in zip(retained, texts, strict=True)]),
         "retain_loss": plan.retain_loss,
         "contrastive_batch": settings.contrastive_batch,
         "precision": settings.gradient_precision,
     }
-    if cache is not None and set_of is not None and (found := cache.load(key)) is not None:
-        gradient, hashes = found
+    if cache is not None and set_of is not None and (cached := cache.load(key)) is not None:
+        gradient, hashes = cached
         if passes.fits(gradient) and not ledger.reserved.keys() & set(hashes):
             passes.progress.say(f"retain gradient: reusing {cache.path(key)}")
             ledger.restore("gradient", hashes)
             return gradient
-    whole = passes.store.of("retain").position == 0  # else an earlier process read some pictures
+    complete = passes.store.of("retain").position == 0  # else an earlier process read some pictures
     loss = retain_loss_of(
         task.clip,
         lambda batch: torch.tensor([place[id(sample)] for sample in batch.samples]),
         RETAIN_LOSSES[plan.retain_loss],
     )
-    with ledger.watching() as seen:
-        result = passes.run("retain", retained, list(drawn), loss)
+    with ledger.watching() as claimed:
+        result = passes.run("retain", retained, list(captions), loss)
     # A picture that could not be read today may be readable tomorrow: only whole sets are kept.
-    if cache is not None and set_of is not None and whole and result.count == len(retained):
+    if cache is not None and set_of is not None and complete and result.count == len(retained):
         title = f"{set_of['root']} on {task.clip.name}"
-        cache.save(key, result, sorted(seen), title=title)
+        cache.save(key, result, sorted(claimed), title=title)
     return result
 
 
@@ -226,18 +227,18 @@ def _retain_captions(plan: Plan, samples: Sequence[Sample]) -> list[str]:
     """The one caption of each retain image: its own; or its leaf, in a template that its content
     picks. Without retain images, what is forgotten is kept as what stands above it."""
     task, request = plan.task, plan.task.request
-    kept = {leaf: leaf for leaf in request.retain_leaves}
+    named = {leaf: leaf for leaf in request.retain_leaves}
     if task.forget_only:
         depths = {leaf: request.forget_depth(leaf) for leaf in request.forget_leaves}
-        kept = {leaf: leaf.lineage[depth - 2] for leaf, depth in depths.items() if depth}
-    book = PromptBook.of(dict.fromkeys(kept.values()), task.templates)
+        named = {leaf: leaf.lineage[depth - 2] for leaf, depth in depths.items() if depth}
+    book = PromptBook.of(dict.fromkeys(named.values()), task.templates)
     texts = []
     for sample in samples:
         if sample.caption is not None and not task.forget_only:
             texts.append(sample.caption)
             continue
         assert sample.leaf is not None, "a sample without a caption has a leaf"
-        rows = book.rows[kept[sample.leaf]]
+        rows = book.rows[named[sample.leaf]]
         texts.append(book.texts[rows[int(sample.fingerprint[:8], 16) % len(rows)]])
     return texts
 

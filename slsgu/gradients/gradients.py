@@ -117,7 +117,7 @@ class Gradients:
         for name, tensor in tensors.items():
             part, _, layer = name.partition("/")
             parts.setdefault(part, {})[layer] = tensor
-        found = cls(
+        gradients = cls(
             parts.pop("forget"),
             parts.pop("retain"),
             header["weight_norms"],
@@ -126,22 +126,22 @@ class Gradients:
             header["key"],
             header["info"],
         )
-        if parts or not found._agrees():
+        if parts or not gradients._agrees():
             raise ArtifactError(
                 f"gradient cache is damaged: {path} disagrees with itself about which layers it "
                 "is of"
             )
-        return found
+        return gradients
 
     def _agrees(self) -> bool:
         """Whether the parts speak of the same layers, in fp32."""
         shapes = {layer.name: layer.shape for layer in self.layers}
-        found = [{k: tuple(t.shape) for k, t in d.items()} for d in (self.forget, self.retain)]
+        parts = [{k: tuple(t.shape) for k, t in d.items()} for d in (self.forget, self.retain)]
         tensors = (*self.forget.values(), *self.retain.values())
         return (
             bool(shapes)
             and len(shapes) == len(self.info["layers"])
-            and all(shapes == part for part in found)
+            and all(shapes == part for part in parts)
             and all(tensor.dtype == torch.float32 for tensor in tensors)
             and self.weight_norms.keys() == shapes.keys()
         )

@@ -131,13 +131,13 @@ def find_layer(name: str, model: nn.Module) -> Layer:
     Raises:
         LayerMismatchError: the model has no such layer.
     """
-    found = next((x for x in inventory(model, norms=True) if x.name == name), None)
-    if found is None:
+    layer = next((x for x in inventory(model, norms=True) if x.name == name), None)
+    if layer is None:
         raise LayerMismatchError(
             f"this model has no layer {name}: a patch must be checked with the model that it was "
             "made for, and biases and embeddings are not layers"
         )
-    return found
+    return layer
 
 
 def require_read(patch: Patch, target: str, model: nn.Module) -> None:

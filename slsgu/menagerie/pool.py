@@ -110,12 +110,12 @@ def _kept(
     except ArtifactError as error:
         progress(f"drawing anew: {error}")
         return None
-    found = tensors.get("pictures")
-    if found is None or found.dtype != torch.uint8 or tuple(found.shape) != shape:
+    pictures = tensors.get("pictures")
+    if pictures is None or pictures.dtype != torch.uint8 or tuple(pictures.shape) != shape:
         progress(f"drawing anew: {file} holds something else")
         return None
     progress(f"reusing {file}")
-    return found.numpy()
+    return pictures.numpy()
 
 
 def _draw_elsewhere(

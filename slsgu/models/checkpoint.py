@@ -209,11 +209,11 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             f"{path} is not a state dict of a model: {len(unnamed)} keys are not names "
             f"({', '.join(repr(key)[:40] for key in unnamed[:8])})"
         )
-    strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if strange:
-        listed = ", ".join(repr(key) for key in strange[:8])
+    others = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        listed = ", ".join(repr(key) for key in others[:8])
         raise ModelError(
-            f"{path} is not a state dict of a model: {len(strange)} entries are not tensors "
+            f"{path} is not a state dict of a model: {len(others)} entries are not tensors "
             f"({listed}). Save model.state_dict(), or put it under the key 'state_dict'"
         )
     refuse_odd(content, path)

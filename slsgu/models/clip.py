@@ -27,6 +27,7 @@ from slsgu.models.checkpoint import stored_dtypes
 from slsgu.models.resolve import LOCAL, local_folder, resolve
 from slsgu.models.tensors import state_sha256
 from slsgu.models.text_length import shortened
+from slsgu.utils.names import refuse_blank
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -156,6 +157,8 @@ def load(
         ModelError: the model cannot be found, is not supported, would be loaded wrongly, or
             does not fit its architecture; or the device is not there.
     """
+    refuse_blank(model, "the name of the model", ModelError)
+    refuse_blank(pretrained, "the name of the pretrained weights", ModelError)
     place = _device(device)
     if precision not in ("fp32", *_AUTOCAST):
         raise ModelError(f"unknown precision {precision!r}: choose fp32, bf16 or fp16")

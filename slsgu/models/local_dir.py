@@ -95,7 +95,7 @@ def copy_others(source: Path, target: Path, weights: str) -> list[str]:
     """
     left_out: list[str] = []
     for entry in sorted(source.iterdir()):
-        if entry.name == weights or target.resolve().is_relative_to(entry.resolve()):
+        if entry.name == weights or _holds(entry, target):
             continue
         if _leads_out(entry):
             warnings.warn(
@@ -109,6 +109,11 @@ def copy_others(source: Path, target: Path, weights: str) -> list[str]:
         else:
             shutil.copyfile(entry, target / entry.name)
     return left_out
+
+
+def _holds(entry: Path, target: Path) -> bool:
+    """Whether a folder is what is being written, or holds it."""
+    return entry.is_dir() and target.resolve().is_relative_to(entry.resolve())
 
 
 def _leads_out(entry: Path) -> bool:

@@ -25,8 +25,8 @@ def refuse_unsafe_torch(path: Path) -> None:
     Raises:
         ModelError: this torch is older.
     """
-    found = re.match(r"(\d+)\.(\d+)", torch.__version__)
-    if found and (int(found[1]), int(found[2])) < SAFE_TORCH:
+    match = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    if match and (int(match[1]), int(match[2])) < SAFE_TORCH:
         raise ModelError(
             f"{path} is not read with torch {torch.__version__}, in which such a file can run code "
             "(CVE-2025-32434): install torch 2.6 or newer, or take the weights as .safetensors"

@@ -121,11 +121,11 @@ def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor
     """
     parts = metadata.get("sum_of", [metadata])
     models = {sha for part in parts if (sha := part.get("model", {}).get("sha256"))}
-    if len(models) != 1 or (found := state_sha256(tensors)) in models:
+    if len(models) != 1 or (digest := state_sha256(tensors)) in models:
         return
     warnings.warn(
         "the layers of the patch are as they were, but the whole file does not equal the original "
-        f"model (its weights are {found[:12]}, the patch was made from {models.pop()[:12]}): "
+        f"model (its weights are {digest[:12]}, the patch was made from {models.pop()[:12]}): "
         "another tensor differs, or the file names its tensors in another way than OpenCLIP. "
         "Compare it with a copy of the original",
         SlsguWarning,

@@ -26,6 +26,7 @@ from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch.header import HEADER, model_names, scaled, warn_of_difference
 from slsgu.patch.weights import refuse_infinite, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
+from slsgu.utils.names import refuse_blank
 
 SCHEMA = 1
 KIND = "slsgu-patch"
@@ -261,6 +262,7 @@ class Patch:
         Raises:
             ArtifactError: the file is missing, damaged, not a patch, or of a newer format.
         """
+        refuse_blank(path, "the name of the patch", ArtifactError)
         header, tensors = read_artifact(
             Path(path), kind=KIND, schema=SCHEMA, what="patch", holds=HEADER
         )

@@ -12,11 +12,12 @@ from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.models.local_dir import copy_others
 from slsgu.utils.files import replacing_folder
+from slsgu.utils.names import refuse_blank
 
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
-def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
+def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:
     """Read `model`, change its tensors, write `out` in the same form. `model` is unchanged.
 
     Args:
@@ -34,6 +35,8 @@ def rewrite_model(model: Path, out: Path, change: Change) -> list[str]:
         ModelError: `model` cannot be read.
         SlsguError: `out` exists, or cannot be written; or no bit of the weights would change.
     """
+    for path, what in ((model, "the name of the model"), (out, "the name of what to write")):
+        refuse_blank(str(path).removeprefix("local-dir:"), what, SlsguError)
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
     if out.exists():

@@ -205,7 +205,7 @@ def obtain_gradients(
         The gradients, and whether they were reused.
 
     Raises:
-        DataError: the plan is strict, and a picture can not or could not be read.
+        DataError: the plan is strict, and a picture cannot or could not be read.
     """
     if folder is not None and folder.gradients.exists():
         try:

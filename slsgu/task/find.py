@@ -40,11 +40,11 @@ def find_taxonomy(taxonomy: str | Path | Taxonomy | None, data: str | Path | Non
     if taxonomy is not None:
         return Taxonomy.load(taxonomy)
     if data is None or is_drawings(data):
-        found, typed = Taxonomy.load(MENAGERIE), ""
+        tree, typed = Taxonomy.load(MENAGERIE), ""
     else:
-        found, typed = _taxonomy_of_data(data), f"--data {shlex.quote(str(data))}"
-    found.typed = typed
-    return found
+        tree, typed = _taxonomy_of_data(data), f"--data {shlex.quote(str(data))}"
+    tree.typed = typed
+    return tree
 
 
 def _taxonomy_of_data(data: str | Path) -> Taxonomy:
@@ -137,8 +137,8 @@ def title_of_data(data: str | Path | None) -> str:
         return MENAGERIE
     if is_class_folders(data):
         return title_of(Path(data))
-    found = open_source(data).describe()
-    return str(found.get("root") or found["kind"])
+    description = open_source(data).describe()
+    return str(description.get("root") or description["kind"])
 
 
 def _refuse_no_data(clip: Clip, data: str | Path | None) -> None:

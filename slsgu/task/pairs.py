@@ -20,6 +20,7 @@ from slsgu.data.sources.scan import shown
 from slsgu.data.splits.pair_splits import pair_splits
 from slsgu.data.splits.splits import Limits, Splits
 from slsgu.errors import ConceptError, DataError
+from slsgu.utils.names import refuse_blank
 from slsgu.utils.reading import read_text
 
 _MOST_NAMES = 16 << 20  # bytes of a list of classes
@@ -46,8 +47,10 @@ class Pairs:
 
     def check(self) -> None:
         """Raises:
-        DataError: one of the sources is not there.
+        DataError: one of the sources is not there, or a name is empty.
         """
+        for what in ("forget", "retain", "name", "parent", "classes"):
+            refuse_blank(getattr(self, what), what, DataError)
         for source in (self.forget, self.retain):
             if source is not None:
                 open_source(source)

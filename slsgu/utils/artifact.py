@@ -119,8 +119,8 @@ def read_artifact(
             f"{what} is damaged: {path} does not hold what was written; remove it and make it "
             "again, or take another copy"
         )
-    ours = ("kind", "schema", "content_sha256")
-    return {key: value for key, value in header.items() if key not in ours}, tensors
+    internal = ("kind", "schema", "content_sha256")
+    return {key: value for key, value in header.items() if key not in internal}, tensors
 
 
 def read_header(
@@ -147,10 +147,10 @@ def read_header(
         raise ArtifactError(f"{what} is damaged: {path} ({error})") from None
     if not isinstance(header, dict) or header.get("kind") != kind:
         raise ArtifactError(f"{path} is not a {what} made by slsgu")
-    found = header.get("schema")
-    if not isinstance(found, int) or isinstance(found, bool) or found > schema:
+    version = header.get("schema")
+    if not isinstance(version, int) or isinstance(version, bool) or version > schema:
         raise ArtifactError(
-            f"{path} has {what} format {str(found)[:20]}; this slsgu reads up to {schema}: "
+            f"{path} has {what} format {str(version)[:20]}; this slsgu reads up to {schema}: "
             "install a newer slsgu"
         )
     if "content_sha256" not in header:

@@ -16,10 +16,10 @@ def cache_folder() -> Path:
     Raises:
         SlsguError: the user has no home folder, as in a container under a number without a name.
     """
-    if found := os.environ.get(VARIABLE):
-        return Path(found)
-    if found := os.environ.get("XDG_CACHE_HOME"):
-        return Path(found) / "slsgu"
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "slsgu"
     try:
         return Path.home() / ".cache" / "slsgu"
     except RuntimeError:

@@ -149,7 +149,7 @@ def record(
         optional: for each key that may be there.
         closed: whether no other key may be there.
     """
-    known = {**needed, **(optional or {})}
+    fields = {**needed, **(optional or {})}
 
     def check(value: Any, key: str) -> None:
         if not isinstance(value, dict):
@@ -158,8 +158,8 @@ def record(
             if name not in value:
                 raise MisfitError(f"{_below(key, name)} is missing")
         for name, entry in value.items():
-            if name in known:
-                known[name](entry, _below(key, name))
+            if name in fields:
+                fields[name](entry, _below(key, name))
             elif closed:
                 nothing(entry, _below(key, name))
 

@@ -123,7 +123,7 @@ def test_a_leaf_without_images(cli: Cli, world: list[str], images: Path) -> None
     refused(cli("grads", "--concept", "tabby", *world), "'cat/tabby'", "0 different image(s)")
     # A leaf that is not to be forgotten may be missing; it is named.
     ran = cli("grads", "--concept", "beagle", *world)
-    assert ran.code == 0 and "1 of 4 leaves" in ran.err and "cat/tabby" in ran.err
+    assert ran.code == 0 and "1 of the 4 classes" in ran.err and "cat/tabby" in ran.err
 
 
 def test_an_empty_folder(cli: Cli, world: list[str], tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
         ("a:\n  b: [x, y]\n  b: [z]\n", "'b' is given in line 2 and again in line 3"),
         ("a: [dog, Dog]\n", "'Dog' is listed twice under 'a'"),
         ("a: ['', dog]\n", "an empty name under 'a'"),
-        ("a: [dog]\n", "has one leaf"),
+        ("a: [dog]\n", "has one class"),
         ("{a: [dog], a: [cat], b: [ship]}\n", "'a' is given twice in line 1"),
         ("1: [dog]\n01: [cat]\n", "'01' is given in line 1 and again in line 2"),
         ("a: [{b: [x], b: [y]}, z]\n", "'b' is given twice in line 1"),

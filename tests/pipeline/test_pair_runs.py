@@ -105,7 +105,7 @@ def test_without_a_retain_set(taught: Clip, beagles: Path, photos: Path) -> None
     assert value["settings"]["retain_loss"] == "cosine"  # as it was taken
     page = html(result, command="", patch=None)
     unknown = "other images at the finest level, other images at coarser levels"
-    assert f"Not measured, so no floor holds there: {unknown}." in page
+    assert f"Not measured, so no floor can be enforced: {unknown}." in page
     assert "0 other images" not in page and "Everything else" not in page
     assert result.task.forget_only and result.edit.settings["retain_loss"] == "cosine"
     assert result.trace.gradients.counts["retain"] == result.trace.gradients.counts["forget"]
@@ -126,7 +126,9 @@ def test_nothing_to_tell_apart_is_refused(taught: Clip, photos: Path, tmp_path: 
         return path
 
     forget, retain = same("a.jsonl", ["beagle"]), same("b.jsonl", ["pug"])
-    with pytest.raises(DataError, match=r"0 different retain .*: 20 left out, its caption is one"):
+    with pytest.raises(
+        DataError, match=r"the retain set has 0 different .*: 20 left out, its caption is in"
+    ):
         make_plan(taught, [], pairs=Pairs(forget=forget, retain=retain))
     other = table(tmp_path / "c.jsonl", photos, ["pug"])
     assert make_plan(taught, [], pairs=Pairs(forget=forget, retain=other))  # control

@@ -23,7 +23,7 @@ from slsgu.errors import DataError
 
 DEFECTS: dict[str, tuple[Members, str]] = {
     "no text": ([("x.png", png(9))], "it has neither a caption (txt) nor a class (cls)"),
-    "no picture": ([("x.txt", b"words")], "no jpg, jpeg"),
+    "no picture": ([("x.txt", b"words")], "it has no picture (jpg, jpeg"),
     "empty picture": ([("x.png", b""), ("x.txt", b"words")], "the picture is empty"),
     "empty caption": ([("x.png", png(9)), ("x.txt", b"")], "the caption is empty"),
     "blank caption": ([("x.png", png(9)), ("x.txt", b" \n\t\r\n")], "the caption is empty"),
@@ -34,8 +34,8 @@ DEFECTS: dict[str, tuple[Members, str]] = {
         [("x.png", png(9)), ("x.txt", b"x" * (1 << 21))],
         "its text is too long for a caption",
     ),
-    "class 2 of 2": ([("x.png", png(9)), ("x.cls", b"2")], "cls is 2, and there are 2"),
-    "endless class": ([("x.png", png(9)), ("x.cls", b"9" * 5000)], "cls is 999999999, and"),
+    "class 2 of 2": ([("x.png", png(9)), ("x.cls", b"2")], "cls is 2, but there are 2"),
+    "endless class": ([("x.png", png(9)), ("x.cls", b"9" * 5000)], "cls is 999999999, but"),
 }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.errors import DataError
+from slsgu.utils.names import refuse_blank
 from slsgu.utils.reading import read_text
 
 __all__ = ["TEMPLATE_SETS", "load_templates", "read_templates"]
@@ -51,6 +52,7 @@ def load_templates(choice: str | None, taxonomy: Taxonomy) -> tuple[str, ...]:
     Raises:
         DataError: `choice` is neither a name nor a usable file.
     """
+    refuse_blank(choice, "the name of the templates", DataError)
     if choice is None and taxonomy.templates:
         return taxonomy.templates
     if choice == "photo":

@@ -12,6 +12,7 @@ from slsgu.data.sources.scan import scan, shown, title_of
 from slsgu.data.sources.shards import ShardSource, expand, is_address, is_shards
 from slsgu.data.sources.tables import SUFFIXES, TableSource
 from slsgu.errors import DataError
+from slsgu.utils.names import refuse_blank
 
 
 class PictureFolder:
@@ -41,6 +42,7 @@ FILES: dict[str, Callable[[Path], RecordSource]] = {
 def is_class_folders(spec: str | Path) -> bool:
     """Whether data is named by a folder of class folders; else `open_source` knows what it is. What
     is not there counts as one: it is missed by the name that people know."""
+    refuse_blank(spec, "the name of the data", DataError)
     path = Path(spec)
     if is_shards(str(spec)) or path.suffix.lower() in FILES:
         return _is_folder(path)

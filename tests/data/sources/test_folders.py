@@ -105,7 +105,7 @@ def test_leaves_without_images_are_noted(tmp_path: Path, taxonomy: Taxonomy) -> 
     put(tmp_path, "beagle/1.png", "robin/1.png")
     (tmp_path / "lorry").mkdir()
     notes = "\n".join(FolderSource(tmp_path, taxonomy).notes)
-    assert "4 of 6 leaves" in notes and "machine/lorry" in notes
+    assert "4 of the 6 classes" in notes and "machine/lorry" in notes
     assert "beagle" not in notes  # control
 
 

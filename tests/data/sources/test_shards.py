@@ -217,7 +217,7 @@ def test_links_folders_and_members_without_an_ending_are_passed_over(tmp_path: P
             tar.addfile(info, io.BytesIO(data))
     records, left = read(shard)
     assert [r.name for r in records] == ["a.tar/001"]
-    assert [names for reason, names in left.items() if reason.startswith("no jpg")] == [
+    assert [names for reason, names in left.items() if reason.startswith("it has no picture")] == [
         ["a.tar/link"]
     ]
 

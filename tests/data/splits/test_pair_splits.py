@@ -113,7 +113,7 @@ def test_retain_images_of_the_concept_are_left_out(
     retain = Memory([picture(99, caption, label), *some(range(100, 110)).records()])
     splits = divide(some(range(10)), retain)
     assert all(99 not in numbers(splits, x, forget=False) for x in SPLITS) == out
-    assert any("it is 'Oudi A1' by its label or" in note for note in splits.notes) == out
+    assert any("its label or caption names 'Oudi A1'" in note for note in splits.notes) == out
 
 
 def test_a_retain_image_under_two_classes_is_in_neither() -> None:
@@ -161,7 +161,7 @@ def test_without_a_name_every_forget_image_needs_a_caption() -> None:
     forget = Memory([*some(range(4), "my pet").records(), picture(4, None, "car")])
     splits = divide(forget, some(range(10, 20)), request=request)
     assert sum(s.leaf is not None for x in SPLITS for s in splits.of(x)) == 4
-    assert any("forget set: 1 left out, there is neither" in note for note in splits.notes)
+    assert any("forget set: 1 left out, it has no caption, and" in note for note in splits.notes)
     retain = Memory([*some(range(10, 20)).records(), picture(4, "a car")])  # nor is it kept
     splits = divide(forget, retain, request=request)
     assert {"set": "retain", "name": "4", "reason": BOTH} in splits.left_out
@@ -195,7 +195,9 @@ def test_too_few_images_are_refused() -> None:
         DataError, match=r"the forget set has 2 different image\(s\), and at least 3"
     ):
         divide(some([0, 1, 1, 1]), some(range(100, 110)))
-    with pytest.raises(DataError, match=r"2 different retain .*; at least 3 .*forgotten: 1$"):
+    with pytest.raises(
+        DataError, match=r"the retain set has 2 different .* at least 3 .*forgotten: 1$"
+    ):
         divide(some(range(3)), some([100, 101, 1]))
     broken = Memory([*some([0, 1]).records(), picture(-1)])
     with pytest.raises(DataError, match=r"2 different.*cannot be read \(Input/output error\): -1"):

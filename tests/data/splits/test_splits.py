@@ -240,7 +240,10 @@ def test_same_bytes_stay_in_one_split(tmp_path: Path, pets: Taxonomy) -> None:
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
     assert counts(splits, "beagle")[2] == counts(splits, "tabby")[2] == 6
     notes = "\n".join(splits.notes)
-    assert "1 file(s) are copies" in notes and "same bytes as one in another split" in notes
+    assert (
+        "1 file(s) are copies" in notes
+        and "another split holds a file with the same bytes" in notes
+    )
 
 
 def test_forget_leaf_whose_test_images_are_all_copies(tmp_path: Path, pets: Taxonomy) -> None:
