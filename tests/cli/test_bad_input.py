@@ -807,7 +807,7 @@ def test_files_in_the_way(cli: Cli, world: list[str], tmp_path: Path) -> None:
     (run / "gradients.safetensors").unlink()
     (run / "gradients.safetensors").mkdir()
     refused(cli("grads", "--concept", "beagle", *world), "cannot write", "gradients.safetensors")
-    refused(cli("pareto", "--run", run), "gradient cache not found")
+    refused(cli("pareto", "--run", run), "cannot read gradient cache", "it is a folder")
 
 
 def test_errors_of_the_system_anywhere(

@@ -37,8 +37,9 @@ FEW = ["--trials", "4"]
 
 
 def files(folder: Path) -> set[str]:
-    """Everything below a folder, by relative name."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Everything below a folder, by relative name; what links in it lead to once."""
+    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {x.as_posix() for x in names if not any(part.startswith(".files-") for part in x.parts)}
 
 
 def only(folder: Path, pattern: str) -> Path:
@@ -161,7 +162,8 @@ def test_grads_then_pareto_then_apply_reuse(cli: Cli, world: list[str], tmp_path
     drawn = cli("pareto", "--plot", "--json", "--run", run)
     assert drawn.code == 0
     rows = json.loads(drawn.out)
-    assert json.loads((run / "layers.json").read_text()) == {"concepts": ["beagle"], "layers": rows}
+    written = json.loads((run / "layers.json").read_text())
+    assert (written["concepts"], written["layers"]) == (["beagle"], rows)
     assert (run / "pareto.png").read_bytes()[:4] == b"\x89PNG"
     assert {row["tower"] for row in rows if row["on_front"]} == {"vision", "language"}
 
@@ -228,7 +230,7 @@ def test_apply_prints_the_table_and_writes_the_run(
     run = only(tmp_path, "runs/*")
     assert files(run) == {
         *("gradients.safetensors", "patch.safetensors", "result.json", "report.html"),
-        "request.yaml",
+        *("request.yaml", "layers.json"),
     }
     for word in ("beagle: ", "Q-U", "requested", "others", "forget", "keep", "patch ", "report "):
         assert word in ran.out
@@ -310,7 +312,10 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     assert ran.code == 1 and "the goal was not met" in ran.err and "No patch was written" in ran.err
     assert "visual.proj" in ran.out  # the best trade-off is shown
     run = only(tmp_path, "runs/*")
-    assert files(run) == {"gradients.safetensors", "result.json", "report.html", "request.yaml"}
+    assert files(run) == {
+        *("gradients.safetensors", "layers.json"),
+        *("result.json", "report.html", "request.yaml"),
+    }
     assert not (tmp_path / "patched").exists() and "earlier run" not in ran.err
     value = json.loads((run / "result.json").read_text())
     assert value["patch"] is value["patch_sha256"] is None
@@ -322,9 +327,10 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
     assert (tmp_path / "patched" / "open_clip_config.json").is_file()
     kept = (run / "patch.safetensors").read_bytes()
     again = cli("apply", "--concept", "beagle", *world, *fixed[:4])
-    assert again.code == 1 and "is of an earlier run" in again.err
+    assert again.code == 1 and "patch of an earlier run is kept as" in again.err
     assert json.loads((run / "result.json").read_text())["patch_sha256"] is None  # not that one's
-    assert (run / "patch.safetensors").read_bytes() == kept
+    assert (run / "earlier-patch.safetensors").read_bytes() == kept
+    assert not (run / "patch.safetensors").exists()
 
 
 def test_a_dry_run_writes_nothing(cli: Cli, world: list[str], tmp_path: Path) -> None:
