@@ -161,7 +161,7 @@ def _learn_pax(more: _More, data: bytes) -> None:
         if key.startswith(b"GNU.sparse."):
             more.problem = more.problem or "it is stored as a sparse file"
         elif key == b"path" and more.name is None:
-            more.name = value.decode("utf-8", "surrogateescape")
+            more.name = value.decode("utf-8", "surrogateescape").rstrip("/")
         elif key == b"size" and more.size is None:
             if not re.fullmatch(rb"\d{1,30}", value):
                 raise TarError("the size of a member is not a number")
