@@ -70,6 +70,8 @@ class Program(Commands):
             _leave_with_the_reader()
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        # Figures go to files; a backend that matplotlib does not know would stop its import.
+        os.environ["MPLBACKEND"] = "agg"
         with safe_streams(), interrupts():
             try:
                 super().main(*args, **kwargs)

@@ -41,7 +41,8 @@ def replacing_together(folder: Path, names: Collection[str]) -> Iterator[Path]:
     for name in names:
         if (folder / name).is_dir():
             raise SlsguError(f"cannot write {folder / name}: a folder of that name is in the way")
-    remove_stale(folder, ".files-*")
+    for name in (".files-*", CURRENT, *names):
+        remove_stale(folder, name)
     written = folder / f".files-{host()}.{os.getpid()}-{secrets.token_hex(4)}"
     with replacing_folder(written) as part:
         yield part

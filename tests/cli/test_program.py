@@ -183,3 +183,5 @@ def test_odd_surroundings_simply_work(tmp_path: Path) -> None:
     odd = {"MPLBACKEND": "nonsense", "LC_ALL": "C", "LANG": "C", "COLUMNS": "x"}
     done = program("concepts", "retriever", cwd=tmp_path, **odd)
     assert done.returncode == 0 and not done.stderr
+    done = program("menagerie", "sheet", "--out", "sheet.png", cwd=tmp_path, **odd)  # draws
+    assert done.returncode == 0 and (tmp_path / "sheet.png").is_file(), done.stderr
