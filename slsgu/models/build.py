@@ -66,7 +66,9 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
                 f"{LOCAL}{folder}", load_weights=False, force_patch_dropout=0.0
             )
         except Exception as error:
-            raise ModelError(f"OpenCLIP cannot build this architecture: {error}") from error
+            raise ModelError(
+                f"OpenCLIP cannot build this architecture, that of {source.tokenizer}: {error}"
+            ) from error
         if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
             raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
         try:

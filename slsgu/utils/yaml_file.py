@@ -54,7 +54,8 @@ def _read(path: Path, what: str, loader: type[yaml.SafeLoader], if_missing: str 
         raise DataError(f"{what} file {path} is nested too deeply") from None
     except (_TwiceError, _EndlessError) as error:
         raise DataError(f"{what} file {path}: {error}") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # 2001-99-99 is a ValueError
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, TypeError) as error:
+        # Of PyYAML's own: 2001-99-99 is a ValueError to it, an empty !!float an IndexError.
         raise DataError(f"{what} file {path} is not valid YAML: {_problem(error)}") from None
 
 

@@ -233,6 +233,7 @@ TAXONOMIES = {
     "not yaml": "dog: [beagle\n",
     "tabs": "dog:\n\t- beagle\n",
     "date": "dog: 2001-99-99\n",
+    "empty number": "dog: !!float ''\n",
     "binary": "dog: !!binary gIGC\n",
     "code": "dog: !!python/object/apply:os.system ['touch pwned']\n",
     "two documents": "dog: [a, b]\n---\ncat: [c]\n",
