@@ -179,12 +179,7 @@ def evaluation_json(clip: Clip, found: Evaluation, patches: tuple[Path, ...]) ->
         "patches": [str(path) for path in patches],
         "left_out": None if found.doubts else found.left_out,
         "levels": [row.to_json() for row in measures.levels],
-        "before": measures.before,
-        "after": measures.after,
-        "counts": measures.counts,
-        "quality": measures.quality,
-        "utility": measures.utility,
-        "q_u": measures.q_u,
+        **measures.figures(),
         "intervals": {name: list(bounds) for name, bounds in measures.intervals.items()},
         "also": [each.to_json() for each in found.also],
     }

@@ -109,13 +109,28 @@ class Measures:
         value = self.after["forget_fine"]
         return 1.0 if value is None else value
 
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Quality, utility and Q-U, by the names that they have in files."""
+        return {"quality": self.quality, "utility": self.utility, "q_u": self.q_u}
+
+    def figures(self) -> dict[str, Any]:
+        """The four accuracies before and after, their counts, and the scores, as JSON values."""
+        return {
+            "before": self.before, "after": self.after, "counts": self.counts, **self.scores
+        }  # fmt: skip
+
+    def summary(self) -> dict[str, float | None]:
+        """What a search goes by, as JSON values: what is left, what remains, and the scores."""
+        return {
+            "forget_accuracy": self.forget_accuracy,
+            "retained_accuracy": self.after["retain_fine"],
+            **self.scores,
+        }
+
     def differences(self) -> dict[str, float | None]:
         """Quality, utility, Q-U, and `change_<key>`, after minus before, of the four accuracies."""
-        values: dict[str, float | None] = {
-            "quality": self.quality,
-            "utility": self.utility,
-            "q_u": self.q_u,
-        }
+        values = self.scores
         for key in KEYS:
             old, new = self.before[key], self.after[key]
             values[f"change_{key}"] = None if old is None or new is None else new - old

@@ -141,7 +141,6 @@ class Run:
 def _record(task: Task, proof: Proof) -> dict[str, Any]:
     """What every patch says of itself, whichever method made it. Nothing in it depends on the time
     it was made, or, but for paths that were typed, on the place."""
-    measures = proof.measures
     return {
         "version": __version__,
         "model": task.clip.describe(),
@@ -149,12 +148,5 @@ def _record(task: Task, proof: Proof) -> dict[str, Any]:
         "seed": task.seed,
         "data": task.splits.sha256,
         "templates": list(task.templates),
-        "test": {
-            "before": measures.before,
-            "after": measures.after,
-            "counts": measures.counts,
-            "quality": measures.quality,
-            "utility": measures.utility,
-            "q_u": measures.q_u,
-        },
+        "test": proof.measures.figures(),
     }

@@ -222,9 +222,7 @@ def result_json(
         "after": measures.after,
         "counts": measures.counts,
         "levels": [row.to_json() for row in measures.levels],
-        "quality": measures.quality,
-        "utility": measures.utility,
-        "q_u": measures.q_u,
+        **measures.scores,
         "candidates": [] if trace is None else [c.to_json(trace.best(c)) for c in trace.candidates],
         "seconds": result.seconds,
         "patch": patch,
@@ -262,7 +260,7 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
     """The edit: which method, which layer, how far; what does not apply to the method is null."""
     metadata, trace = result.edit.patch.metadata, result.trace
     layers = result.edit.patch.layers
-    searched = searched_json(result.measures) if trace is None else trace.chosen.to_json()
+    searched = result.measures.summary() if trace is None else trace.chosen.to_json()
     return {
         "method": metadata.get("method"),
         "layers": layers,
@@ -273,17 +271,6 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
         "direction": metadata.get("direction"),
         "forget_loss": metadata.get("forget_loss"),
         "search_split": searched,
-    }
-
-
-def searched_json(measures: Measures) -> dict[str, Any]:
-    """What an edit does on the search split, as JSON values."""
-    return {
-        "forget_accuracy": measures.forget_accuracy,
-        "retained_accuracy": measures.after["retain_fine"],
-        "quality": measures.quality,
-        "utility": measures.utility,
-        "q_u": measures.q_u,
     }
 
 

@@ -27,15 +27,10 @@ class Trial:
     steady: float
 
     def to_json(self) -> dict[str, Any]:
-        m = self.measures
         return {
             "step_size": self.step,
             "relative_step": self.relative_step,
-            "forget_accuracy": m.forget_accuracy,
-            "retained_accuracy": m.after["retain_fine"],
-            "quality": m.quality,
-            "utility": m.utility,
-            "q_u": m.q_u,
+            **self.measures.summary(),
             "q_u_around": self.steady,
         }
 

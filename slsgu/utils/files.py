@@ -41,10 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         SlsguError: the disk is full or the folder cannot be written. `path` is as it was.
     """
-    part = _beside(path)  # named before it is made: an interrupt at any moment takes it away
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(short(path.name)))
+    with _beside(path) as part:
         part.touch(exist_ok=False)
         mode = _make_ours(part)
         yield part
@@ -52,15 +49,6 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.chmod(mode)  # safetensors has put a private file in its place
         part.replace(path)
-        _sync_folder(path.parent)
-    except Exception as error:
-        if (refusal := _in_words(error, path, part)) is None:
-            raise
-        raise refusal from error
-    finally:
-        release(part)
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -70,12 +58,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         SlsguError: `path` exists, or the disk refuses.
     """
-    part = _beside(path)
-    try:
+    with _beside(path) as part:
         if path.exists():
             raise SlsguError(f"{path} exists already; give a new folder or remove it first")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent, glob_escape(short(path.name)))
         part.mkdir()
         mode = _make_ours(part)
         yield part
@@ -86,14 +71,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 inside.chmod(mode & 0o666)
         part.rename(path)
         path.chmod(mode)
-        _sync_folder(path.parent)
-    except Exception as error:
-        if (refusal := _in_words(error, path, part)) is None:
-            raise
-        raise refusal from error
-    finally:
-        release(part)
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def refuse_target(path: Path, *, force: bool) -> None:
@@ -182,9 +159,27 @@ def _make_ours(path: Path) -> int:
     return mode
 
 
-def _beside(path: Path) -> Path:
-    """A name for a temporary of `path` that no other process or thread takes."""
-    return path.parent / temporary_name(path.name)
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield a name for a temporary of `path` that no other process or thread takes. It is gone at
+    the end, and what the disk refuses within is told of `path`."""
+    part = path.parent / temporary_name(path.name)  # an interrupt at any moment takes it away
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path.parent, glob_escape(short(path.name)))
+        yield part
+        _sync_folder(path.parent)
+    except Exception as error:
+        if (refusal := _in_words(error, path, part)) is None:
+            raise
+        raise refusal from error
+    finally:
+        release(part)
+        if os.path.isdir(part):  # noqa: PTH112 - no error where the name is too long
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:
