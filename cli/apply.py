@@ -87,7 +87,7 @@ def apply(
     )
     console.say_left_out(result.ledger)
     patch_path = None if result.patch is None else folder.patch
-    summary = _publish(result, folder)
+    summary = _publish(result, folder, patch_path)
     if result.patch is not None and save_model is not None:
         # Last, because it is never replaced: a run that was killed before can be repeated as is.
         with result.patch.applied(plan.task.clip.model):
@@ -114,13 +114,16 @@ def _estimate(plan: Plan, folder: RunFolder, also: Sequence[Also], *, as_json: b
         click.echo(found.to_text())
 
 
-def _publish(result: Outcome, folder: RunFolder) -> dict[str, Any]:
-    """Write what a run found into its folder; returns what result.json says."""
+def _publish(result: Outcome, folder: RunFolder, patch_path: Path | None) -> dict[str, Any]:
+    """Write what a run found into its folder; returns what result.json says.
+
+    Args:
+        patch_path: where the patch will lie; None if there is none.
+    """
     from slsgu.report.html import to_json, write
     from slsgu.report.plots import save_pareto
     from slsgu.utils.files import write_json
 
-    patch_path = None if result.patch is None else folder.patch
     summary = to_json(result, patch=patch_path, report=folder.report)
     with folder.publishing() as new:
         write_request(new.request)

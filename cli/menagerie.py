@@ -10,7 +10,7 @@ import click
 
 from .console import echo_json, echo_table, percent
 from .groups import Commands, GroupedCommand, option
-from .options import json_option
+from .options import force_option, json_option, out_option
 
 
 def say(text: str) -> None:
@@ -31,15 +31,8 @@ def menagerie() -> None:
 
 
 @menagerie.command(cls=GroupedCommand)
-@option(
-    "Output",
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="The PNG file to write.",
-)
-@option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
+@out_option("The PNG file to write.")
+@force_option
 @seed_option(0, "Another seed gives other drawings.")
 def sheet(out: Path, force: bool, seed: int) -> None:
     """Draw the whole taxonomy on one contact sheet."""
@@ -106,14 +99,7 @@ def check(model: Path | None, per_leaf: int, seed: int, as_json: bool) -> None:
 
 
 @menagerie.command(cls=GroupedCommand)
-@option(
-    "Output",
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="The folder to write; must not exist.",
-)
+@out_option("The folder to write; must not exist.", metavar="DIR")
 @option(
     "Data",
     "--leave-out",

@@ -43,6 +43,19 @@ json_option = option(
     "Output", "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."
 )
 
+force_option = option(
+    "Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists."
+)
+
+
+def out_option(
+    text: str, *, metavar: str = "FILE", required: bool = True, dir_okay: bool = True
+) -> Callable[[F], F]:
+    """`--out`: what a command writes, and where."""
+    kind = click.Path(dir_okay=dir_okay, path_type=Path)
+    return option("Output", "--out", type=kind, required=required, metavar=metavar, help=text)
+
+
 run_option = option(
     "Output",
     "--run",

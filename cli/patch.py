@@ -14,7 +14,7 @@ from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
 from .groups import Commands, GroupedCommand, option
-from .options import json_option
+from .options import force_option, json_option, out_option
 from .values import load_patches
 
 if TYPE_CHECKING:
@@ -130,15 +130,8 @@ def _times(part: Mapping[str, Any]) -> str:
 
 @patch.command(cls=GroupedCommand)
 @patches_argument
-@option(
-    "Output",
-    "--out",
-    type=PATH,
-    required=True,
-    metavar="FILE",
-    help="Where to write the sum, as a patch file.",
-)
-@option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
+@out_option("Where to write the sum, as a patch file.")
+@force_option
 def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
     """Add patches, so that they can be applied together.
 
@@ -170,14 +163,7 @@ def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
 @patch.command("apply", cls=GroupedCommand)
 @patches_argument
 @model_argument
-@option(
-    "Output",
-    "--out",
-    type=PATH,
-    required=True,
-    metavar="PATH",
-    help="Where to write the patched model; must not exist.",
-)
+@out_option("Where to write the patched model; must not exist.", metavar="PATH")
 @scale_option("Multiply the step by this factor.")
 def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
     """Apply patches to a model.
@@ -192,14 +178,7 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
 @patch.command(cls=GroupedCommand)
 @patches_argument
 @model_argument
-@option(
-    "Output",
-    "--out",
-    type=PATH,
-    required=True,
-    metavar="PATH",
-    help="Where to write the original model; must not exist.",
-)
+@out_option("Where to write the original model; must not exist.", metavar="PATH")
 @scale_option("The factor with which the patches were applied.")
 def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
     """Take patches out of a model, exact to the bit.

@@ -12,7 +12,7 @@ from slsgu.utils.wording import printable
 
 from .console import Console, echo_json
 from .groups import GroupedCommand, option
-from .options import json_option
+from .options import force_option, json_option, out_option
 
 if TYPE_CHECKING:
     from slsgu.data.sources.records import RecordSource
@@ -36,12 +36,11 @@ if TYPE_CHECKING:
     help="Whole words that a caption must contain, in this order. May be given several times; "
     "then one of them is enough.",
 )
-@option(
-    "Output",
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+@out_option(
+    "Write the pairs to this file, for --forget.  [default: only count and show]",
     metavar="FILE.tar",
-    help="Write the pairs to this file, for --forget.  [default: only count and show]",
+    required=False,
+    dir_okay=False,
 )
 @option(
     "Output",
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="How many captions to print.",
 )
-@option("Output", "--force", is_flag=True, help="Replace the file that --out names, if it exists.")
+@force_option
 @json_option
 def select(
     source: str, phrases: tuple[str, ...], out: Path | None, show: int, force: bool, as_json: bool
