@@ -97,18 +97,18 @@ def evaluate(
     world_size()  # first of all: what torchrun has set makes sense
     if as_json and form == "clip-benchmark":
         raise click.UsageError("--json and --format clip-benchmark are two formats: give one")
-    asked = _Asked.of(run, patches, options)
-    patch = load_patches(asked.patches) if asked.patches else None
+    choice = _Choice.of(run, patches, options)
+    patch = load_patches(choice.patches) if choice.patches else None
     others = also_from(options)
     if options["floors"] and not (others and patch):
         raise click.UsageError("--floor says what a patch must leave of --also: give both")
-    settings = settings_from(asked.options)
+    settings = settings_from(choice.options)
     limits = replace(settings.limits, test=options["test_images"])
-    named = _named(asked, patch, concepts)  # before the model is loaded, which takes longer
-    clip = load_clip(asked.options)
+    named = _named(choice, patch, concepts)  # before the model is loaded, which takes longer
+    clip = load_clip(choice.options)
     with together(clip.device) as ranks:
         console = Console(quiet=not ranks.first)
-        subject = _subject(asked, named, concepts, clip)
+        subject = _subject(choice, named, concepts, clip)
         found = evaluate_data(
             clip,
             subject.data,
@@ -126,16 +126,16 @@ def evaluate(
         return
     _say(found, patch, console)
     if form == "clip-benchmark":
-        for row in clip_benchmark_rows(clip, found, asked.patches):
+        for row in clip_benchmark_rows(clip, found, choice.patches):
             echo_json(row, indent=None)
     elif as_json or form == "json":
-        echo_json(evaluation_json(clip, found, asked.patches))
+        echo_json(evaluation_json(clip, found, choice.patches))
     else:
         print_evaluation(found)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Choice:
     """What the command line says, and the runs that it names.
 
     Attributes:
@@ -151,7 +151,7 @@ class _Asked:
     runs: dict[Path, dict[str, Any]]
 
     @classmethod
-    def of(cls, run: Path | None, patches: tuple[Path, ...], options: dict[str, Any]) -> _Asked:
+    def of(cls, run: Path | None, patches: tuple[Path, ...], options: dict[str, Any]) -> _Choice:
         from slsgu.pipeline.run_folder import RunFolder
 
         runs = {path: read_run(path) for path in patches if RunFolder(path).request.is_file()}
@@ -182,24 +182,24 @@ class _Subject:
 
 
 def _named(
-    asked: _Asked, patch: Patch | None, concepts: tuple[str, ...]
+    choice: _Choice, patch: Patch | None, concepts: tuple[str, ...]
 ) -> tuple[Taxonomy, Request | None] | None:
     """The taxonomy, and what counts as forgotten; None where the images of a run say it."""
     from slsgu.concepts.request import Request
     from slsgu.task.find import find_taxonomy
 
-    if asked.by_pairs:
+    if choice.by_pairs:
         return None
-    taxonomy = find_taxonomy(asked.options["taxonomy"], asked.options["data"])
+    taxonomy = find_taxonomy(choice.options["taxonomy"], choice.options["data"])
     wanted = concepts or (() if patch is None else patch.requested_paths())
-    if not wanted and asked.run is not None:
-        of_run = asked.runs[asked.run]
+    if not wanted and choice.run is not None:
+        of_run = choice.runs[choice.run]
         wanted = of_run["concepts"] or tuple(filter(None, (of_run["name"],)))
     return taxonomy, Request.of(taxonomy, wanted) if wanted else None
 
 
 def _subject(
-    asked: _Asked,
+    choice: _Choice,
     named: tuple[Taxonomy, Request | None] | None,
     concepts: tuple[str, ...],
     clip: Clip,
@@ -211,18 +211,18 @@ def _subject(
     from slsgu.pipeline.run_folder import RunFolder
 
     tasks: dict[Path, Task | None] = {}
-    for path, options in asked.runs.items():
+    for path, options in choice.runs.items():
         try:
             tasks[path] = task_of_run(options, clip)
         except SlsguError:
-            if asked.by_pairs and path == asked.run:
+            if choice.by_pairs and path == choice.run:
                 raise
             tasks[path] = None
-    data: str | Task | None = asked.options["data"]
+    data: str | Task | None = choice.options["data"]
     request: Request | None
     if named is None:
-        assert asked.run is not None
-        task = tasks[asked.run]
+        assert choice.run is not None
+        task = tasks[choice.run]
         assert task is not None
         data, taxonomy = task, task.taxonomy
         request = Request.of(taxonomy, concepts) if concepts else task.request
@@ -231,7 +231,7 @@ def _subject(
     made_from = MadeFrom()
     for path, task in tasks.items():
         made_from += MadeFrom.of_run(RunFolder(path), task)
-    if loose := [path for path in asked.patches if path not in tasks]:
+    if loose := [path for path in choice.patches if path not in tasks]:
         made_from += MadeFrom.of_patch(load_patches(loose), clip, data, taxonomy)
     return _Subject(data, taxonomy, request, made_from)
 

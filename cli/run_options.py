@@ -36,12 +36,19 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     from slsgu.errors import ArtifactError
     from slsgu.pipeline.run_folder import RunFolder
+    from slsgu.utils.reading import read_text
 
-    request = RunFolder(run).request
+    folder = RunFolder(run)
+    request = folder.request
+    if not request.is_file() and folder.refused.is_file():
+        raise ArtifactError(
+            f"the run in {run} was refused, and made no edit that can be measured: "
+            f"{read_text(folder.refused, 'the refusal').strip()}"
+        )
     if not request.is_file():
         raise ArtifactError(
             f"{run} is not a run folder: it has no {request.name}, in which `slsgu grads` and "
-            "`slsgu apply` record what was asked for"
+            "`slsgu apply` record the request"
         )
     return options_of(request)
 
@@ -52,25 +59,25 @@ def typed(name: str) -> bool:
     return source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def with_run(options: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+def with_run(options: dict[str, Any], of_run: dict[str, Any]) -> dict[str, Any]:
     """The options of a command, completed by those of a run; what is typed overrides the run.
 
     Args:
-        asked: the options of the run.
+        of_run: the options of the run.
     """
     taken = {
-        name: asked[name]
+        name: of_run[name]
         for name, others in TAKEN.items()
         if not any(typed(each) for each in (name, *others))
     }
     return {**options, **taken}
 
 
-def task_of_run(asked: dict[str, Any], clip: Clip) -> Task:
+def task_of_run(of_run: dict[str, Any], clip: Clip) -> Task:
     """The task of a run, made again: its request and its images.
 
     Args:
-        asked: the options of the run.
+        of_run: the options of the run.
         clip: the model in use, which need not be the run's.
 
     Raises:
@@ -79,14 +86,14 @@ def task_of_run(asked: dict[str, Any], clip: Clip) -> Task:
     from slsgu.task.find import MENAGERIE
     from slsgu.task.task import make_task
 
-    drawings = asked["data"] is None and not asked["forget"]
-    settings = settings_from(asked)
+    drawings = of_run["data"] is None and not of_run["forget"]
+    settings = settings_from(of_run)
     return make_task(
         clip,
-        asked["concepts"],
-        data=MENAGERIE if drawings else asked["data"],
-        taxonomy=asked["taxonomy"],
-        pairs=pairs_from(asked),
+        of_run["concepts"],
+        data=MENAGERIE if drawings else of_run["data"],
+        taxonomy=of_run["taxonomy"],
+        pairs=pairs_from(of_run),
         settings=settings.data,
         machine=settings.machine,
     )

@@ -188,9 +188,13 @@ class Taxonomy:
                 f"{text!r} is ambiguous in taxonomy {self.name!r}: give one of {paths}"
             )
         suggestions = self.suggest(text)
-        hint = f"; did you mean {' or '.join(repr(c) for c in suggestions)}?" if suggestions else ""
+        hint = ": check the spelling"
+        if suggestions:
+            hint = f"; did you mean {' or '.join(repr(c) for c in suggestions)}?"
+        elif self.typed == "":  # nobody has named data or a taxonomy
+            hint += ", or name images of your own by --data: these are the embedded drawings"
         raise ConceptError(
-            f"no concept {text!r} in taxonomy {self.name!r}{hint or ': check the spelling'}",
+            f"no concept {text!r} in taxonomy {self.name!r}{hint}",
             see=None if self.typed is None else f"slsgu concepts {self.typed}".rstrip(),
         )
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
-from helpers.commands import Ran
+from helpers.commands import Ran, commands_of
 from slsgu.cli import main
 from slsgu.cli.groups import ORDER
 
 Cli = Callable[..., Ran]
 
 
-def commands(
-    group: click.Group, words: tuple[str, ...] = ()
-) -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from commands(command, (*words, name))
-        else:
-            yield " ".join((*words, name)), command
-
-
-COMMANDS = dict(commands(main))
+COMMANDS = dict(commands_of(main))
 
 
 def without_group_or_words(command: click.Command) -> list[str]:
@@ -92,3 +79,8 @@ def test_a_bare_run_folder_gets_a_hint(cli: Cli, tmp_path: Path) -> None:
         ran = cli(command, "my run")
         assert ran.code == 2 and "write --run" in ran.err
     assert "write --run" not in cli("pareto", "nowhere").err  # control
+
+
+def test_a_concept_of_other_data_gets_a_hint(cli: Cli) -> None:
+    ran = cli("apply", "--concept", "aeroplane")
+    assert ran.code == 1 and "embedded drawings" in ran.err and "--data" in ran.err

@@ -95,6 +95,9 @@ def test_a_refused_run_is_not_taken_for_the_newest(
     assert "does not know" in (folder / "refused.txt").read_text()
     assert "pug:" in cli("pareto", "--fast").out
     assert "beagle:" in cli("pareto", "--fast", "--run", str(folder)).out  # named, it is shown
+    measured = cli("evaluate", "--run", str(folder))
+    assert measured.code == 1 and "was refused" in measured.err
+    assert "does not know 'beagle'" in measured.err
     cli("apply", *odd, "--force", "--trials", "2")
     assert not (folder / "refused.txt").exists()
     assert "beagle:" in cli("pareto", "--fast").out

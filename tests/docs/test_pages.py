@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 import torch
 import yaml
+from helpers.commands import commands_of
 from safetensors.torch import load_file, save_file
 
 import slsgu
@@ -52,18 +52,7 @@ def sections(text: str) -> dict[str, str]:
 # -- the command line -------------------------------------------------------------------------
 
 
-def commands(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from commands(command, (*words, name))
-        else:
-            yield " ".join((*words, name)), command
-
-
-COMMANDS = dict(commands(cli.main, ("slsgu",)))
+COMMANDS = dict(commands_of(cli.main, ("slsgu",)))
 COMMAND_PAGES = "\n".join(read(page) for page in sorted((DOCS / "cli").glob("*.md")))
 
 

@@ -28,6 +28,7 @@ STOREYS = (
     {"cli"},
 )
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}
+OF_FACE = STOREY["report"]  # only the command line may take a name from `slsgu` itself
 # The two that stand above all rooms and only hand names on.
 FACE = {"slsgu/__init__.py", "slsgu/__main__.py"}
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
@@ -47,27 +48,32 @@ def room_of(path: str) -> str:
 def imported(path: str, text: str) -> Iterator[str]:
     """The modules of slsgu that a file imports, wherever in it, also for types alone."""
     for node in ast.walk(ast.parse(text)):
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.split(".")[0] == "slsgu")
+            names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                base = f"slsgu.{path.removesuffix('.py').replace('/', '.')}".rpartition(".")[0]
-                base = base.removesuffix(".__init__")
-                yield from (f"{base}.{node.module or a.name}" for a in node.names)
-            elif node.module == "slsgu":
-                yield from (f"slsgu.{a.name}" for a in node.names)
-            elif (node.module or "").startswith("slsgu."):
-                yield str(node.module)
-                yield from (f"{node.module}.{a.name}" for a in node.names)
+            module = node.module or ""
+            if node.level:  # one dot is the folder of the file, each further one a step up
+                above = module_of(path.rpartition("/")[0]).split(".")
+                base = above[: len(above) + 1 - node.level]
+                module = ".".join([*base, module] if module else base)
+            names = [module, *(f"{module}.{a.name}" for a in node.names)]
+        for name in names:
+            if name.split(".")[0] == "cli":  # by which the command line goes in a checkout
+                name = f"slsgu.{name}"
+            if name.split(".")[0] == "slsgu":
+                yield name
+
+
+def module_of(path: str) -> str:
+    """The name that a file or a folder is imported by."""
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name if name.split(".")[0] == "slsgu" else f"slsgu.{name}"
 
 
 def modules(files: Iterable[str]) -> dict[str, str]:
     """Paths by the name that they are imported by."""
-    found = {}
-    for path in files:
-        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        found[name if name.startswith("slsgu") else f"slsgu.{name}"] = path
-    return found
+    return {module_of(path): path for path in files}
 
 
 def wrong_ways(files: Mapping[str, str]) -> list[str]:
@@ -77,8 +83,9 @@ def wrong_ways(files: Mapping[str, str]) -> list[str]:
         if path in FACE:
             continue
         for name in imported(path, text):
-            room = name.split(".")[1] if "." in name else ""  # `import slsgu` is the face
-            if room in STOREY and room != room_of(path) and STOREY[room] >= STOREY[room_of(path)]:
+            room = name.split(".")[1] if "." in name else ""
+            storey = STOREY.get(room, OF_FACE)
+            if room != room_of(path) and storey >= STOREY[room_of(path)]:
                 found.append(f"{path} imports {name}")
     return sorted(set(found))
 
@@ -123,6 +130,11 @@ def test_no_two_files_import_each_other() -> None:
         "import slsgu.cli",
         "def later():\n    from slsgu.report.html import html",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from slsgu import pipeline",
+        "from slsgu import unlearn",
+        "import slsgu",
+        "from cli.apply import apply",
+        "from ..pipeline import run",
+        "from .. import pipeline",
     ],
 )
 def test_an_import_upwards_is_noticed(line: str) -> None:
