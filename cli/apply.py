@@ -149,7 +149,9 @@ def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
     if result.success:
         return
     click.echo(f"Error: {result.shortfall}", err=True)
-    if result.patch is None:
+    if result.patch is not None:
+        console.say("The patch was written all the same, because of --force.")
+    else:
         if folder.earlier_patch.is_file():
             console.say(f"The patch of an earlier run is kept as {folder.earlier_patch}.")
         click.echo(

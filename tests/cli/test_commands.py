@@ -325,6 +325,7 @@ def test_a_goal_that_is_not_met_exits_1_and_writes_no_patch(
         "apply", "--concept", "beagle", *world, *fixed, "--save-model", "patched", "--force"
     )
     assert forced.code == 1 and (run / "patch.safetensors").is_file()
+    assert "because of --force" in forced.err and "because of --force" not in ran.err
     assert (tmp_path / "patched" / "open_clip_config.json").is_file()
     kept = (run / "patch.safetensors").read_bytes()
     again = cli("apply", "--concept", "beagle", *world, *fixed[:4])

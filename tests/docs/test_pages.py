@@ -204,7 +204,7 @@ def block(page: Path, note: str) -> str:
 def test_the_ten_lines_apply_a_patch_without_slsgu(
     dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = block(DOCS / "formats" / "patch.md", "run: tests/test_docs.py")
+    code = block(DOCS / "formats" / "patch.md", "run: tests/docs/test_pages.py")
     assert "slsgu" not in code
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     random = torch.Generator().manual_seed(0)

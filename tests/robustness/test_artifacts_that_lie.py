@@ -6,18 +6,17 @@ was meant; never by another exception, and never by a number that is not the one
 
 from __future__ import annotations
 
-import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.artifacts import forge, places, put, read_raw
 from helpers.gradients import plan_for
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from slsgu.data.ledger import Ledger
@@ -36,39 +35,6 @@ ODD: list[Any] = [
     None, True, -1, 0.5, 2**70, 10**400, "", "12", "nan", [], [1], {}, {"a": {"b": [None]}},
     [[["x"]]], "\x1b]0;owned\x07", "\ud800",
 ]  # fmt: skip
-
-
-def read_raw(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["slsgu"]), load_file(path)
-
-
-def forge(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write an artifact whose hash is right, whatever stands in it."""
-    header["content_sha256"] = content_sha256(header, tensors)
-    save_file(tensors, path, {"slsgu": json.dumps(header)})
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where there is a value in nested JSON."""
-    inside: Any = ()
-    if isinstance(value, dict):
-        inside = value.items()
-    elif isinstance(value, list):
-        inside = enumerate(value)
-    for key, each in inside:
-        yield (*path, key)
-        yield from places(each, (*path, key))
-
-
-def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """A copy with another value in one place."""
-    result = copy.deepcopy(value)
-    inside = result
-    for key in path[:-1]:
-        inside = inside[key]
-    inside[path[-1]] = new
-    return result
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ control: what the reader is given without damage is read.
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import click
 import pytest
 import torch
+from helpers.artifacts import forge, places, put, read_raw
 from helpers.pictures import pairs, write_tar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
 from slsgu.cli.request_file import options_of
 
 from slsgu.concepts.taxonomy import Taxonomy
@@ -25,7 +24,6 @@ from slsgu.data.sources.open import open_source
 from slsgu.errors import SlsguError
 from slsgu.gradients.gradients import SIGN, Gradients
 from slsgu.patch.patch import Patch
-from slsgu.utils.artifact import content_sha256
 
 fixed = settings(
     derandomize=True,
@@ -42,26 +40,6 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 LAYER = "visual.proj"
-
-
-def spots(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every value within a value is."""
-    within = value.items() if isinstance(value, dict) else enumerate(value)
-    found = [((*at, key), child) for key, child in within]
-    return [
-        place
-        for here, child in found
-        for place in (here, *(spots(child, here) if isinstance(child, dict | list) else ()))
-    ]
-
-
-def replaced(value: Any, place: tuple[Any, ...], new: Any) -> Any:
-    value = copy.deepcopy(value)
-    parent = value
-    for key in place[:-1]:
-        parent = parent[key]
-    parent[place[-1]] = new
-    return value
 
 
 # -- artifacts: a header whose hash is right, and whose values are not -----------------------------
@@ -95,27 +73,19 @@ def gradients_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def signed(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """Write a file of ours with the hash that belongs to what it holds."""
-    text = json.dumps({**header, "content_sha256": content_sha256(header, tensors)})
-    path.write_bytes(save(tensors, metadata={"slsgu": text}))
-
-
-def read_raw(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["slsgu"])
-        return header, {key: file.get_tensor(key) for key in file.keys()}
+def with_an_odd_value(data: st.DataObject, file: Path, folder: Path) -> Path:
+    """A copy of an artifact with any value in any place of its header, and the right hash."""
+    header, tensors = read_raw(file)
+    new = data.draw(VALUES)
+    odd = folder / "odd.safetensors"
+    forge(odd, put(header, data.draw(st.sampled_from(list(places(header)))), new), tensors)
+    return odd
 
 
 @fixed
 @given(data=st.data())
 def test_a_patch_is_read_or_refused(data: st.DataObject, patch_file: Path, tmp_path: Path) -> None:
-    header, tensors = read_raw(patch_file)
-    new = data.draw(VALUES)
-    odd = tmp_path / "odd.safetensors"
-    signed(odd, replaced(header, data.draw(st.sampled_from(spots(header))), new), tensors)
+    odd = with_an_odd_value(data, patch_file, tmp_path)
     try:
         found = Patch.load(odd)
     except SlsguError as error:
@@ -131,10 +101,7 @@ def test_a_patch_is_read_or_refused(data: st.DataObject, patch_file: Path, tmp_p
 def test_a_gradient_cache_is_read_or_refused(
     data: st.DataObject, gradients_file: Path, tmp_path: Path
 ) -> None:
-    header, tensors = read_raw(gradients_file)
-    new = data.draw(VALUES)
-    odd = tmp_path / "odd.safetensors"
-    signed(odd, replaced(header, data.draw(st.sampled_from(spots(header))), new), tensors)
+    odd = with_an_odd_value(data, gradients_file, tmp_path)
     try:
         found = Gradients.load(odd)
     except SlsguError as error:

@@ -71,6 +71,19 @@ def hostile_yaml(bench: Bench) -> tuple[str, str]:
     )
 
 
+def _damaged(bench: Bench, good: dict[str, Any]) -> tuple[bytes | str, str]:
+    """A YAML document with one value replaced, a hostile one, or one with odd bytes; and what was
+    done, in words."""
+    rng = bench.rng
+    how = rng.random()
+    if how < 0.55:
+        value, told = mutate_value(rng, good)
+        return dump_json(value) if rng.random() < 0.5 else _yaml(_plain(value)), told
+    if how < 0.8:
+        return hostile_yaml(bench)
+    return mutate_bytes(rng, _yaml(good).encode())
+
+
 def request(bench: Bench) -> Case:
     """A request file."""
     rng, world = bench.rng, bench.world
@@ -94,14 +107,7 @@ def request(bench: Bench) -> Case:
         "layer": "text_projection",
         "step": 0.1,
     }
-    how = rng.random()
-    if how < 0.55:
-        value, told = mutate_value(rng, good)
-        text: bytes | str = dump_json(value) if rng.random() < 0.5 else _yaml(_plain(value))
-    elif how < 0.8:
-        text, told = hostile_yaml(bench)
-    else:
-        text, told = mutate_bytes(rng, _yaml(good).encode())
+    text, told = _damaged(bench, good)
     path = bench.write("odd-request.yaml", text)
     words = ["apply", "--request", str(path), *rng.choice([["--dry-run"], ["--run", "run"]])]
     if rng.random() < 0.2:
@@ -123,14 +129,7 @@ def taxonomy(bench: Bench) -> Case:
             "siamese": None,
         },
     }
-    how = rng.random()
-    if how < 0.55:
-        value, told = mutate_value(rng, good)
-        text: bytes | str = dump_json(value) if rng.random() < 0.5 else _yaml(_plain(value))
-    elif how < 0.8:
-        text, told = hostile_yaml(bench)
-    else:
-        text, told = mutate_bytes(rng, _yaml(good).encode())
+    text, told = _damaged(bench, good)
     path = str(bench.write("odd-tree.yaml", text))
     words = rng.choice(
         [
