@@ -116,7 +116,7 @@ def test_artifacts_without_damage_are_read(
     patch_file: Path, gradients_file: Path, tmp_path: Path
 ) -> None:
     for file, kind in ((patch_file, Patch), (gradients_file, Gradients)):
-        signed(tmp_path / "same.safetensors", *read_raw(file))
+        forge(tmp_path / "same.safetensors", *read_raw(file))
         kind.load(tmp_path / "same.safetensors")
     assert read_raw(gradients_file)[0]["sign"] == SIGN
 
@@ -145,7 +145,7 @@ REQUEST: dict[str, Any] = {
 @fixed
 @given(data=st.data())
 def test_a_request_is_read_or_refused_with_its_name(data: st.DataObject, tmp_path: Path) -> None:
-    value = replaced(REQUEST, data.draw(st.sampled_from(spots(REQUEST))), data.draw(VALUES))
+    value = put(REQUEST, data.draw(st.sampled_from(list(places(REQUEST)))), data.draw(VALUES))
     path = tmp_path / "odd.yaml"
     path.write_text(json.dumps(value), encoding="utf-8")
     try:
