@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slsgu.utils.wording import listed
+
 from .console import Console, command_line, echo_json, elapsed
 from .groups import option
 from .options import json_option, request_options, run_option
@@ -144,7 +146,7 @@ def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
     if result.success and misses:
         console.say(
             f"Warning: the goal was met on the search images, but on the test images "
-            f"{' and '.join(misses)}. More --search-images make the choice surer."
+            f"{listed(misses)}. More --search-images make the choice surer."
         )
     if result.success:
         return

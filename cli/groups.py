@@ -38,6 +38,8 @@ class Commands(click.Group):
         if args and args[0] not in known and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]!r}?" if close else "."
+            if not close and "apply" in known and ctx.parent is None:
+                hint += f" To forget a concept: slsgu apply --concept {shlex.quote(args[0])}."
             ctx.fail(f"no command {args[0]!r}{hint} The commands are {', '.join(known)}")
         return super().resolve_command(ctx, args)
 

@@ -30,7 +30,8 @@ def layers(norms: bool, as_json: bool, **options: Any) -> None:
     from slsgu.models.layers import inventory
 
     clip = load_clip({**options, "device": "cpu", "precision": "fp32"})
-    found = inventory(clip.model, norms=norms)
+    every = inventory(clip.model, norms=True)
+    found = [layer for layer in every if norms or layer.kind != "norm"]
     if as_json:
         echo_json(
             [
@@ -51,4 +52,6 @@ def layers(norms: bool, as_json: bool, **options: Any) -> None:
         (layer.name, layer.tower, layer.kind, " x ".join(map(str, layer.shape))) for layer in found
     ]
     echo_table(rows, left=3)
-    click.echo(f"\n{len(found)} layers of {clip.name}", err=True)
+    hidden = len(every) - len(found)
+    gains = f"; --norms lists {hidden} gains too" if hidden else ""
+    click.echo(f"\n{len(found)} layers of {clip.name}{gains}", err=True)

@@ -73,15 +73,20 @@ def pareto(
         scores = _with_efficiency(options, gradients, scores)
     folder.write_layers(gradients, scores, norms)
     rows = [score.to_json() for score in scores]
+    chosen = _chosen_layer(folder)
     if plot:
         from slsgu.report.plots import save_pareto
 
         title = f"Which layers hold {gradients.info['title']}?"
-        save_pareto(scores, folder.pareto, title=title, chosen=_chosen_layer(folder))
+        save_pareto(scores, folder.pareto, title=title, chosen=chosen)
     if as_json:
         echo_json(rows)
         return
-    shown = [x for x in scores if show_all or x.on_front or x.efficiency is not None]
+    shown = [
+        score
+        for score in scores
+        if show_all or score.on_front or score.efficiency is not None or score.layer == chosen
+    ]
     table = [("layer", "tower", "importance", "alignment", "cosine", "efficiency", "front")]
     table += [
         (
@@ -95,9 +100,14 @@ def pareto(
         )
         for score in sorted(shown, key=lambda s: (s.tower != "vision", s.alignment))
     ]
-    click.echo(f"{gradients.info['title']}: {len(shown)} of {len(scores)} layers\n")
+    gains = sum(score.kind == "norm" for score in scores)
+    counted = f"{len(scores)} layers" + (f", {gains} of them gains" if gains else "")
+    click.echo(f"{gradients.info['title']}: {len(shown)} of {counted}\n")
     echo_table(table, left=2)
-    click.echo(f"\nlayers     {folder.layers}")
+    click.echo("")
+    if chosen is not None:
+        click.echo(f"edited     {chosen}")
+    click.echo(f"layers     {folder.layers}")
     if plot:
         click.echo(f"figure     {folder.pareto}")
 
@@ -140,14 +150,15 @@ def _options_of_run(folder: RunFolder) -> dict[str, Any] | None:
 def _with_efficiency(
     options: dict[str, Any], gradients: Gradients, scores: list[LayerScore]
 ) -> list[LayerScore]:
-    """The scores with efficiency, where model and images are still those of the run."""
+    """The scores with efficiency, where model and images are still those of the run. A layer that
+    the run fixed is left out of account: the table is to say what else could be edited."""
     from slsgu.errors import SlsguError
     from slsgu.pipeline.run_folder import key_differences
     from slsgu.search.efficiency import measure_efficiency
 
     console = Console()
     try:
-        plan = plan_from(options, settings_from(options))
+        plan = plan_from(options, replace(settings_from(options), layer=None, step=None))
         if differences := key_differences(gradients.key, plan.key):
             console.say(f"note: efficiency is left out: {'; '.join(differences)}")
             return scores

@@ -129,7 +129,7 @@ def table(found: dict[str, dict[str, Any]], modes: tuple[str, ...]) -> str:
         for mode in modes:
             cells += [f"**{100 * pick([f[mode]['q_u'] for f in found.values()]):.1f}**", ""]
         lines.append(f"| {' | '.join(cells)} |")
-    notes = ["", "† the goal was not met on the search split: `apply` refuses."]
+    notes = ["", "† the goal was not met on the search images: `apply` refuses."]
     if {"default", "paper"} <= set(modes):
         gaps = [f["default"]["q_u"] - f["paper"]["q_u"] for f in found.values()]
         better, equal = sum(gap > 5e-4 for gap in gaps), sum(abs(gap) <= 5e-4 for gap in gaps)

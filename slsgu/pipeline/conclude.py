@@ -18,6 +18,7 @@ from slsgu.search.goal import Goal
 from slsgu.search.method import Edit
 from slsgu.task.task import Task
 from slsgu.utils.progress import Progress
+from slsgu.utils.wording import listed
 from slsgu.version import __version__
 
 
@@ -127,14 +128,14 @@ class Run:
 
     def _shortfall(self, edit: Edit, measures: Measures) -> str:
         """Why the edit is not a success, in one sentence."""
-        parts = " and ".join(self.goal.misses(measures, self.task.request.title))
-        text = f"the goal was not met: on the search split, {parts}"
+        parts = listed(self.goal.misses(measures, self.task.request.title))
+        text = f"the goal was not met: on the search images, {parts}"
         if edit.trace is None:
             return text
         chosen = edit.trace.chosen
         return (
-            f"{text}; best of the steps tried: {chosen.layer} at step {chosen.step:.6g}, "
-            f"Q-U {(measures.q_u or 0):.1%}"
+            f"{text}. The best of the steps tried is {chosen.layer} at step {chosen.step:.6g}, "
+            f"with Q-U {(measures.q_u or 0):.1%}"
         )
 
 

@@ -13,6 +13,7 @@ from slsgu.concepts.request import KEPT
 from slsgu.evaluation.exam import CAPTIONS
 from slsgu.evaluation.metrics import KEYS, WORDS
 from slsgu.utils.statistics import wilson
+from slsgu.utils.wording import listed
 
 if TYPE_CHECKING:
     from slsgu.evaluation.exam import Exam
@@ -117,7 +118,7 @@ def verdict(result: Outcome) -> dict[str, Any]:
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
         tone, text = "fair", "the goal was met on the search images, not on the test images"
-        detail = f"On the test images, {' and '.join(goal.misses(measures, title))}."
+        detail = f"On the test images, {listed(goal.misses(measures, title))}."
     elif goal.reached(result.measures):
         tone, text = "bad", "forgotten, but more was lost than the floors allow"
     else:

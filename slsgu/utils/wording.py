@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 _JOINERS = frozenset("\u00ad\u061c\u200c\u200d\u200e\u200f")  # of Persian, Hebrew, Hindi, emoji
 
@@ -14,6 +15,18 @@ def share(value: float, *, digits: int = 1) -> str:
     ('11.9% of', '0.04% of', '990.0% of', '2.88e+28 times')
     """
     return f"{value:.{digits}%} of" if value < 10 else f"{value:.3g} times"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Clauses in one sentence: two are joined by "and"; between more of them stand semicolons, so
+    that a reader sees where one ends.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    ('a', 'a and b', 'a; b; and c')
+    """
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return "; ".join([*parts[:-1], f"and {parts[-1]}"])
 
 
 def printable(text: str) -> str:

@@ -60,6 +60,12 @@ def test_a_mistyped_command_gets_a_suggestion(cli: Cli, words: list[str], wanted
     assert ran.code == 2 and "did you mean" not in ran.err and "The commands are" in ran.err
 
 
+def test_a_concept_in_place_of_a_command_gets_a_hint(cli: Cli) -> None:
+    ran = cli("golden retriever")
+    assert ran.code == 2 and "slsgu apply --concept 'golden retriever'" in ran.err
+    assert "--concept" not in cli("patch", "zzzz").err  # control: a subcommand was meant
+
+
 @pytest.mark.parametrize("command", ["apply", "grads", "evaluate"])
 def test_a_bare_concept_gets_a_hint(cli: Cli, command: str) -> None:
     for words in (
