@@ -29,7 +29,8 @@ REPLACES = {
     "classes": ("taxonomy",),
     "taxonomy": ("classes",),
 }
-_ORIGINS = "slsgu.concepts.request"  # where a context keeps `Origin`s
+# Where a context keeps `Origin`s, and the name of the file.
+_ORIGINS, _FILE = "slsgu.request.origins", "slsgu.request.file"
 
 
 class Origin(NamedTuple):
@@ -88,12 +89,14 @@ class RequestCommand(GroupedCommand):
         found = {name: origin for name, origin in found.items() if origin.key not in gone}
         ctx.default_map = {name: origin.value for name, origin in found.items()}
         ctx.meta[_ORIGINS] = found
+        ctx.meta[_FILE] = file
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         from slsgu.errors import SlsguError
 
         try:
+            self._check_concept(ctx)
             return super().invoke(ctx)
         except SlsguError as error:
             for note in _notes(ctx, str(error)):
@@ -103,6 +106,16 @@ class RequestCommand(GroupedCommand):
             text = error.format_message()
             told = "\n".join([text, *_notes(ctx, text)])
             raise click.UsageError(told, error.ctx or ctx) from error
+
+    @staticmethod
+    def _check_concept(ctx: click.Context) -> None:
+        """Name the file that does not say what to forget, where nothing typed says it either."""
+        if ctx.meta[_FILE] and not (ctx.params["concepts"] or ctx.params["forget"]):
+            raise click.UsageError(
+                f"{ctx.meta[_FILE]} does not say what to forget: add a line `concept: NAME` or "
+                "`forget: SOURCE` to it, or type --concept NAME",
+                ctx,
+            )
 
 
 def _without(args: list[str], param: click.Parameter) -> list[str]:

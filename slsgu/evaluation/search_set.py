@@ -80,7 +80,7 @@ class SearchSet:
             budget=task.machine.activation_bytes(task.clip.device),
         )
         images, prompts = replay.base
-        refuse_empty(images, prompts)
+        refuse_empty(images, prompts, task.clip.name)
         classes = exam.class_embeddings(prompts, book)
         return cls(
             exam=exam,

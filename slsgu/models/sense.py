@@ -31,17 +31,18 @@ def shortcoming(images: Tensor, texts: Tensor) -> str | None:
     return None
 
 
-def refuse_empty(images: Tensor, texts: Tensor) -> None:
+def refuse_empty(images: Tensor, texts: Tensor, name: str) -> None:
     """Refuse to edit by embeddings that hold no information.
 
     Args:
         images, texts: as for `shortcoming`.
+        name: of the model.
 
     Raises:
         ModelError: they hold none.
     """
     if (reason := shortcoming(images, texts)) is not None:
-        raise ModelError(f"{reason}, so there is nothing to forget. Check the weights")
+        raise ModelError(f"{name}: {reason}, so there is nothing to forget. Check the weights")
 
 
 @torch.no_grad()
@@ -54,4 +55,4 @@ def refuse_uninformative(clip: Clip) -> None:
     draws = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, *clip.image_size, generator=draws)
     pixels = torch.cat([torch.zeros_like(noise), torch.ones_like(noise), noise])
-    refuse_empty(clip.encode_image(pixels), clip.encode_text(TEXTS))
+    refuse_empty(clip.encode_image(pixels), clip.encode_text(TEXTS), clip.name)

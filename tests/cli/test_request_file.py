@@ -93,6 +93,15 @@ def test_a_file_beside_the_request_is_never_taken_from_elsewhere(cli: Cli, tmp_p
     assert ran.code == 1 and "did you mean 'cifar10'?" in ran.err
 
 
+def test_a_request_without_a_concept_is_named(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "vague.yaml"
+    file.write_text("seed: 3\n")
+    ran = cli("grads", "--request", file)
+    assert ran.code == 2 and f"{file} does not say what to forget" in ran.err
+    ran = cli("grads")  # control: nothing but the command line could say it
+    assert ran.code == 2 and "say what to forget: --concept NAME" in ran.err
+
+
 def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
     """YAML would take some for numbers, in octal or to the base of 60."""
     file = tmp_path / "r.yaml"

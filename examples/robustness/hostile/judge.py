@@ -29,6 +29,8 @@ CLASSES = {
 CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# What a stream leaves out whole: colours and other sequences that begin with an escape.
+SEQUENCE = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 # Words that say that something was left out, or was not as expected.
 WARNED = re.compile(
     r"warning|note:|skipped|left out|can ?not be read|damaged|ignored|no longer|not reused", re.I
@@ -65,7 +67,7 @@ def _findings(
     if refused and case.shell is None:
         if not answer.err.strip():
             yield "wordless", f"exit code {answer.code}, and nothing on stderr"
-        elif case.names and not any(n.casefold() in answer.err.casefold() for n in case.names):
+        elif case.names and not any(shown(n) in answer.err.casefold() for n in case.names):
             yield "unnamed", answer.err.strip().splitlines()[-1][:200]
     if case.bad and answer.code == 0 and not WARNED.search(answer.err):
         yield "silent", "accepted without a warning"
@@ -76,6 +78,12 @@ def _findings(
     after = state(bench.inputs)
     if changed := sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n)):
         yield "changed", ascii(changed[0])
+
+
+def shown(name: str) -> str:
+    """A name as an error shows it, in small letters: without what a terminal would obey, and as a
+    path with single slashes."""
+    return re.sub("//+", "/", CONTROL.sub("\ufffd", SEQUENCE.sub("", name))).casefold()
 
 
 def state(folder: Path) -> dict[str, str]:
