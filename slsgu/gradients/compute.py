@@ -9,6 +9,7 @@ We store the gradient of the loss itself. Forgetting ascends: `theta + step * gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from slsgu.concepts.prompts import PromptBook
 from slsgu.data.batches import Reading, stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.errors import ArtifactError, DataError
+from slsgu.errors import ArtifactError, DataError, ModelError
 from slsgu.gradients.accumulate import (
     BatchLoss,
     LossGradient,
@@ -65,7 +66,7 @@ def compute_gradients(
 
     Raises:
         DataError: no usable image is left in one of the two sets.
-        ModelError: the model's embeddings hold no information.
+        ModelError: the model's embeddings hold no information, or are no numbers.
     """
     refuse_uninformative(plan.task.clip)
     single = ranks.world == 1
@@ -160,6 +161,11 @@ class _Passes:
             raise DataError(
                 f"no usable image is left in the {name} set of the gradient split"
                 f"{self.ledger.why('gradient')}"
+            )
+        if not math.isfinite(result.loss):
+            raise ModelError(
+                f"{task.clip.name}: the {name} loss is {result.loss:g}, so some embeddings are no "
+                "numbers. Check the weights, and mean and std of the model's preprocessing"
             )
         return result
 

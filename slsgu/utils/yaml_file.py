@@ -13,6 +13,7 @@ from slsgu.utils.reading import read_text
 
 MOST = 4 << 20  # bytes; the taxonomy of ImageNet has 0.2 million
 MOST_ENTRIES = 1_000_000  # with aliases written out: a few lines can claim billions
+MOST_BITS = 1024  # of a number: about 300 digits
 
 
 def read_yaml(path: Path, what: str, *, if_missing: str = "") -> Any:
@@ -108,6 +109,14 @@ def _refuse_endless(root: yaml.Node | None) -> None:
 
 
 class _Strict(yaml.SafeLoader):
+    def construct_yaml_int(self, node: Any) -> int:
+        """A number, as long as it can be shown: Python prints no more than 4,300 digits."""
+        value = int(super().construct_yaml_int(node))
+        if value.bit_length() > MOST_BITS:
+            problem = "this number is too long to be read"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
+
     def get_single_node(self) -> Any:
         """The whole document before anything is built, since merge keys (`<<`) repeat on purpose
         what they override, and are resolved while building."""
@@ -141,6 +150,9 @@ class _Strict(yaml.SafeLoader):
                     where = f"twice in line {line}"
                 raise _TwiceError(f"{key.value!r} is given {where}")
             lines[same] = line
+
+
+_Strict.add_constructor("tag:yaml.org,2002:int", _Strict.construct_yaml_int)
 
 
 class _WithLines(_Strict):

@@ -146,6 +146,8 @@ def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
         ("bird:\n  crane: {aliases: [heron]}\n  owl:\n", r"did you mean \$aliases\?"),
         ("bird:\n- crane:\n  - aliases: [heron]\n- owl\n", r"did you mean \$aliases\?"),
         ("Definition: flies\nbird: [crane, owl]\n", r"did you mean \$definition\?"),
+        (f"a: 0x{'f' * 5000}\n", "line 1, column 4: this number is too long to be read"),
+        (f"a: {'9' * 5000}\n", "not valid YAML"),
         ("name: zoo\nbird: [crane, owl]\n", r"did you mean \$name at the top of the file\?"),
         ("bird: [{$aliases: [fowl]}, crane, owl]\n", r"\$aliases under 'bird' stands in a list"),
     ],

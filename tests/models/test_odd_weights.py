@@ -217,6 +217,25 @@ def test_embeddings_without_information_are_told_and_not_edited(
         evaluate(clip, task.splits.test, task.taxonomy, task.templates)
 
 
+def test_a_preprocessing_out_of_the_range_of_numbers_is_told(
+    make_dir: MakeDir, photos: Path, tmp_path: Path
+) -> None:
+    folder = make_dir(tmp_path / "model")
+    path = folder / "open_clip_config.json"
+    content = json.loads(path.read_text())
+    plan_of = {}
+    for mean in (0.5, 1e308):
+        content["preprocess_cfg"]["mean"] = [mean, 0.5, 0.5]
+        path.write_text(json.dumps(content))
+        clip = load(f"local-dir:{folder}", device="cpu")
+        plan_of[mean] = make_plan(
+            clip, ["beagle"], data=photos / "images", taxonomy=photos / "pets.yaml"
+        )
+    with pytest.raises(ModelError, match=r"model: the forget loss is .* mean and std"):
+        compute_gradients(plan_of[1e308], Ledger())
+    assert compute_gradients(plan_of[0.5], Ledger()).counts["forget"]  # control
+
+
 def test_a_model_that_tells_things_apart(make_dir: MakeDir, tmp_path: Path) -> None:
     """Control: random weights are enough, in every precision."""
     folder = make_dir(tmp_path / "model")
