@@ -58,6 +58,7 @@ def apply(
     from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
     from slsgu.utils.distributed import world_size
+    from slsgu.utils.files import exists
 
     if world_size() > 1:
         raise SlsguError(
@@ -68,7 +69,7 @@ def apply(
     also = also_from(options, FLOORS)
     if save_model is not None:
         save_model = Path(str(save_model).removeprefix("local-dir:"))
-    if save_model is not None and save_model.exists():
+    if save_model is not None and exists(save_model):
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
     plan = plan_from(options, settings)
     for note in plan.task.splits.notes:

@@ -11,7 +11,7 @@ from torch import Tensor
 from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.models.local_dir import copy_others
-from slsgu.utils.files import replacing_folder
+from slsgu.utils.files import exists, replacing_folder
 from slsgu.utils.names import refuse_blank
 
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -39,7 +39,7 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
         refuse_blank(str(path).removeprefix("local-dir:"), what, SlsguError)
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
-    if out.exists():
+    if exists(out):
         raise SlsguError(f"{out} exists already; give a new --out")
     before = read_state_dict(weights)
     tensors = change(before)

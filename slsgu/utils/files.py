@@ -51,6 +51,11 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
 
 
+def exists(path: Path) -> bool:
+    """Whether something has this name already, be it a link that leads nowhere or to itself."""
+    return os.path.lexists(path)
+
+
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Like `replacing`, for a folder that must not exist yet.
@@ -59,7 +64,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         SlsguError: `path` exists, or the disk refuses.
     """
     with _beside(path) as part:
-        if path.exists():
+        if exists(path):
             raise SlsguError(f"{path} exists already; give a new folder or remove it first")
         part.mkdir()
         mode = _make_ours(part)

@@ -91,6 +91,17 @@ def test_a_second_patch_of_one_layer_names_the_command_that_adds(
     assert "but for tiny" in ran.err  # the model that it was made for
 
 
+def test_a_patched_model_replaces_no_link(
+    cli: Cli, runs: tuple[Path, Path], taught_dir: Path, tmp_path: Path
+) -> None:
+    for name, target in (("loop", "loop"), ("nowhere", "none")):
+        (tmp_path / name).symlink_to(target)
+        ran = cli("patch", "apply", runs[0], taught_dir, "--out", name)
+        assert ran.code == 1 and f"{name} exists already" in ran.err
+        assert (tmp_path / name).is_symlink()
+    assert cli("patch", "apply", runs[0], taught_dir, "--out", "new").code == 0  # control
+
+
 def test_a_sum_replaces_nothing_unless_forced(
     cli: Cli, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
