@@ -146,6 +146,15 @@ search_options: Callable[[F], F] = stack(
         help="Highest accuracy that may remain at any level that is to be forgotten.  "
         "[default: 0.05]",
     ),
+    option(
+        "Search",
+        "--confidence",
+        type=click.FloatRange(0, 0.9999),
+        metavar="X",
+        help="The step must reach --target on unseen images with this probability, estimated from "
+        "the search images; 0 counts the search images alone. --search paper does not use it.  "
+        "[default: 0.95]",
+    ),
     floor_option(
         "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
         "retain_fine=X, retain_coarse=X, or the name of a data set of --also."

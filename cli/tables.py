@@ -103,7 +103,7 @@ def print_result(result: Outcome, total: float) -> None:
 
 def _print_choice(result: Outcome, trace: SearchTrace) -> None:
     """The layer and the step, and from where to where a step on this layer meets the goal."""
-    from slsgu.search.met_ranges import describe_met
+    from slsgu.search.met_ranges import describe_met, describe_unseen
 
     chosen = trace.chosen
     trials = [x for c in trace.candidates for x in c.trials if x.layer == chosen.layer]
@@ -116,6 +116,7 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
             f"on the search images, the goal is met {describe_met(trials, result.goal)}; "
             f"the step taken is {chosen.step:.4g}"
         )
+    click.echo(describe_unseen(chosen.measures, result.goal))
     click.echo("")
 
 

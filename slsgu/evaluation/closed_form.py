@@ -33,6 +33,14 @@ class Line:
         """Features [N, d] at a step, float32."""
         return (self.base + step * self.slope).float()
 
+    def rows(self, chosen: Tensor) -> Line:
+        """The line of some images.
+
+        Args:
+            chosen: which [N].
+        """
+        return Line(self.base[chosen], self.slope[chosen])
+
     def spans(self, classes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Between which steps the label of each image has the highest score.
 

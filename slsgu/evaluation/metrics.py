@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slsgu.concepts.request import KEPT
+from slsgu.evaluation.unseen import Unseen
 from slsgu.utils.statistics import wilson
 
 Bools = npt.NDArray[np.bool_]
@@ -91,6 +92,8 @@ class Measures:
     Attributes:
         forget_accuracy: the highest accuracy left at any level that is to be forgotten
             (measurable levels, or all where none is). Zero where nothing is to be forgotten.
+        unseen: what margins say of unseen images of the concept; None where they were not asked,
+            or are of too few images.
     """
 
     before: dict[str, float | None]
@@ -103,6 +106,7 @@ class Measures:
     forget_accuracy: float
     levels: tuple[LevelAccuracy, ...]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    unseen: Unseen | None = None
 
     @property
     def forget_fine_after(self) -> float:
@@ -126,6 +130,7 @@ class Measures:
             "forget_accuracy": self.forget_accuracy,
             "retained_accuracy": self.after["retain_fine"],
             **self.scores,
+            "unseen_share": None if self.unseen is None else self.unseen.share,
         }
 
     def differences(self) -> dict[str, float | None]:

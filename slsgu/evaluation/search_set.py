@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from slsgu.concepts.prompts import PromptBook
 from slsgu.concepts.request import Request
@@ -19,6 +22,7 @@ from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.metrics import LevelAccuracy, Measures
 from slsgu.evaluation.replay import Replay
+from slsgu.evaluation.unseen import Unseen, unseen
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.models.layers import Layer
@@ -132,11 +136,58 @@ class SearchSet:
         images, prompts = self.replay.with_weight(layer, weight)
         moves_text = layer.tower == "language"
         classes = self.exam.class_embeddings(prompts, self.book) if moves_text else self.classes
-        return self.exam.measure(self.before, self.exam.answer(images, classes))
+        return self._measure(images, classes)
 
     def measure_line(self, line: Line, step: float) -> Measures:
         """The same for a layer along which features move on a line."""
-        return self.exam.measure(self.before, self.exam.answer(line.at(step), self.classes))
+        return self._measure(line.at(step), self.classes)
+
+    def _measure(self, images: Tensor, classes: Sequence[Tensor]) -> Measures:
+        measures = self.exam.measure(self.before, self.exam.answer(images, classes))
+        forget = torch.from_numpy(self.exam.forget).to(images.device)
+        return replace(measures, unseen=self.unseen(images[forget], classes))
+
+    def unseen(self, images: Tensor, classes: Sequence[Tensor]) -> Unseen | None:
+        """What margins say of unseen images, at the level at which most of them keep their name.
+
+        Args:
+            images: embeddings of the forget images, in order [F, d]; their length does not matter.
+            classes: class embeddings of every level, each [C, d].
+        """
+        images = normalize(images, dim=-1)
+        found = []
+        for column, rows, labels in self._forgotten:
+            scores = images[rows.to(images.device)] @ classes[column].to(images).T  # [n, C]
+            own = labels.to(images.device)[:, None]
+            other = scores.scatter(1, own, -torch.inf).amax(dim=1)
+            margins = (scores.gather(1, own)[:, 0] - other).double().cpu().numpy()
+            estimate = unseen(margins, self._forget_leaves[rows.numpy()])
+            if estimate is not None:
+                found.append(estimate)
+        return max(found, key=lambda estimate: estimate.share, default=None)
+
+    @cached_property
+    def _forgotten(self) -> list[tuple[int, Tensor, Tensor]]:
+        """The levels that are to be forgotten: their column, and of the forget images that have a
+        label there the place among the forget images and the label, both [n]."""
+        groups = zip(self.exam.groups, self.unchanged.levels, strict=True)
+        asked = [(group, row.measurable) for group, row in groups if group.forgotten]
+        known = [group for group, measurable in asked if measurable]
+        return [
+            (
+                group.column,
+                torch.from_numpy(np.flatnonzero(group.mask[self.exam.forget])),
+                torch.from_numpy(self.exam.labels[group.mask, group.column]),
+            )
+            for group in known or [group for group, _ in asked]
+        ]
+
+    @cached_property
+    def _forget_leaves(self) -> npt.NDArray[np.int64]:
+        """The class of each forget image, as a number [F]."""
+        leaves = [sample.leaf for sample in self.forget_samples]
+        numbers = {leaf: number for number, leaf in enumerate(dict.fromkeys(leaves))}
+        return np.array([numbers[leaf] for leaf in leaves], dtype=np.int64)
 
     def loss(self, images: Tensor, prompts: Tensor) -> float:
         """The forget loss on the forget images, from embeddings.

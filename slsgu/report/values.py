@@ -272,7 +272,16 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
         "direction": metadata.get("direction"),
         "forget_loss": metadata.get("forget_loss"),
         "search_split": searched,
+        "unseen": _unseen(result),
     }
+
+
+def _unseen(result: Outcome) -> dict[str, Any] | None:
+    """What the margins of the search images say of unseen images; null where they are too few."""
+    unseen = result.measures.unseen
+    if unseen is None:
+        return None
+    return {**unseen.to_json(), "probability": result.goal.probability(result.measures)}
 
 
 def tower_of(layers: Sequence[str]) -> str | None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from slsgu.direction.direction import DIRECTIONS
 from slsgu.direction.kfac import KroneckerFisher
 from slsgu.errors import SlsguError
 from slsgu.evaluation.closed_form import Line, exact_curve
-from slsgu.evaluation.metrics import Floats, Measures
+from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.layers import Layer, inventory
@@ -24,13 +25,15 @@ from slsgu.search.curvature import kept_fisher
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
 from slsgu.search.ray import Ray
-from slsgu.search.step import explore_step, known_curve, search_step, steadied
+from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
 from slsgu.utils.progress import Advance
 
-SATISFIED = 0.995  # Q-U around a step, on the search split, that counts as near-perfect
+SATISFIED = 0.995  # Q-U on the search split that counts as near-perfect
 DRAWN = 25  # points at which an exact curve is drawn
+TRIED = 240  # steps at which it is asked whether the target holds on unseen images: 6 % apart
+SHORTEST = 1 / 32  # of the first step that doubling would try
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def search_candidates(
         members = list(group)
         layers = [layer for layer, _ in members]
         trials = [trial for candidate in candidates for trial in candidate.trials]
-        best = max((t.steady for t in trials if goal.met(t.measures)), default=0.0)
+        best = max((t.measures.q_u or 0.0 for t in trials if goal.holds(t.measures)), default=0.0)
         if may_stop and best >= SATISFIED and not layers[0].last:
             reason = (
                 f"a layer that is cheaper to search already has a Q-U of {best:.1%} around its step"
@@ -202,45 +205,42 @@ def search_candidate(
             reached=lambda m: m.forget_fine_after == 0,
             trials=settings.trials,
         )
-    elif line is None and goal.is_blind(search_set.unchanged):  # the smallest step that will do
-        tried = search_step(evaluate, ray.first, reached=goal.reached, trials=settings.trials)
     elif line is not None:
         return Candidate(score, _trials_on_line(settings, search_set, ray, line, goal), exact=True)
     else:
-        tried = explore_step(
+        tried = search_step(
             evaluate,
             ray.first,
-            enough=lambda m: goal.reached(m) or bool(goal.broken_floors(m)),
-            score=lambda m: (goal.met(m), m.q_u or 0.0),
+            reached=goal.lasts,
             trials=settings.trials,
         )
-    tried.sort(key=lambda pair: pair[0])
-    steps = np.array([step for step, _ in tried])
-    values = np.array([measures.q_u or 0.0 for _, measures in tried])
-    steady = steadied(*known_curve(steps, values), steps)
-    return Candidate(score, _trials(ray, tried, steady))
+    return Candidate(score, _trials(ray, sorted(tried, key=lambda pair: pair[0])))
 
 
 def _trials_on_line(
     settings: MethodSettings, search_set: SearchSet, ray: Ray, line: Line, goal: Goal
 ) -> tuple[Trial, ...]:
-    """The best step of the exact curve, and some to draw it by."""
+    """The step to take on the exact curve, and some to draw it by."""
     limit = math.ldexp(ray.first, settings.trials - 1)  # as doubling would have come
     curve = exact_curve(line, search_set.exam, search_set.classes, search_set.before, limit)
-    values = np.nan_to_num(curve.summary.q_u)
-    steady = steadied(curve.edges, values, curve.steps)
-    met = goal.met_along(curve.summary)
-    best = curve.steps[np.argmax(np.where(met, steady, steady - met.any()))]
-    if goal.is_blind(search_set.unchanged) and met.any():
-        best = curve.steps[np.argmax(met)]  # the first
-    sampled = np.geomspace(ray.first / 4, limit, DRAWN)
-    steps = np.unique(np.append(sampled, best))
-    tried = [(float(step), search_set.measure_line(line, float(step))) for step in steps]
-    return _trials(ray, tried, steadied(curve.edges, values, steps))
+    steps = np.geomspace(SHORTEST * ray.first, limit, TRIED)
+    places = np.minimum(np.searchsorted(curve.edges, steps, side="right"), len(curve.steps)) - 1
+    met, q_u = goal.met_along(curve.summary)[places], np.nan_to_num(curve.summary.q_u)[places]
+    forget = line.rows(torch.from_numpy(search_set.exam.forget).to(line.base.device))
+    estimates = [search_set.unseen(forget.at(step), search_set.classes) for step in steps[met]]
+    likely = np.array([1.0 if x is None else x.probability(goal.target) for x in estimates])
+    if not met.any():
+        best = steps[np.argmax(q_u)]
+    elif (likely >= goal.confidence).any():
+        best = steps[met][np.argmax(likely >= goal.confidence)]  # the first
+    else:
+        best = steps[met][np.argmax(likely)]
+    drawn = np.geomspace(ray.first / 4, limit, DRAWN)
+    chosen = np.unique(np.append(drawn, best))
+    return _trials(ray, [(float(x), search_set.measure_line(line, float(x))) for x in chosen])
 
 
-def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]], steady: Floats) -> tuple[Trial, ...]:
+def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]]) -> tuple[Trial, ...]:
     return tuple(
-        Trial(ray.layer.name, step, ray.relative(step), measures, float(around))
-        for (step, measures), around in zip(tried, steady, strict=True)
+        Trial(ray.layer.name, step, ray.relative(step), measures) for step, measures in tried
     )

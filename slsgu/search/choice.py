@@ -16,37 +16,49 @@ class Trial:
 
     Attributes:
         relative_step: length of the step as a share of the norm of the layer.
-        steady: Q-U around this step (`steadied`), which says more about unseen images than the
-            Q-U at the step itself.
     """
 
     layer: str
     step: float
     relative_step: float
     measures: Measures
-    steady: float
 
     def to_json(self) -> dict[str, Any]:
         return {
             "step_size": self.step,
             "relative_step": self.relative_step,
             **self.measures.summary(),
-            "q_u_around": self.steady,
         }
 
 
 def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """The default choice: the highest Q-U around the step among trials that meet the goal; if none
-    does, among all, as the best trade-off. Ties go to the smaller relative step.
+    """The default choice, among all layers and steps.
+
+    Of each layer the smallest step counts that meets the goal and whose target holds on unseen
+    images (`Goal.holds`): a longer one moves the concept to a place of its own, where a few
+    photographs find it more easily. Of these the highest Q-U is taken; ties go to the smaller
+    relative step. If no step holds, the one that is most likely to is taken among those that meet
+    the goal; if none meets it, the best trade-off among all.
 
     Where nothing is known of other images, as without a retain set, what a step does to them is
-    not seen: then the smallest relative step that meets the goal is taken.
+    not seen: then the smallest relative step that holds is taken.
     """
     assert trials
-    met = [trial for trial in trials if goal.met(trial.measures)]
-    if met and goal.is_blind(met[0].measures):
-        return min(met, key=lambda trial: trial.relative_step)
-    return max(met or trials, key=lambda t: (round(t.steady, 6), -t.relative_step))
+    holding = [trial for trial in trials if goal.holds(trial.measures)]
+    if holding and goal.is_blind(holding[0].measures):
+        return min(holding, key=lambda trial: trial.relative_step)
+    smallest: dict[str, Trial] = {}
+    for trial in sorted(holding, key=lambda trial: trial.step):
+        smallest.setdefault(trial.layer, trial)
+    if smallest:
+        return max(smallest.values(), key=_by_q_u)
+    if met := [trial for trial in trials if goal.met(trial.measures)]:
+        return max(met, key=lambda trial: (goal.probability(trial.measures) or 0, *_by_q_u(trial)))
+    return max(trials, key=_by_q_u)
+
+
+def _by_q_u(trial: Trial) -> tuple[float, float]:
+    return round(trial.measures.q_u or 0.0, 3), -trial.relative_step
 
 
 def choose_paper(trials: Sequence[Trial], goal: Goal) -> Trial:

@@ -19,10 +19,28 @@ class Goal:
         target: highest accuracy allowed at any level that is to be forgotten.
         floors: for `forget_coarse`, `retain_fine` and `retain_coarse`, the least share of the
             accuracy before the edit that must remain.
+        confidence: the probability with which the target is to hold on unseen images, where the
+            search images can say so.
     """
 
     target: float
     floors: Mapping[str, float]
+    confidence: float = 0.95
+
+    def probability(self, measures: Measures) -> float | None:
+        """The probability that the target holds on unseen images; None where it cannot be
+        estimated."""
+        return None if measures.unseen is None else measures.unseen.probability(self.target)
+
+    def lasts(self, measures: Measures) -> bool:
+        """Whether the target is reached, and holds on unseen images with the confidence that was
+        asked for, as far as that can be estimated. Floors play no part."""
+        probability = self.probability(measures)
+        return self.reached(measures) and (probability is None or probability >= self.confidence)
+
+    def holds(self, measures: Measures) -> bool:
+        """`lasts`, and the floors hold too."""
+        return self.lasts(measures) and not self.broken_floors(measures)
 
     def reached(self, measures: Measures) -> bool:
         return measures.forget_accuracy <= self.target

@@ -1,12 +1,17 @@
-"""From where to where along the step axis the goal is met."""
+"""What is said of the step that was taken: from where to where the goal is met, and whether it
+holds on unseen images."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 
+from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.unseen import LEAST_TARGET
 from slsgu.search.choice import Trial
 from slsgu.search.goal import Goal
+
+UNSEEN = "unseen images: "
 
 
 def met_ranges(trials: Sequence[Trial], goal: Goal) -> list[tuple[float, float]]:
@@ -46,3 +51,24 @@ def describe_met(trials: Sequence[Trial], goal: Goal) -> str:
     if len(trials) > 1 and ranges[-1][1] == longest:
         parts[-1] += ", the longest step tried"
     return " and ".join(parts)
+
+
+def describe_unseen(measures: Measures, goal: Goal) -> str:
+    """Whether the target holds on unseen images, in a sentence without its full stop.
+
+    Args:
+        measures: of the step, on the search split.
+        goal: what counts as success.
+    """
+    unseen, probability = measures.unseen, goal.probability(measures)
+    if unseen is None or probability is None:
+        return (
+            "there are too few search images of the concept to say whether the step holds on "
+            "unseen ones"
+        )
+    target = max(goal.target, LEAST_TARGET)
+    return (
+        f"{UNSEEN}{unseen.share:.1%} are expected to keep the name; the probability "
+        f"that at most {target:.0%} do is {probability:.1%}, by the margins of {unseen.count} "
+        "search images"
+    )

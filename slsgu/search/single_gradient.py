@@ -34,7 +34,7 @@ def search_edit(
         SlsguError: a step that was fixed is out of the range of numbers.
     """
     settings = plan.settings
-    goal = Goal(settings.target, settings.floors)
+    goal = Goal(settings.target, settings.floors, settings.confidence)
     scores = rank_layers(gradients, norms=settings.considers_norms, also=settings.layer)
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:

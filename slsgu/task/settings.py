@@ -94,6 +94,8 @@ class MethodSettings(_Checked):
         forget_loss, retain_loss: names of losses; None takes those of `METHODS[search]`.
         direction: a name in `slsgu.direction.direction`; None likewise.
         target: highest accuracy left at any level that is to be forgotten, on the search split.
+        confidence: the probability with which the target is to hold on unseen images, by the
+            margins of the search images (`slsgu.evaluation.unseen`); 0 goes by their count alone.
         floors: least share of the accuracy before the edit that must remain, by name. Those that
             are not named keep their default.
         trials: K, steps tried for each layer.
@@ -113,6 +115,7 @@ class MethodSettings(_Checked):
     retain_loss: str | None = None
     direction: str | None = None
     target: float = 0.05
+    confidence: float = 0.95
     floors: Mapping[str, float] = field(default_factory=Floors)
     trials: int = 10
     tower: TowerChoice | None = None
@@ -139,6 +142,7 @@ class MethodSettings(_Checked):
             _one_of("tower", self.tower, get_args(TowerChoice))
         _one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
         _between("target", self.target, 0, 1)
+        _between("confidence", self.confidence, 0, 0.9999)
         _at_least_one("contrastive_batch", self.contrastive_batch)
         _between("trials", self.trials, 1, MOST_TRIALS)
         if self.step is not None:

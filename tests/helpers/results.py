@@ -118,7 +118,7 @@ def fake_result(
     ]  # fmt: skip
     candidates = [
         Candidate(score, tuple(
-            Trial(score.layer, 0.1 * 2**k, 0.01 * 2**k, m, m.q_u)
+            Trial(score.layer, 0.1 * 2**k, 0.01 * 2**k, m)
             for k in range(5) for m in [measures(max(forgotten, 0.9 - 0.3 * k), k)]
         ))
         for score in scores if score.on_front

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slsgu.evaluation.metrics import KEYS, Measures
+from slsgu.evaluation.unseen import Unseen
 from slsgu.search.choice import Trial, choose, choose_paper
 from slsgu.search.goal import Goal
 from slsgu.search.met_ranges import describe_met, met_ranges
 from slsgu.search.pareto import LayerScore, pareto_front
-from slsgu.search.step import WINDOW, explore_step, search_step, steadied
+from slsgu.search.step import search_step
 
 
 def scores_of(points: list[tuple[float, float]]) -> list[LayerScore]:
@@ -49,48 +50,7 @@ def test_the_search_stops_at_its_limit() -> None:
     assert [step for step, _ in never] == [1, 2, 4, 8, 16]
 
 
-@given(st.floats(0.01, 1000), st.floats(0.01, 100))
-def test_exploring_closes_in_on_the_best_step(best: float, first: float) -> None:
-    def score(step: float) -> float:
-        return -abs(math.log(step / best))
-
-    tried = explore_step(
-        lambda s: s, first, enough=lambda s: s >= best, score=score, trials=60, resolution=0.01
-    )
-    steps = [step for step, _ in tried]
-    assert max(score(step) for step in steps) >= -0.011
-    assert len(set(steps)) == len(steps)
-
-
-def test_doubling_ends_where_there_is_enough() -> None:
-    def run(**options: Any) -> list[float]:
-        tried = explore_step(lambda s: s, 1.0, score=lambda s: -abs(s - 3), **options)
-        return [step for step, _ in tried]
-
-    assert run(enough=lambda s: False, trials=3) == [1, 2, 4]
-    assert run(enough=lambda s: s >= 3)[:3] == [1, 2, 4]
-    assert max(run(enough=lambda s: s >= 3)) == 4
-    assert max(run(enough=lambda s: False)) == 2**9  # control
-
-
-@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=20, unique=True))
-def test_a_steadied_curve_is_its_mean_over_a_window(widths: list[float]) -> None:
-    edges = np.cumsum([0.0, *widths])
-    values = np.sin(edges[:-1])
-    step = float(edges[-1]) * 0.4
-    fine = np.linspace(step / WINDOW, step * WINDOW, 20001)
-    fine = (fine[1:] + fine[:-1]) / 2
-    expected = values[np.searchsorted(edges, fine) - 1].mean()
-    assert steadied(edges, values, np.array([step]))[0] == pytest.approx(expected, abs=2e-3)
-
-
-def test_a_cliff_is_lower_than_the_middle_of_a_plateau() -> None:
-    edges = np.array([0.0, 1.0, 4.0, 4.5])
-    cliff, middle = steadied(edges, np.array([0.0, 0.98, 1.0]), np.array([4.4, 2.0]))
-    assert middle > cliff  # though the curve is higher at the cliff
-
-
-def measures(forget: float, kept: float, q_u: float) -> Measures:
+def measures(forget: float, kept: float, q_u: float, unseen: Unseen | None = None) -> Measures:
     keys = ("forget_fine", "forget_coarse", "retain_fine", "retain_coarse")
     fields: dict[str, Any] = {
         "before": dict.fromkeys(keys, 1.0),
@@ -99,11 +59,12 @@ def measures(forget: float, kept: float, q_u: float) -> Measures:
         "levels": (),
         "forget_accuracy": forget,
     }
-    return Measures(**fields, counts={}, quality=1 - forget, utility=kept, q_u=q_u)
+    scores = {"quality": 1 - forget, "utility": kept, "q_u": q_u}
+    return Measures(**fields, **scores, counts={}, unseen=unseen)
 
 
 def trial(name: str, forget: float, kept: float, q_u: float, length: float = 0.1) -> Trial:
-    return Trial(name, 1.0, length, measures(forget, kept, q_u), q_u)
+    return Trial(name, 1.0, length, measures(forget, kept, q_u))
 
 
 GOAL = Goal(target=0.05, floors={"forget_coarse": 0.9, "retain_fine": 0.9, "retain_coarse": 0.9})
@@ -122,6 +83,32 @@ def test_the_best_trade_off_is_shown_where_the_goal_can_not_be_met() -> None:
     trials = [trial("gone", 0.0, 0.2, 0.4), trial("kept", 0.5, 1.0, 0.6)]
     assert choose(trials, GOAL).layer == "kept"
     assert not any(GOAL.met(t.measures) for t in trials)
+
+
+SURE, UNSURE = Unseen(0.01, 0.2, 20), Unseen(0.04, 0.5, 20)
+
+
+def held(name: str, step: float, unseen: Unseen | None, q_u: float = 1.0) -> Trial:
+    return Trial(name, step, step, measures(0.0, 1.0, q_u, unseen))
+
+
+def test_a_step_must_hold_on_unseen_images() -> None:
+    assert GOAL.holds(held("a", 1, SURE).measures) and not GOAL.holds(held("a", 1, UNSURE).measures)
+    assert choose([held("a", 1, UNSURE), held("a", 2, SURE)], GOAL).step == 2
+    # Control: without a confidence that is asked for, the smallest that reaches the target.
+    assert choose([held("a", 1, UNSURE), held("a", 2, SURE)], replace(GOAL, confidence=0)).step == 1
+
+
+def test_of_each_layer_the_smallest_step_counts_and_of_layers_the_highest_q_u() -> None:
+    one = [held("a", 1, SURE, 0.97), held("a", 2, SURE, 1.0)]
+    assert choose(one, GOAL).step == 1
+    assert choose([*one, held("b", 3, SURE, 0.99)], GOAL).layer == "b"
+
+
+def test_where_no_step_holds_the_most_likely_one_is_taken() -> None:
+    trials = [held("a", 1, Unseen(0.2, 0.5, 9)), held("a", 2, UNSURE), held("b", 3, None, 0.9)]
+    assert choose(trials[:2], GOAL).step == 2
+    assert choose(trials, GOAL).layer == "b"  # of which nothing can be said, so the count decides
 
 
 def test_ties_go_to_the_shorter_step() -> None:
@@ -154,7 +141,7 @@ def test_a_missed_goal_is_told_in_words_a_stranger_knows() -> None:
 
 def along(*steps: tuple[float, bool]) -> list[Trial]:
     """Trials at given steps that meet the goal or do not."""
-    return [Trial("a", at, at, measures(0.0 if met else 1.0, 1.0, 0.5), 0.5) for at, met in steps]
+    return [Trial("a", at, at, measures(0.0 if met else 1.0, 1.0, 0.5)) for at, met in steps]
 
 
 def test_the_goal_is_met_from_the_first_to_the_last_step_of_each_run() -> None:

@@ -223,13 +223,13 @@ def test_forget_images_are_captioned_with_their_own_words() -> None:
 # -- the choice ---------------------------------------------------------------------------------
 
 
-def trial(forget: float, length: float, *, kept: float | None, steady: float) -> Trial:
+def trial(forget: float, length: float, *, kept: float | None, q_u: float) -> Trial:
     keys = ("forget_fine", "forget_coarse", "retain_fine", "retain_coarse")
     ratios = {"forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": kept}
     measures = Measures(
-        dict.fromkeys(keys, 1.0), dict.fromkeys(keys, 1.0), {}, ratios, 1.0, 1.0, 1.0, forget, ()
+        dict.fromkeys(keys, 1.0), dict.fromkeys(keys, 1.0), {}, ratios, 1.0, 1.0, q_u, forget, ()
     )
-    return Trial(str(length), length, length, measures, steady)
+    return Trial(str(length), length, length, measures)
 
 
 @pytest.mark.parametrize("floors", [{}, {"retain_fine": 0.9}, {"forget_coarse": 0.9}])
@@ -240,7 +240,7 @@ def test_where_nothing_is_known_of_others_the_smallest_step_is_taken(
 
     def pick(kept: float | None) -> float:
         trials = [(0.0, 3.0, 0.99), (0.02, 2.0, 0.9), (0.5, 1.0, 0.95)]
-        return choose([trial(f, n, kept=kept, steady=s) for f, n, s in trials], goal).step
+        return choose([trial(f, n, kept=kept, q_u=q) for f, n, q in trials], goal).step
 
     assert pick(None) == 2.0
     assert pick(1.0) == 3.0  # control: seen to be harmless, the best is
