@@ -27,7 +27,7 @@ from slsgu.losses.forget import cosine
 from slsgu.losses.retain import contrastive
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
-from slsgu.utils.memory import give_freed_memory_back
+from slsgu.utils.surroundings import give_freed_memory_back
 
 TEMPLATES = [
     "a photo of a {}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from slsgu.concepts.request import KEPT
@@ -14,12 +14,15 @@ from slsgu.errors import SlsguError
 if TYPE_CHECKING:
     import torch
 
+    from slsgu.models.clip import Clip
+
 SearchMode = Literal["default", "paper"]
 TowerChoice = Literal["vision", "language"]
 GradientPrecision = Literal["fp32", "bf16"]
 P = TypeVar("P", "MethodSettings", "DataSettings", "MachineSettings")
 MOST_SEED = 2**63 - 1
 MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
+MOST_AT_ONCE = 64  # images per forward pass, where nothing speaks against it
 
 
 @dataclass(frozen=True)
@@ -203,10 +206,10 @@ class DataSettings(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(_Checked):
-    """How the machine is used: speed and memory, never a result beyond rounding.
+    """Speed and memory: never a result beyond rounding.
 
     Attributes:
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; None takes what suits the model.
         workers: processes that read images; None decides.
         activation_memory: GiB of search images and activations that the search may keep; None
             takes half of what is free.
@@ -214,16 +217,30 @@ class MachineSettings(_Checked):
             less memory, more time, the same gradient.
     """
 
-    batch_size: int = 64
+    batch_size: int | None = None
     workers: int | None = None
     activation_memory: float | None = None
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one("batch_size", self.batch_size)
+        if self.batch_size is not None:
+            _at_least_one("batch_size", self.batch_size)
         if self.activation_memory is not None:
             _between("activation_memory", self.activation_memory, 0, 2**20)
+
+    def sized_for(self, clip: Clip) -> MachineSettings:
+        """The same, with the batch size that suits a model where none was given."""
+        from slsgu.models.footprint import images_at_once
+
+        if self.batch_size is not None:
+            return self
+        return replace(self, batch_size=images_at_once(clip, most=MOST_AT_ONCE))
+
+    @property
+    def images_at_once(self) -> int:
+        """Images per forward pass."""
+        return self.batch_size or MOST_AT_ONCE
 
     def activation_bytes(self, device: torch.device) -> int:
         """Bytes that the search may keep for each of three: its images, and the activations of
@@ -235,9 +252,9 @@ class MachineSettings(_Checked):
         return int(self.activation_memory * 2**30) // 3
 
     def micro_batch(self, contrastive_batch: int) -> int:
-        """The largest divisor of the contrastive batch that is at most `batch_size`, so that
+        """The largest divisor of the contrastive batch that is at most `images_at_once`, so that
         micro-batches never straddle two logical batches."""
-        sizes = range(1, min(self.batch_size, contrastive_batch) + 1)
+        sizes = range(1, min(self.images_at_once, contrastive_batch) + 1)
         return max(size for size in sizes if contrastive_batch % size == 0)
 
 
