@@ -224,8 +224,7 @@ class MachineSettings(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_size is not None:
-            _at_least_one("batch_size", self.batch_size)
+        _at_least_one("batch_size", 1 if self.batch_size is None else self.batch_size)
         if self.activation_memory is not None:
             _between("activation_memory", self.activation_memory, 0, 2**20)
 
@@ -233,9 +232,8 @@ class MachineSettings(_Checked):
         """The same, with the batch size that suits a model where none was given."""
         from slsgu.models.footprint import images_at_once
 
-        if self.batch_size is not None:
-            return self
-        return replace(self, batch_size=images_at_once(clip, most=MOST_AT_ONCE))
+        size = self.batch_size or images_at_once(clip, most=MOST_AT_ONCE)
+        return replace(self, batch_size=size)
 
     @property
     def images_at_once(self) -> int:
@@ -252,16 +250,15 @@ class MachineSettings(_Checked):
         return int(self.activation_memory * 2**30) // 3
 
     def micro_batch(self, contrastive_batch: int) -> int:
-        """The largest divisor of the contrastive batch that is at most `images_at_once`, so that
-        micro-batches never straddle two logical batches."""
+        """The largest divisor of the contrastive batch up to `images_at_once`, so that none
+        straddles two logical batches."""
         sizes = range(1, min(self.images_at_once, contrastive_batch) + 1)
         return max(size for size in sizes if contrastive_batch % size == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(MethodSettings, DataSettings, MachineSettings):
-    """Every choice of a run that is not the model, the data or the request: the settings of the
-    method, of the data and of the machine in one value, as they are typed.
+    """Every choice of a run that is not the model, the data or the request, as they are typed.
 
     >>> both = Settings(tower="vision", seed=3, batch_size=16)
     >>> both.method.tower, both.data.seed, both.machine.batch_size
