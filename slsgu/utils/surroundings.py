@@ -15,6 +15,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # of glibc's malloc.h
 NEVER = -1  # as a threshold, the largest there is
@@ -65,24 +66,32 @@ def give_freed_memory_back(environment: Mapping[str, str] | None = None) -> None
 
     Blocks that are kept come in pieces that the next tensors often do not fit: a gradient pass of
     ViT-B-32 then peaks a fifth higher. Asking the system each time costs that pass one to two
-    percent of its time, and a small model far more. Elsewhere (musl, macOS) nothing happens.
+    percent of its time, and a small model far more. What was freed before goes back too. Elsewhere
+    (musl, macOS) nothing happens.
     """
     _set(GIVE_BACK, os.environ if environment is None else environment)
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
 
 
 def _set(values: Mapping[int, int], environment: Mapping[str, str]) -> None:
     """Set what the user has not set."""
-    if sys.platform != "linux":
-        return
-    try:
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018  # musl has a mallopt that does nothing
-        mallopt = library.mallopt
-    except (AttributeError, OSError):
+    if (library := _glibc()) is None:
         return
     for parameter, value in values.items():
         if not any(_is_set(name, environment) for name in _SAID_BY[parameter]):
-            mallopt(parameter, value)
+            library.mallopt(parameter, value)
+
+
+def _glibc() -> Any:
+    """The C library; None if it is another, whose `mallopt` does nothing or is not there."""
+    if sys.platform != "linux":
+        return None
+    try:
+        library = ctypes.CDLL(None)
+    except OSError:
+        return None
+    return library if hasattr(library, "gnu_get_libc_version") else None
 
 
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:

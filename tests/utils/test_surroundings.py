@@ -105,28 +105,37 @@ class Library:
     def __init__(self, *, is_glibc: bool) -> None:
         self.told: dict[int, int] = {}
         self.mallopt = self.told.__setitem__
+        self.trimmed = 0
         if is_glibc:
             self.gnu_get_libc_version = lambda: b"2.36"
 
+    def malloc_trim(self, pad: int) -> int:
+        self.trimmed += 1
+        return 1
+
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+def libc(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library(is_glibc=True)
     monkeypatch.setattr(surroundings.sys, "platform", "linux")
     monkeypatch.setattr(surroundings.ctypes, "CDLL", lambda _: library)
-    return library.told
+    return library
 
 
-def test_giving_back_takes_all_of_keeping_back(told: dict[int, int]) -> None:
+def test_giving_back_takes_all_of_keeping_back(libc: Library) -> None:
     """A large model is loaded by a program that keeps what is freed."""
+    told = libc.told
     surroundings.keep_freed_memory({})
     kept = dict(told)
+    assert not libc.trimmed
     surroundings.give_freed_memory_back({})
+    assert libc.trimmed
     assert kept.keys() <= told.keys()
     assert all(told[parameter] != value for parameter, value in kept.items())
 
 
-def test_one_value_of_the_user_s_leaves_the_others(told: dict[int, int]) -> None:
+def test_one_value_of_the_user_s_leaves_the_others(libc: Library) -> None:
+    told = libc.told
     surroundings.keep_freed_memory({"MALLOC_TOP_PAD_": "1"})
     assert told.keys() == surroundings.KEEP_FREED.keys() - {surroundings.M_TOP_PAD}
     told.clear()
