@@ -164,6 +164,8 @@ def _seconds(
     # Embeddings first and back-propagation by chunk, where a micro-batch is not the whole batch.
     again = task.machine.micro_batch(settings.contrastive_batch) < settings.contrastive_batch
     per_gradient = both_ways + (forward if again else 0)
+    if settings.layer is not None and not _goes_back(candidates):
+        per_gradient = forward
     search_count = len(task.splits.search)
     embedding = forward * search_count + texts
     curvature = 2 * both_ways * search_count * LAST_SHARE
@@ -183,6 +185,12 @@ def _seconds(
         "search at most": most,
         "test": forward * counts["test"] + texts,
     }
+
+
+def _goes_back(layers: Sequence[Layer]) -> bool:
+    """Whether gradients of these layers alone need a pass back through the stages of the image
+    tower, and the activations for it."""
+    return any(layer.tower == "vision" and not layer.last for layer in layers)
 
 
 def _readers(task: Task, count: int) -> int:
