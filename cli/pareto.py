@@ -61,6 +61,8 @@ def pareto(
 
     folder = newest_run() if run is None else RunFolder(run)
     gradients = Gradients.load(folder.gradients)
+    if (layer := gradients.key.get("layer")) is not None:
+        Console().say(f"note: the run fixed the layer {layer}, so it has the gradients of no other")
     known, competed = folder.known_efficiency(gradients)
     options = _options_of_run(folder)
     settings = None if options is None else settings_from(options)
@@ -150,16 +152,15 @@ def _options_of_run(folder: RunFolder) -> dict[str, Any] | None:
 def _with_efficiency(
     options: dict[str, Any], gradients: Gradients, scores: list[LayerScore]
 ) -> list[LayerScore]:
-    """The scores with efficiency, where model and images are still those of the run. A layer that
-    the run fixed is left out of account: the table is to say what else could be edited."""
+    """The scores with efficiency, where model and images are still those of the run."""
     from slsgu.errors import SlsguError
-    from slsgu.pipeline.run_folder import key_differences
+    from slsgu.pipeline.run_folder import reuse_differences
     from slsgu.search.efficiency import measure_efficiency
 
     console = Console()
     try:
-        plan = plan_from(options, replace(settings_from(options), layer=None, step=None))
-        if differences := key_differences(gradients.key, plan.key):
+        plan = plan_from(options, settings_from(options))
+        if differences := reuse_differences(gradients.key, plan.key):
             console.say(f"note: efficiency is left out: {'; '.join(differences)}")
             return scores
         return measure_efficiency(plan, gradients, scores, console)

@@ -27,8 +27,9 @@ WITH_FORGET = ("retain", "name", "parent", "classes")  # options that say nothin
 def load_clip(options: dict[str, Any]) -> Clip:
     """Load the model that the model options name."""
     from slsgu.models.clip import load
+    from slsgu.utils.surroundings import LARGE, give_freed_memory_back
 
-    return load(
+    clip = load(
         options["model"],
         options["pretrained"],
         device=options["device"],
@@ -36,6 +37,9 @@ def load_clip(options: dict[str, Any]) -> Clip:
         cache_dir=options["cache_dir"],
         quick_gelu=options["quick_gelu"],
     )
+    if sum(p.nbytes for p in clip.model.parameters()) >= LARGE:
+        give_freed_memory_back()
+    return clip
 
 
 def settings_from(options: dict[str, Any]) -> Settings:
@@ -78,7 +82,6 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
         click.UsageError: it is not clear what to forget.
     """
     from slsgu.task.plan import make_plan
-    from slsgu.utils.memory import LARGE, give_freed_memory_back
 
     concepts, forget = options["concepts"], options["forget"]
     if bool(concepts) == bool(forget):
@@ -91,11 +94,8 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     pairs = pairs_from(options)
     if pairs is not None:
         pairs.check()  # before the model is loaded, which takes longer
-    clip = load_clip(options)
-    if sum(p.nbytes for p in clip.model.parameters()) >= LARGE:
-        give_freed_memory_back()
     return make_plan(
-        clip,
+        load_clip(options),
         concepts,
         data=options["data"],
         taxonomy=options["taxonomy"],

@@ -1,4 +1,5 @@
-"""`slsgu` and `python -m slsgu`. Signals are heeded from the first import on."""
+"""`slsgu` and `python -m slsgu`. Signals are heeded from the first import on, and memory and
+threads are settled before torch is loaded."""
 
 import os
 import sys
@@ -16,6 +17,9 @@ def run() -> None:
     """Run the command line."""
     with interrupts() as received:
         try:
+            from slsgu.utils.surroundings import settle
+
+            settle()
             from slsgu.cli import main
 
             main(prog_name="slsgu")

@@ -27,7 +27,7 @@ from slsgu.losses.forget import cosine
 from slsgu.losses.retain import contrastive
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
-from slsgu.utils.memory import give_freed_memory_back
+from slsgu.utils.surroundings import give_freed_memory_back, keep_freed_memory
 
 TEMPLATES = [
     "a photo of a {}",
@@ -209,9 +209,11 @@ def memory(micro: int, inside: bool) -> None:
         print(machine() + "\n")
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return
-    give_freed_memory_back()  # as the command line does for a model of this size
+    keep_freed_memory()  # as the command line does at its start
     start = peak()
-    work = Work(random_clip(), micro, 2 * micro, 10)
+    clip = random_clip()
+    give_freed_memory_back()  # and again for a model of this size
+    work = Work(clip, micro, 2 * micro, 10)
     weights = sum(p.nbytes for p in work.clip.model.parameters())
     gradients = 2 * sum(
         dict(work.clip.model.named_parameters())[x.name].nbytes for x in work.layers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -22,6 +22,8 @@ class Replay:
         prompts: P distinct prompts.
         batch_size: inputs per forward pass.
         budget: bytes of activations that may be kept for each tower.
+        cuts: for a tower, the stage before which it is cut while it is run for the first time,
+            as `prepare` does in a second run.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Replay:
         *,
         batch_size: int = 128,
         budget: float = float("inf"),
+        cuts: Mapping[str, int] = {},  # nothing writes to it
     ) -> None:
         self.parameters = dict(clip.model.named_parameters())
         prompts = list(prompts)
@@ -43,6 +46,7 @@ class Replay:
                 stages(clip.model, "vision"),
                 batch_size,
                 budget,
+                cuts.get("vision", 0),
             ),
             "language": Tower(
                 clip.model,
@@ -51,6 +55,7 @@ class Replay:
                 stages(clip.model, "language"),
                 batch_size,
                 budget,
+                cuts.get("language", 0),
             ),
         }
 

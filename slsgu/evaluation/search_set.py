@@ -25,7 +25,8 @@ from slsgu.evaluation.replay import Replay
 from slsgu.evaluation.unseen import Unseen, unseen
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
-from slsgu.models.layers import Layer
+from slsgu.models.clip import Clip
+from slsgu.models.layers import Layer, inventory, stages
 from slsgu.models.sense import refuse_empty
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
@@ -61,7 +62,13 @@ class SearchSet:
 
     @classmethod
     def of(
-        cls, task: Task, samples: Sequence[Sample], pixels: Tensor, *, forget_loss: str
+        cls,
+        task: Task,
+        samples: Sequence[Sample],
+        pixels: Tensor,
+        *,
+        forget_loss: str,
+        fixed: str | None = None,
     ) -> SearchSet:
         """Embed the search split.
 
@@ -69,6 +76,8 @@ class SearchSet:
             samples: the images.
             pixels: what was read of them [N, 3, H, W].
             forget_loss: its name; it decides what forget images are captioned with.
+            fixed: the one layer that will be edited; None if it is to be found, which begins with
+                last projections. The towers are cut there while they are run.
         """
         exam = exam_of(samples, task.taxonomy, task.request)
         forget = tuple(
@@ -80,8 +89,9 @@ class SearchSet:
             task.clip,
             pixels,
             book.texts,
-            batch_size=task.machine.batch_size,
+            batch_size=task.machine.images_at_once,
             budget=task.machine.activation_bytes(task.clip.device),
+            cuts=_first_cuts(task.clip, fixed),
         )
         images, prompts = replay.base
         refuse_empty(images, prompts, task.clip.name)
@@ -121,7 +131,13 @@ class SearchSet:
                 required=task.request.forget_leaves,
                 budget=task.machine.activation_bytes(torch.device("cpu")),
             )
-        search_set = cls.of(task, samples, pixels, forget_loss=plan.settings.forget_loss_used)
+        search_set = cls.of(
+            task,
+            samples,
+            pixels,
+            forget_loss=plan.settings.forget_loss_used,
+            fixed=plan.settings.layer,
+        )
         if not plan.settings.force:
             refuse_unmeasurable(task.request, search_set.unchanged, embedded=task.clip.is_menagerie)
         return search_set
@@ -204,6 +220,15 @@ class SearchSet:
             loss = FORGET_LOSSES[self.captions.loss].of_images
             losses.append(loss(part, prompts, weights.to(images)))
         return float(torch.cat(losses).double().mean())
+
+
+def _first_cuts(clip: Clip, fixed: str | None) -> dict[str, int]:
+    """Where a search cuts the towers first: before the layer that is fixed, or behind the last
+    stage of each."""
+    if fixed is None:
+        return {tower: len(stages(clip.model, tower)) for tower in ("vision", "language")}
+    layers = {layer.name: layer for layer in inventory(clip.model, norms=True)}
+    return {layers[fixed].tower: layers[fixed].block or 0}
 
 
 def refuse_unmeasurable(request: Request, unchanged: Measures, *, embedded: bool = False) -> None:

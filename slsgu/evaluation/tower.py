@@ -83,8 +83,14 @@ class Tower:
         """
         size = self._batch_size
         self._spans = [_Span(i, min(i + size, count)) for i in range(0, count, size)]
-        with torch.no_grad():  # features of the unedited model [count, d]
-            self.base = torch.cat([self._first_run(s, self._first_cut) for s in self._spans])
+        features, room = [], self._budget
+        with torch.no_grad():
+            for span in self._spans:
+                features.append(self._first_run(span, self._first_cut if room > 0 else 0))
+                room -= 0 if span.kept is None else span.kept.nbytes
+                if room < 0:
+                    span.cut, span.kept = 0, None
+        self.base = torch.cat(features)  # of the unedited model [count, d]
 
     def cut_before(self, block: int | None) -> None:
         """Keep what stage `block - 1` puts out. `None` or 0: run in full from now on.

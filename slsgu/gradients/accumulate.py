@@ -7,6 +7,10 @@ a logical contrastive batch is larger than what fits in memory, twice: embedding
 back-propagation by chunk (GradCache, Gao et al. 2021); the last chunk keeps its graph and goes
 through once. Gradients gather where autograd leaves them, in `param.grad`. Sums are divided by the
 number of samples at the end, so a ragged batch weighs what it should.
+
+Autograd goes back no farther than to the shallowest layer that is asked for. Where only layers
+behind the last stage of the image tower are, hardly any activations need to be kept, so every
+chunk keeps its graph; a tower of which no layer is asked for is not differentiated at all.
 """
 
 from __future__ import annotations
@@ -147,13 +151,15 @@ def run_pass(
     with torch.no_grad():
         texts = clip.encode_text(captions)  # [M, d]
     sums.texts = torch.zeros_like(texts) if sums.texts is None else sums.texts.to(texts)
+    towers = {layer.tower for layer in layers}
+    only_last = all(layer.last for layer in layers if layer.tower == "vision")
     with _gathering(weights, sums), _checkpointing(clip, options.checkpointing):
         error = None
         try:
             start = sums.position
             groups = itertools.groupby(batches, key=lambda b: (b.stop - 1) // logical_batch)
             for number, group in groups:
-                _add_batch(clip, texts, list(group), batch_loss, sums)
+                _add_batch(clip, texts, list(group), batch_loss, sums, only_last)
                 sums.position = start + (number + 1) * logical_batch
                 sums.gradients = {n: p.grad for n, p in weights.items() if p.grad is not None}
                 after_batch()
@@ -161,7 +167,7 @@ def run_pass(
             error = failure
         ranks.agree(error)
         ranks.add_up(sums.texts)
-        chunks = range(0, len(captions), TEXT_CHUNK)
+        chunks = range(0, len(captions) if "language" in towers else 0, TEXT_CHUNK)
         for first in itertools.islice(chunks, ranks.rank, None, ranks.world):
             part = slice(first, first + TEXT_CHUNK)
             torch.autograd.backward(clip.encode_text(captions[part]), sums.texts[part])
@@ -172,23 +178,34 @@ def run_pass(
 
 
 def _add_batch(
-    clip: Clip, texts: Tensor, group: list[Batch], batch_loss: BatchLoss, sums: LossGradient
+    clip: Clip,
+    texts: Tensor,
+    group: list[Batch],
+    batch_loss: BatchLoss,
+    sums: LossGradient,
+    keep_graphs: bool,
 ) -> None:
-    """Add one logical batch to the sums."""
+    """Add one logical batch to the sums.
+
+    Args:
+        keep_graphs: of every chunk, not of the last alone.
+    """
     leaf = texts.clone().requires_grad_(True)
     *others, last = group
-    with torch.no_grad():
+    with torch.set_grad_enabled(keep_graphs):
         parts = [clip.encode_image(batch.pixels) for batch in others]
     embedded = clip.encode_image(last.pixels)  # the graph of the last chunk stays
-    images = torch.cat([*parts, embedded.detach()]).requires_grad_(True)  # [B, d]
+    images = torch.cat([*parts, embedded]).detach().requires_grad_(True)  # [B, d]
     value = batch_loss(images, leaf, group)
     torch.autograd.backward(value)
     assert images.grad is not None and leaf.grad is not None and sums.texts is not None
     upstream = torch.split(images.grad, [len(part) for part in (*parts, embedded)])
-    torch.autograd.backward(embedded, upstream[-1])
-    del embedded
-    for batch, gradient in zip(others, upstream, strict=False):
-        torch.autograd.backward(clip.encode_image(batch.pixels), gradient)
+    if embedded.requires_grad:
+        torch.autograd.backward(embedded, upstream[-1])
+        del embedded
+        for batch, part, gradient in zip(others, parts, upstream, strict=False):
+            again = part if keep_graphs else clip.encode_image(batch.pixels)
+            torch.autograd.backward(again, gradient)
     sums.texts += leaf.grad
     sums.loss += float(value.detach())
     sums.count += sum(len(batch.samples) for batch in group)

@@ -36,7 +36,7 @@ from slsgu.gradients.resume import Partial
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.losses.retain import RETAIN_LOSSES
-from slsgu.models.layers import Layer, inventory
+from slsgu.models.layers import Layer
 from slsgu.models.sense import refuse_uninformative
 from slsgu.task.plan import Plan
 from slsgu.utils.distributed import ALONE, Ranks
@@ -53,7 +53,8 @@ def compute_gradients(
     ranks: Ranks = ALONE,
     cache: RetainCache | None = None,
 ) -> Gradients:
-    """Both passes of a plan, for every layer of both towers (gains of norms included).
+    """Both passes of a plan, for every layer of both towers (gains of norms included), or for the
+    one layer that the plan fixes.
 
     Args:
         plan: what to compute on.
@@ -72,7 +73,7 @@ def compute_gradients(
     single = ranks.world == 1
     passes = _Passes(
         plan=plan,
-        layers=inventory(plan.task.clip.model, norms=True),
+        layers=plan.layers,
         ledger=ledger,
         progress=progress,
         store=Partial(partial if single else None, plan.key, ledger),
@@ -208,10 +209,17 @@ def _retain_pass(passes: _Passes, cache: RetainCache | None) -> LossGradient:
         "contrastive_batch": settings.contrastive_batch,
         "precision": settings.gradient_precision,
     }
-    if cache is not None and set_of is not None and (cached := cache.load(key)) is not None:
+    keys = [key]  # of all layers, which serve one as well; then of the one that is fixed
+    if settings.layer is not None:
+        keys.append({**key, "layer": settings.layer})
+    for each in keys:
+        if cache is None or set_of is None or (cached := cache.load(each)) is None:
+            continue
         gradient, hashes = cached
+        wanted = {layer.name for layer in passes.layers}
+        gradient.gradients = {n: t for n, t in gradient.gradients.items() if n in wanted}
         if passes.fits(gradient) and not ledger.reserved.keys() & set(hashes):
-            passes.progress.say(f"retain gradient: reusing {cache.path(key)}")
+            passes.progress.say(f"retain gradient: reusing {cache.path(each)}")
             ledger.restore("gradient", hashes)
             return gradient
     complete = passes.store.of("retain").position == 0  # else an earlier process read some pictures
@@ -225,7 +233,7 @@ def _retain_pass(passes: _Passes, cache: RetainCache | None) -> LossGradient:
     # A picture that could not be read today may be readable tomorrow: only whole sets are kept.
     if cache is not None and set_of is not None and complete and result.count == len(retained):
         title = f"{set_of['root']} on {task.clip.name}"
-        cache.save(key, result, sorted(claimed), title=title)
+        cache.save(keys[-1], result, sorted(claimed), title=title)
     return result
 
 

@@ -13,6 +13,7 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,8 +86,11 @@ class Clip:
     def image_features(self, pixels: Tensor) -> Tensor:
         """`encode_image` before it normalises [B, d]."""
         encode: Any = self.model.encode_image
+        pixels = pixels.to(self.device)
+        if self._convolutional:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            features: Tensor = encode(pixels.to(self.device))
+            features: Tensor = encode(pixels)
         return features.float()
 
     def encode_text(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
@@ -125,6 +129,17 @@ class Clip:
     def describe(self) -> dict[str, Any]:
         """Which model this is, as JSON values."""
         return {"name": self.name, "pretrained": self.pretrained, "sha256": self.sha256}
+
+    @cached_property
+    def _convolutional(self) -> bool:
+        """Whether the image tower is mostly convolutions, and runs on the CPU: there they take a
+        quarter less time on pixels whose channels lie beside each other."""
+        modules = list(self.model.get_submodule("visual").modules())
+        convolutions, linear = (
+            sum(isinstance(module, kind) for module in modules) for kind in (nn.Conv2d, nn.Linear)
+        )
+        # One convolution embeds the patches of a transformer.
+        return self.device.type == "cpu" and convolutions > linear + 1
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "fp32":

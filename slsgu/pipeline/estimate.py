@@ -17,8 +17,9 @@ from slsgu.errors import ArtifactError, DataError
 from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.clip import Clip
+from slsgu.models.footprint import activation_bytes
 from slsgu.models.layers import Layer
-from slsgu.pipeline.run_folder import RunFolder, key_differences
+from slsgu.pipeline.run_folder import RunFolder, reuse_differences
 from slsgu.search.candidates import check_choice, pick_candidates
 from slsgu.search.pareto import rank_layers
 from slsgu.task.plan import Plan
@@ -120,7 +121,7 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
     sizes = {
         "weights": weights,
         "gradients": 3 * weights,
-        "activations": _activation_bytes(clip, pixels) * micro_batch // len(pixels),
+        "activations": activation_bytes(clip, pixels) * micro_batch // len(pixels),
         "search_images": pixels[0].numel() * 4 * len(splits.search),
     }
     forget = set(task.request.forget_leaves)
@@ -163,6 +164,8 @@ def _seconds(
     # Embeddings first and back-propagation by chunk, where a micro-batch is not the whole batch.
     again = task.machine.micro_batch(settings.contrastive_batch) < settings.contrastive_batch
     per_gradient = both_ways + (forward if again else 0)
+    if settings.layer is not None and not _goes_back(candidates):
+        per_gradient = forward
     search_count = len(task.splits.search)
     embedding = forward * search_count + texts
     curvature = 2 * both_ways * search_count * LAST_SHARE
@@ -182,6 +185,12 @@ def _seconds(
         "search at most": most,
         "test": forward * counts["test"] + texts,
     }
+
+
+def _goes_back(layers: Sequence[Layer]) -> bool:
+    """Whether gradients of these layers alone need a pass back through the stages of the image
+    tower, and the activations for it."""
+    return any(layer.tower == "vision" and not layer.last for layer in layers)
 
 
 def _readers(task: Task, count: int) -> int:
@@ -211,7 +220,7 @@ def _matching_cache(plan: Plan, folder: RunFolder) -> Gradients | None:
         cached = Gradients.load(folder.gradients)
     except ArtifactError:
         return None
-    return None if key_differences(cached.key, plan.key) else cached
+    return None if reuse_differences(cached.key, plan.key) else cached
 
 
 def _seconds_per_image(clip: Clip, pixels: Tensor) -> tuple[float, float]:
@@ -242,20 +251,3 @@ def _seconds_of_texts(plan: Plan) -> float:
     with torch.no_grad():
         task.clip.encode_text(some)
     return (time.perf_counter() - start) / len(some) * len(book.texts)
-
-
-def _activation_bytes(clip: Clip, pixels: Tensor) -> int:
-    """What autograd keeps for the backward pass of a few images."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    weights = {p.untyped_storage().data_ptr() for p in clip.model.parameters()}
-    inputs = pixels.to(clip.device).requires_grad_(True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        embedded = clip.encode_image(inputs)
-    del embedded
-    return sum(size for pointer, size in kept.items() if pointer not in weights)

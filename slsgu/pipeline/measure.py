@@ -172,7 +172,8 @@ def evaluate_data(
         LayerMismatchError: the patch was not made for this model.
     """
     settings = settings or DataSettings(limits=Limits(test=None))
-    machine, made_from = machine or MachineSettings(), made_from or MadeFrom()
+    machine = (machine or MachineSettings()).sized_for(clip)
+    made_from = made_from or MadeFrom()
     excluded = made_from.contents
     ledger = data.ledger() if isinstance(data, Task) else Ledger()
     others = [
@@ -180,7 +181,7 @@ def evaluate_data(
     ]
     samples, left_out = _find(clip, data, taxonomy, request, settings, excluded, progress)
     made_from.claim(ledger)
-    reading = Reading(machine.batch_size, machine.workers, settings.strict)
+    reading = Reading(machine.images_at_once, machine.workers, settings.strict)
     proof = evaluate(
         clip,
         samples,

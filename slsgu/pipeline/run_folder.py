@@ -154,7 +154,9 @@ def run_folder(plan: Plan, explicit: Path | None = None, root: Path = RUNS) -> R
     if folder.gradients.exists():
         folder = RunFolder(explicit, Gradients.load(folder.gradients))
         assert folder.cached is not None
-        differences = key_differences(folder.cached.key, plan.key)
+        # Which layers the gradients are of makes them no others: it can be made up for.
+        found, wanted = ({**key, "layer": None} for key in (folder.cached.key, plan.key))
+        differences = key_differences(found, wanted)
         if differences:
             raise ArtifactError(
                 f"the run folder {explicit} was made for something else "
@@ -210,7 +212,7 @@ def obtain_gradients(
     if folder is not None and folder.gradients.exists():
         try:
             cached = folder.cached or Gradients.load(folder.gradients)
-            differences = key_differences(cached.key, plan.key)
+            differences = reuse_differences(cached.key, plan.key)
         except ArtifactError as error:
             differences = [str(error)]
         if not differences:
@@ -230,6 +232,21 @@ def obtain_gradients(
         gradients.save(folder.gradients)
         folder.partial.unlink(missing_ok=True)
     return gradients, False
+
+
+def reuse_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Why gradients cannot be reused, in words: what differs between their key and the one that is
+    wanted. Those of all layers serve a plan that fixes one.
+
+    >>> reuse_differences({"seed": 0}, {"seed": 0, "layer": "visual.proj"})
+    []
+    >>> reuse_differences({"seed": 0, "layer": "visual.proj"}, {"seed": 0})
+    ['they are of visual.proj alone']
+    """
+    layer = found.get("layer")
+    found, others = ({**key, "layer": None} for key in (found, wanted))
+    alone = [] if layer in (None, wanted.get("layer")) else [f"they are of {layer} alone"]
+    return alone + key_differences(found, others)
 
 
 def key_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

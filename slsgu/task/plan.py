@@ -16,7 +16,7 @@ from slsgu.concepts.prompts import prompts_for
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.data.splits.splits import identity
 from slsgu.models.clip import Clip
-from slsgu.models.layers import inventory
+from slsgu.models.layers import Layer, inventory
 from slsgu.task.pairs import Pairs
 from slsgu.task.settings import MethodSettings, Settings
 from slsgu.task.task import Task, make_task
@@ -68,6 +68,7 @@ class Plan:
             "seed": task.seed,
             "images": json_sha256([identity(sample) for sample in task.splits.gradient]),
             "image_count": len(task.splits.gradient),
+            **({} if settings.layer is None else {"layer": settings.layer}),
         }
 
     @property
@@ -86,9 +87,19 @@ class Plan:
         return json_sha256(self.task.clip.tokenize(list(dict.fromkeys(texts))).tolist())
 
     @property
+    def layers(self) -> list[Layer]:
+        """The layers whose gradients are needed: all of both towers, gains of norms included, or
+        the one that is fixed."""
+        layers = inventory(self.task.clip.model, norms=True)
+        fixed = self.settings.layer
+        return layers if fixed is None else [layer for layer in layers if layer.name == fixed]
+
+    @property
     def folder_name(self) -> str:
-        """`golden-retriever-1f0c`: the request in words, and a short hash of the key."""
-        return f"{slug(self.task.request.title)}-{json_sha256(self.key)[:8]}"
+        """`golden-retriever-1f0c`: the request in words, and a short hash of the key. A fixed layer
+        makes no folder of its own: gradients of all layers serve it too."""
+        key = {name: value for name, value in self.key.items() if name != "layer"}
+        return f"{slug(self.task.request.title)}-{json_sha256(key)[:8]}"
 
 
 def layers_sha256(clip: Clip) -> str:

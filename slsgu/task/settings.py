@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from slsgu.concepts.request import KEPT
 from slsgu.data.splits.splits import Limits
 from slsgu.errors import SlsguError
+from slsgu.task.checks import at_least_one, between, one_of
 
 if TYPE_CHECKING:
     import torch
+
+    from slsgu.models.clip import Clip
 
 SearchMode = Literal["default", "paper"]
 TowerChoice = Literal["vision", "language"]
@@ -20,6 +23,7 @@ GradientPrecision = Literal["fp32", "bf16"]
 P = TypeVar("P", "MethodSettings", "DataSettings", "MachineSettings")
 MOST_SEED = 2**63 - 1
 MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
+MOST_AT_ONCE = 64  # images per forward pass, where nothing speaks against it
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Floors(Mapping[str, float]):
         if unknown:
             raise SlsguError(f"unknown floor {unknown[0]!r}; floors are {', '.join(KEPT)}")
         for name, floor in floors.items():
-            _between(f"floor {name}", floor, 0, 1)
+            between(f"floor {name}", floor, 0, 1)
         return cls(**floors)
 
     def __getitem__(self, name: str) -> float:
@@ -134,17 +138,17 @@ class MethodSettings(_Checked):
 
         super().__post_init__()
         object.__setattr__(self, "floors", Floors.of(self.floors))
-        _one_of("search", self.search, get_args(SearchMode))
-        _one_of("forget loss", self.forget_loss_used, FORGET_LOSSES)
-        _one_of("retain loss", self.retain_loss_used, RETAIN_LOSSES)
-        _one_of("direction", self.direction_used, DIRECTIONS)
+        one_of("search", self.search, get_args(SearchMode))
+        one_of("forget loss", self.forget_loss_used, FORGET_LOSSES)
+        one_of("retain loss", self.retain_loss_used, RETAIN_LOSSES)
+        one_of("direction", self.direction_used, DIRECTIONS)
         if self.tower is not None:
-            _one_of("tower", self.tower, get_args(TowerChoice))
-        _one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
-        _between("target", self.target, 0, 1)
-        _between("confidence", self.confidence, 0, 0.9999)
-        _at_least_one("contrastive_batch", self.contrastive_batch)
-        _between("trials", self.trials, 1, MOST_TRIALS)
+            one_of("tower", self.tower, get_args(TowerChoice))
+        one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
+        between("target", self.target, 0, 1)
+        between("confidence", self.confidence, 0, 0.9999)
+        at_least_one("contrastive_batch", self.contrastive_batch)
+        between("trials", self.trials, 1, MOST_TRIALS)
         if self.step is not None:
             if self.layer is None:
                 raise SlsguError("a step size was given without a layer; name the layer too")
@@ -202,15 +206,15 @@ class DataSettings(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _between("seed", self.seed, 0, MOST_SEED)
+        between("seed", self.seed, 0, MOST_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(_Checked):
-    """How the machine is used: speed and memory, never a result beyond rounding.
+    """Speed and memory: never a result beyond rounding.
 
     Attributes:
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; None takes what suits the model.
         workers: processes that read images; None decides.
         activation_memory: GiB of search images and activations that the search may keep; None
             takes half of what is free.
@@ -218,16 +222,28 @@ class MachineSettings(_Checked):
             less memory, more time, the same gradient.
     """
 
-    batch_size: int = 64
+    batch_size: int | None = None
     workers: int | None = None
     activation_memory: float | None = None
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one("batch_size", self.batch_size)
+        at_least_one("batch_size", 1 if self.batch_size is None else self.batch_size)
         if self.activation_memory is not None:
-            _between("activation_memory", self.activation_memory, 0, 2**20)
+            between("activation_memory", self.activation_memory, 0, 2**20)
+
+    def sized_for(self, clip: Clip) -> MachineSettings:
+        """The same, with the batch size that suits a model where none was given."""
+        from slsgu.models.footprint import images_at_once
+
+        size = self.batch_size or images_at_once(clip, most=MOST_AT_ONCE)
+        return replace(self, batch_size=size)
+
+    @property
+    def images_at_once(self) -> int:
+        """Images per forward pass."""
+        return self.batch_size or MOST_AT_ONCE
 
     def activation_bytes(self, device: torch.device) -> int:
         """Bytes that the search may keep for each of three: its images, and the activations of
@@ -239,16 +255,15 @@ class MachineSettings(_Checked):
         return int(self.activation_memory * 2**30) // 3
 
     def micro_batch(self, contrastive_batch: int) -> int:
-        """The largest divisor of the contrastive batch that is at most `batch_size`, so that
-        micro-batches never straddle two logical batches."""
-        sizes = range(1, min(self.batch_size, contrastive_batch) + 1)
+        """The largest divisor of the contrastive batch up to `images_at_once`, so that none
+        straddles two logical batches."""
+        sizes = range(1, min(self.images_at_once, contrastive_batch) + 1)
         return max(size for size in sizes if contrastive_batch % size == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(MethodSettings, DataSettings, MachineSettings):
-    """Every choice of a run that is not the model, the data or the request: the settings of the
-    method, of the data and of the machine in one value, as they are typed.
+    """Every choice of a run that is not the model, the data or the request, as they are typed.
 
     >>> both = Settings(tower="vision", seed=3, batch_size=16)
     >>> both.method.tower, both.data.seed, both.machine.batch_size
@@ -273,18 +288,3 @@ class Settings(MethodSettings, DataSettings, MachineSettings):
 
 def _part(settings: Settings, kind: type[P]) -> P:
     return kind(**{f.name: getattr(settings, f.name) for f in fields(kind)})
-
-
-def _one_of(what: str, value: object, choices: Any) -> None:
-    if value not in choices:
-        raise SlsguError(f"unknown {what} {value!r}; known: {', '.join(choices)}")
-
-
-def _at_least_one(what: str, value: int) -> None:
-    if value < 1:
-        raise SlsguError(f"{what} is {value}; it must be at least 1")
-
-
-def _between(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise SlsguError(f"{what} is {value}; it must lie between {low} and {high}")

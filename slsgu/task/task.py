@@ -60,7 +60,7 @@ class Task:
     @property
     def reading(self) -> Reading:
         """How images are read."""
-        return Reading(self.machine.batch_size, self.machine.workers, self.data.strict)
+        return Reading(self.machine.images_at_once, self.machine.workers, self.data.strict)
 
     @cached_property
     def _forget_leaves(self) -> frozenset[Concept]:
@@ -132,6 +132,7 @@ def make_task(
         DataError: images or taxonomy cannot be used.
     """
     settings, machine = settings or DataSettings(), machine or MachineSettings()
+    machine = machine.sized_for(clip)
     if pairs is not None:
         if concepts or data is not None:
             raise DataError("give concepts and data, or images to forget and to keep, not both")

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from pathlib import Path
 
 import torch
 
 SHARE = 0.5  # of the free memory that caches may take
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-OWN_BLOCK = 1 << 16  # bytes from which on an allocation is a block of its own
-LARGE = 256 << 20  # bytes of weights
 UNKNOWN = 2 << 30  # bytes assumed where the system does not say
-
-
-def give_freed_memory_back() -> None:
-    """Let glibc return freed tensors to the system at once, for the rest of the process.
-
-    By default it keeps large freed blocks for reuse, in pieces that the next tensors often do not
-    fit: a gradient pass of ViT-B-32 then peaks a fifth higher. Asking the system each time costs
-    that pass one to two percent of its time, and a small model a quarter, so the command line calls
-    this for models from `LARGE` on; a library must not. Elsewhere (musl, macOS) nothing happens.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-        mallopt(parameter, OWN_BLOCK)
 
 
 def cache_bytes(device: torch.device) -> int:

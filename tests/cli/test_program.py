@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from helpers.commands import Ran
+from slsgu.cli import console
 
 Cli = Callable[..., Ran]
 
@@ -185,3 +187,30 @@ def test_odd_surroundings_simply_work(tmp_path: Path) -> None:
     assert done.returncode == 0 and not done.stderr
     done = program("menagerie", "sheet", "--out", "sheet.png", cwd=tmp_path, **odd)  # draws
     assert done.returncode == 0 and (tmp_path / "sheet.png").is_file(), done.stderr
+
+
+def test_json_shows_the_same_progress(
+    cli: Cli, world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a result is printed as changes nothing of what is told on the way."""
+    shown: list[tuple[str, int]] = []
+    bar = console.tqdm
+
+    def watched(*, desc: str, total: int, disable: bool, **options: Any) -> Any:
+        assert options["file"] is sys.stderr
+        shown.append((desc.strip(), total))
+        return bar(desc=desc, total=total, disable=True, **options)
+
+    monkeypatch.setattr(console, "tqdm", watched)
+    told = []
+    forms: tuple[tuple[str, ...], ...] = ((), ("--json",))
+    for number, form in enumerate(forms):
+        run = f"run-{number}"
+        words = ["apply", "--concept", "beagle", *world, "--workers", "0", "--run", run, *form]
+        first, again = cli(*words), cli(*words)  # the second has the gradients, and says so
+        told.append((shown[:], first.err, again.err.replace(run, "run")))
+        shown.clear()
+        assert (first.out[0] == "{") == bool(form)  # control
+    assert told[0] == told[1]
+    assert {"retain gradient", "step search", "test images"} <= {what for what, _ in told[0][0]}
+    assert "gradients: reusing" in told[0][2]

@@ -146,6 +146,29 @@ def test_the_budget_bounds_what_is_kept(clips: Callable[[str], Clip]) -> None:
     assert 0 < kept(everything / 2) <= everything / 2 < everything
 
 
+def test_a_first_run_can_be_cut(clips: Callable[[str], Clip]) -> None:
+    """The search begins where it knows that it will: each input goes through the tower once."""
+    clip = clips("vit")
+    layer, pixels = layer_of(clip, "visual.proj"), images(clip, 6)
+    count = len(stages(clip.model, "vision"))
+    runs: list[int] = []
+    stages(clip.model, "vision")[0].register_forward_hook(lambda *_: runs.append(1))
+
+    def features(cuts: dict[str, int], budget: float = float("inf")) -> tuple[int, Tensor, int]:
+        runs.clear()
+        replay = Replay(clip, pixels, PROMPTS, batch_size=2, budget=budget, cuts=cuts)
+        replay.prepare(layer)
+        kept = sum(x.kept.nbytes for x in replay._towers["vision"]._spans if x.kept is not None)
+        found = len(runs)
+        return found, replay.features(layer, nudged(clip, layer)), kept
+
+    late, expected, everything = features({})
+    early, found, _ = features({"vision": count})
+    assert late == early + 3 and torch.equal(found, expected)  # three batches
+    _, found, kept = features({"vision": count}, everything / 2)
+    assert 0 < kept <= everything / 2 and torch.equal(found, expected)
+
+
 def one_tower(
     encode: Callable[[Tensor, torch.nn.ModuleList], Tensor],
 ) -> tuple[ReplayTower, torch.nn.ModuleList, Callable[[int, int], Tensor]]:

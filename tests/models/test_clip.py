@@ -20,6 +20,7 @@ import open_clip
 import pytest
 import torch
 from helpers.models import ALONE, NAME, PREPROCESS_CFG, TINY_CFG
+from helpers.networks import build_network, images, tokenize
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -34,6 +35,23 @@ def hub_cache(folder: Path, cache: Path) -> str:
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     return "hf-hub:org/tiny"
+
+
+def test_pixels_are_laid_out_as_the_tower_likes_them(tiny: Clip) -> None:
+    """Which changes rounding, so it must leave transformers, and the embedded model, alone."""
+    for name, convolutional in (("timm-efficientnet", True), ("resnet", True), ("vit", False)):
+        clip = dataclasses.replace(tiny, model=build_network(name), tokenizer=tokenize)
+        pixels = images(clip, 3)
+        seen: list[tuple[int, ...]] = []
+        first = next(m for m in clip.model.modules() if isinstance(m, torch.nn.Conv2d))
+        first.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0].stride()))
+        with torch.no_grad():
+            found = clip.image_features(pixels)
+            expected = clip.model.encode_image(pixels)  # type: ignore[operator]
+        by_channel, plain = seen
+        assert (by_channel != plain) == convolutional
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+        assert torch.equal(found, expected) or convolutional
 
 
 # -- every form of a spec ---------------------------------------------------------------------

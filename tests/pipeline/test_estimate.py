@@ -60,6 +60,19 @@ def test_a_language_layer_costs_texts_and_an_image_layer_images(
     assert search("visual.proj") == common  # its curve is known in closed form
 
 
+def test_a_fixed_last_layer_needs_no_pass_back(
+    taught: Clip, photos: Path, tmp_path: Path, slow: None
+) -> None:
+    def gradients(layer: str | None) -> float:
+        plan = plan_of(taught, photos, layer=layer)
+        return estimate(plan, run_folder(plan, tmp_path / str(layer))).seconds["gradients"]
+
+    images = len(plan_of(taught, photos).task.splits.gradient)
+    assert gradients("visual.proj") == gradients("text_projection") == images + 30
+    deep = gradients("visual.transformer.resblocks.0.mlp.c_fc.weight")
+    assert deep == gradients(None) == 2 * images + 30  # control
+
+
 @pytest.mark.parametrize("settings", [{"thorough": True}, {"search": "paper"}])
 def test_searches_that_go_through_every_candidate_say_so(
     taught: Clip, photos: Path, tmp_path: Path, slow: None, settings: dict[str, object]
