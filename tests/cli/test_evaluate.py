@@ -268,7 +268,7 @@ def test_the_drawings_of_a_run_are_measured_on_a_model_that_is_typed(
     assert ran.code == 1 and "with --run DIR" in ran.err
     assert counted(cli("evaluate", "--run", "run", *holds, "--data", "menagerie", *few)) == 46 * 2
     ran = cli("evaluate", *holds)  # control: without the run nothing says which images
-    assert ran.code == 1 and "--data menagerie" in ran.err
+    assert ran.code == 1 and "give --data a folder" in ran.err
 
 
 def test_a_patch_of_another_model_says_for_which_it_was_made(
