@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @option(
-    "Request",
+    "Input",
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -55,10 +55,16 @@ def pareto(
     forget loss gains for each unit of harm to what must be kept, for the layers that `apply` would
     search. Gains compete if they did in the run. Writes layers.json.
     """
+    from slsgu.errors import ArtifactError
     from slsgu.gradients.gradients import Gradients
     from slsgu.pipeline.run_folder import RunFolder, newest_run
     from slsgu.search.pareto import rank_layers
 
+    if run is not None and not run.is_dir():
+        raise ArtifactError(
+            f"there is no folder {run}: --run names one in which `slsgu grads` or `slsgu apply` "
+            "has run"
+        )
     folder = newest_run() if run is None else RunFolder(run)
     gradients = Gradients.load(folder.gradients)
     known, competed = folder.known_efficiency(gradients)
