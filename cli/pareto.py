@@ -55,17 +55,10 @@ def pareto(
     forget loss gains for each unit of harm to what must be kept, for the layers that `apply` would
     search. Gains compete if they did in the run. Writes layers.json.
     """
-    from slsgu.errors import ArtifactError
     from slsgu.gradients.gradients import Gradients
-    from slsgu.pipeline.run_folder import RunFolder, newest_run
     from slsgu.search.pareto import rank_layers
 
-    if run is not None and not run.is_dir():
-        raise ArtifactError(
-            f"there is no folder {run}: --run names one in which `slsgu grads` or `slsgu apply` "
-            "has run"
-        )
-    folder = newest_run() if run is None else RunFolder(run)
+    folder = _folder(run)
     gradients = Gradients.load(folder.gradients)
     known, competed = folder.known_efficiency(gradients)
     options = _options_of_run(folder)
@@ -116,6 +109,25 @@ def pareto(
     click.echo(f"layers     {folder.layers}")
     if plot:
         click.echo(f"figure     {folder.pareto}")
+
+
+def _folder(run: Path | None) -> RunFolder:
+    """The run folder that was named, or the newest.
+
+    Raises:
+        ArtifactError: it is not there, or no run is.
+    """
+    from slsgu.errors import ArtifactError
+    from slsgu.pipeline.run_folder import RunFolder, newest_run
+
+    if run is None:
+        return newest_run()
+    if not run.is_dir():
+        raise ArtifactError(
+            f"there is no folder {run}: --run names one in which `slsgu grads` or `slsgu apply` "
+            "has run"
+        )
+    return RunFolder(run)
 
 
 def _chosen_layer(folder: RunFolder) -> str | None:
