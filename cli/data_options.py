@@ -96,8 +96,8 @@ data_options: Callable[[F], F] = stack(
         "Data",
         "--taxonomy",
         metavar="NAME|FILE",
-        help=f"Tree of concepts: {TAXONOMIES}, or a YAML file.  [default: a flat list of "
-        "the class folders]",
+        help=f"Tree of concepts: {TAXONOMIES}, or a YAML file.  [default: the menagerie's "
+        "for its drawings; for --data, a flat list of the class folders]",
     ),
     option(
         "Data",

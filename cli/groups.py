@@ -11,9 +11,11 @@ from typing import Any, Literal, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-Group = Literal["Request", "Model", "Data", "Method", "Search", "Speed and memory", "Output"]
+Group = Literal[
+    "Input", "Request", "Model", "Data", "Method", "Search", "Speed and memory", "Output"
+]
 ORDER: tuple[Group, ...] = (
-    "Request", "Model", "Data", "Method", "Search", "Speed and memory", "Output"
+    "Input", "Request", "Model", "Data", "Method", "Search", "Speed and memory", "Output"
 )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ class GroupedCommand(click.Command):
             raise
 
     def _hint(self, ctx: click.Context, typed: list[str]) -> str | None:
-        """What to write in place of words that belong to no option, if they are the mistake."""
+        """What to write in place of words without an option, if they are the mistake."""
         if any(isinstance(param, click.Argument) for param in self.params):
             return None
         try:
@@ -70,11 +72,11 @@ class GroupedCommand(click.Command):
         text = shlex.join(words)
         if "--run" in known and Path(words[0]).is_dir():
             folder = shlex.quote(words[0])
-            return f"{text} belongs to no option: for a run folder, write --run {folder}"
+            return f"{text} stands without an option: for a run folder, write --run {folder}"
         if "--concept" in known:
             name = shlex.quote(" ".join(words))
-            return f"{text} belongs to no option: to name a concept, write --concept {name}"
-        return f"{text} belongs to no option (names with spaces need quotes)"
+            return f"{text} stands without an option: to name a concept, write --concept {name}"
+        return f"{text} stands without an option (names with spaces need quotes)"
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in (*ORDER, "Other")}

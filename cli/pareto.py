@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @option(
-    "Request",
+    "Input",
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -56,10 +56,9 @@ def pareto(
     search. Gains compete if they did in the run. Writes layers.json.
     """
     from slsgu.gradients.gradients import Gradients
-    from slsgu.pipeline.run_folder import RunFolder, newest_run
     from slsgu.search.pareto import rank_layers
 
-    folder = newest_run() if run is None else RunFolder(run)
+    folder = _folder(run)
     gradients = Gradients.load(folder.gradients)
     if (layer := gradients.key.get("layer")) is not None:
         Console().say(f"note: the run fixed the layer {layer}, so it has the gradients of no other")
@@ -112,6 +111,25 @@ def pareto(
     click.echo(f"layers     {folder.layers}")
     if plot:
         click.echo(f"figure     {folder.pareto}")
+
+
+def _folder(run: Path | None) -> RunFolder:
+    """The run folder that was named, or the newest.
+
+    Raises:
+        ArtifactError: it is not there, or no run is.
+    """
+    from slsgu.errors import ArtifactError
+    from slsgu.pipeline.run_folder import RunFolder, newest_run
+
+    if run is None:
+        return newest_run()
+    if not run.is_dir():
+        raise ArtifactError(
+            f"there is no folder {run}: --run names one in which `slsgu grads` or `slsgu apply` "
+            "has run"
+        )
+    return RunFolder(run)
 
 
 def _chosen_layer(folder: RunFolder) -> str | None:

@@ -39,7 +39,7 @@ def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
 def scale_option(text: str) -> Callable[[Any], Any]:
     """`--scale`, with what it is for."""
     return option(
-        "Request",
+        "Method",
         "--scale",
         type=float,
         callback=a_scale,

@@ -60,17 +60,27 @@ def typed(name: str) -> bool:
 
 
 def with_run(options: dict[str, Any], of_run: dict[str, Any]) -> dict[str, Any]:
-    """The options of a command, completed by those of a run; what is typed overrides the run.
+    """The options of a command, completed by those of a run; what is typed overrides the run. Data
+    that the run left out are the drawings, by name: with another model they are no default.
 
     Args:
         of_run: the options of the run.
     """
+    of_run = {**of_run, "data": _data_of(of_run)}
     taken = {
         name: of_run[name]
         for name, others in TAKEN.items()
         if not any(typed(each) for each in (name, *others))
     }
     return {**options, **taken}
+
+
+def _data_of(of_run: dict[str, Any]) -> str | None:
+    """The data of a run, by name; None where `--forget` brought the images."""
+    from slsgu.task.find import MENAGERIE
+
+    data: str | None = of_run["data"]
+    return MENAGERIE if data is None and not of_run["forget"] else data
 
 
 def task_of_run(of_run: dict[str, Any], clip: Clip) -> Task:
@@ -83,15 +93,13 @@ def task_of_run(of_run: dict[str, Any], clip: Clip) -> Task:
     Raises:
         SlsguError: the data of the run is not there any more.
     """
-    from slsgu.task.find import MENAGERIE
     from slsgu.task.task import make_task
 
-    drawings = of_run["data"] is None and not of_run["forget"]
     settings = settings_from(of_run)
     return make_task(
         clip,
         of_run["concepts"],
-        data=MENAGERIE if drawings else of_run["data"],
+        data=_data_of(of_run),
         taxonomy=of_run["taxonomy"],
         pairs=pairs_from(of_run),
         settings=settings.data,

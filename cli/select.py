@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @option(
-    "Request",
+    "Input",
     "--source",
     required=True,
     metavar="SOURCE",
     help="Image-text pairs: a .csv, .tsv or .jsonl file, or .tar shards (a-{000..009}.tar).",
 )
 @option(
-    "Request",
+    "Input",
     "--match",
     "phrases",
     multiple=True,

@@ -65,5 +65,6 @@ try:
 finally:
     del DIRECTIONS["orthogonal"]
 
-# A method needs no table: it is held to the same goal, and measured on the same pictures.
+# A method needs no entry in a table: pass the function. Its edit must meet the same goal, and is
+# measured on the same images.
 show("project-out method", slsgu.run_method(plan.task, project_out, force=True))

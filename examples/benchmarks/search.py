@@ -15,7 +15,6 @@ import time
 import click
 import torch
 from common import classes, machine, median_of, print_table, random_clip, timed
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from slsgu.concepts.prompts import PromptBook
@@ -34,6 +33,34 @@ LAYERS = (
     "transformer.resblocks.11.attn.out_proj.weight",
     "text_projection",
 )
+
+
+def steps_on(
+    layer: Layer, replay: Replay, exam: Exam, book: PromptBook, trials: int
+) -> tuple[float, list[float]]:
+    """Seconds to cut a tower before a layer, and of each trial on it."""
+    embedded, prompts = replay.base
+    texts = exam.class_embeddings(prompts, book)
+    before = exam.answer(embedded, texts)
+    weight = replay.parameters[layer.name].detach().clone()
+    noise = torch.randn_like(weight)
+    direction = noise * (weight.norm() / noise.norm())
+    cut = timed(lambda: replay.prepare(layer))
+    line: Line | None = None
+    if layer.tower == "vision" and layer.last:
+        begun = time.perf_counter()
+        line = straight_line(lambda s: replay.features(layer, weight + s * direction), 0.1)
+        cut += time.perf_counter() - begun
+
+    def trial(step: float) -> None:
+        if line is not None:
+            exam.measure(before, exam.answer(line.at(step), texts))
+            return
+        found, sentences = replay.with_weight(layer, weight + step * direction)
+        own = texts if layer.tower == "vision" else exam.class_embeddings(sentences, book)
+        exam.measure(before, exam.answer(found, own))
+
+    return cut, [timed(lambda i=i: trial(0.1 * (i + 1))) for i in range(trials)]
 
 
 @click.command()
@@ -66,49 +93,18 @@ def main(images: int, kinds: int, trials: int, batch: int) -> None:
     made: list[Replay] = []
     start = timed(lambda: made.append(Replay(clip, pixels, book.texts, batch_size=batch)))
     replay = made[0]
-    embedded, prompts = replay.base
-    texts = exam.class_embeddings(prompts, book)
-    before = exam.answer(embedded, texts)
-    rows, total, single = [], start, {}
+    rows, total = [], start
     for name in LAYERS:
-        layer = layers[name]
-        weight = parameters[name].detach().clone()
-        noise = torch.randn_like(weight)
-        direction = noise * (weight.norm() / noise.norm())
-        cut = timed(lambda layer=layer: replay.prepare(layer))
-        line: Line | None = None
-        if layer.tower == "vision" and layer.last:
-            begun = time.perf_counter()
-            line = straight_line(
-                lambda s, a=layer, w=weight, d=direction: replay.features(a, w + s * d), 0.1
-            )
-            cut += time.perf_counter() - begun
-
-        def trial(
-            step: float,
-            layer: Layer = layer,
-            moved: Tensor = weight,
-            along: Tensor = direction,
-            line: Line | None = line,
-        ) -> None:
-            if line is not None:
-                exam.measure(before, exam.answer(line.at(step), texts))
-                return
-            found, sentences = replay.with_weight(layer, moved + step * along)
-            own = texts if layer.tower == "vision" else exam.class_embeddings(sentences, book)
-            exam.measure(before, exam.answer(found, own))
-
-        each = [timed(lambda i=i, trial=trial: trial(0.1 * (i + 1))) for i in range(trials)]
-        spent = cut + sum(each)
+        cut, steps = steps_on(layers[name], replay, exam, book, trials)
+        spent, single = cut + sum(steps), sorted(steps)[len(steps) // 2]
         total += spent
-        single[name] = sorted(each)[len(each) // 2]
         rows.append(
             [
                 f"`{name}`",
                 f"{trials * one:.1f} s",
-                f"{cut:.2f} s + {sum(each):.2f} s",
+                f"{cut:.2f} s + {sum(steps):.2f} s",
                 f"{trials * one / spent:.1f}",
-                f"{one / single[name]:.0f}",
+                f"{one / single:.0f}",
             ]
         )
     rows.append(["embedding once", "", f"{start:.1f} s", "", ""])

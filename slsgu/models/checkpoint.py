@@ -6,6 +6,7 @@ that a checkpoint cannot run code. Errors name the file and say what to do.
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 import zipfile
@@ -109,6 +110,19 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, (_, shape) in _headers(path).items()}
 
 
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order: the library writes it in another one each
+    time, so that the same model would not give the same file."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        if len(text) == size:  # else other escapes were used: the file is right as it is
+            file.seek(8)
+            file.write(text)
+
+
 def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | None = None) -> None:
     """Write a checkpoint file, whole or not at all; the suffix of `path` chooses the format.
 
@@ -132,6 +146,7 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
                 metadata = file.metadata() or metadata
         with replacing(path) as part:
             save_file(unshared(tensors), part, metadata=metadata)
+            _sort_metadata(part)
         return
     content: Any = dict(tensors)
     if same and like is not None:

@@ -92,6 +92,26 @@ def model_names(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(filter(None, names)))
 
 
+def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], made_for: str) -> str:
+    """Why a layer of a model is refused: first what its reader can do about it.
+
+    Args:
+        wanted: the layer that the patch was made for.
+        hashes: of the two.
+        made_for: the model that the patch was made for, in words; empty if it is not known.
+    """
+    layer = f"{name} {tuple(found.shape)}"
+    if found.shape != wanted.shape:
+        shape = tuple(wanted.shape)
+        return f"the patch was not made for this model{made_for}: {layer} has not the shape {shape}"
+    return (
+        f"{layer} has other weights than those that the patch expects. If another patch changed "
+        "this layer, add the two and apply the sum to the original model: `slsgu patch add A B "
+        f"--out C`. If none did, the patch was not made for this model{made_for} (found "
+        f"{hashes[0][:12]}, made for {hashes[1][:12]})"
+    )
+
+
 def refuse_repeated(metadata: Mapping[str, Any]) -> None:
     """Refuse the sum of files in which one patch stands twice, which would double its step without
     a word. (In Python, `patch + patch` is what it says.)

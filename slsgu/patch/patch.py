@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
-from slsgu.patch.header import HEADER, model_names, scaled, warn_of_difference
+from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
 from slsgu.patch.weights import refuse_infinite, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.utils.names import refuse_blank
@@ -197,14 +197,9 @@ class Patch:
                 case "patched":
                     raise LayerMismatchError(f"the patch is applied already: {name} holds it")
                 case "foreign":
-                    shape = tuple(tensors[name].shape)
-                    raise LayerMismatchError(
-                        f"the patch was not made for this model{made_for}: {name} {shape} has "
-                        f"other weights (found {layer_hash(name, tensors[name])[:12]}, made for "
-                        f"{layer_hash(name, self.original[name])[:12]}). If another patch changed "
-                        "this layer, add the two and apply the sum to the original model: "
-                        "`slsgu patch add A B --out C`"
-                    )
+                    layers = (tensors[name], self.original[name])
+                    hashes = [layer_hash(name, layer) for layer in layers]
+                    raise LayerMismatchError(foreign(name, *layers, hashes, made_for))
 
     def is_applied(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether every layer that the patch changes holds it already."""

@@ -27,6 +27,7 @@ from slsgu.task.task import Task
 
 SAMPLE = 16  # images that are timed
 TIMED_TEXTS = 64  # prompts that are timed
+FEW = 5  # names that are shown one by one
 STEPS = ("read", "gradients", "search", "test")
 LAST_SHARE = 0.05  # of a tower's time that is spent behind its last stage
 ASSUMED_FRONT = 6  # layers on the front of a tower, where the gradients are not there to say
@@ -68,7 +69,7 @@ class Estimate:
         return "\n".join(
             [
                 f"run        {self.run}",
-                f"forget     {', '.join(self.forget_leaves)}",
+                f"forget     {_first(self.forget_leaves)}",
                 f"images     {counts}",
                 f"gradients  {reused}",
                 f"search     {layers}, up to {self.trials} steps each",
@@ -91,6 +92,17 @@ class Estimate:
         if most < 1.2 * self.seconds["total"]:
             return []
         return [f"           at most {most:.0f} s, if no last projection is good enough"]
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first few of many names, and how many there are.
+
+    >>> _first(["a", "b"]), _first(list("abcdefg"))
+    ('a, b', 'a, b, c, d, ... (7 classes)')
+    """
+    if len(names) <= FEW:
+        return ", ".join(names)
+    return f"{', '.join(names[: FEW - 1])}, ... ({len(names)} classes)"
 
 
 def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estimate:

@@ -71,14 +71,20 @@ def write(result: Outcome, path: Path, *, command: str, patch: Path | None) -> N
 def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     """The report as text. The same result gives the same text."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"pct": percent, "pts": points, "span": interval, "num": number}
-    template = environment.from_string(
-        files("slsgu.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
-    page: str = template.render(**_view(result, command, patch))
+    page: str = environment.get_template("report.html.j2").render(**_view(result, command, patch))
     return page
+
+
+def _template(name: str) -> str:
+    """The text of a template, or of a file that one includes."""
+    return files("slsgu.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def percent(value: float | None) -> str:

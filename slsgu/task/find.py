@@ -144,6 +144,6 @@ def title_of_data(data: str | Path | None) -> str:
 def _refuse_no_data(clip: Clip, data: str | Path | None) -> None:
     if data is None and not clip.is_menagerie:
         raise DataError(
-            f"the model {clip.name} needs images: give a folder with one folder per class "
-            f"(or {MENAGERIE!r} to try it on the drawings)"
+            f"the model {clip.name} needs images: give --data a folder with one folder per class "
+            f"(or {MENAGERIE}, to try it on the drawings)"
         )

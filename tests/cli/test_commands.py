@@ -202,7 +202,12 @@ def test_pareto_without_a_run_explains(cli: Cli, tmp_path: Path) -> None:
     ran = cli("pareto")
     assert ran.code == 1 and not ran.out and "slsgu grads --concept NAME" in ran.err
     assert not list(tmp_path.iterdir())
-    assert cli("pareto", "--run", "nowhere").code == 1
+    ran = cli("pareto", "--run", "nowhere")
+    assert ran.code == 1 and "there is no folder nowhere" in ran.err
+    (tmp_path / "empty").mkdir()  # control: it is there, and is no run
+    ran = cli("pareto", "--run", "empty")
+    assert ran.code == 1 and "there is no folder" not in ran.err
+    (tmp_path / "empty").rmdir()
     assert not list(tmp_path.iterdir())
 
 

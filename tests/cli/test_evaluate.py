@@ -252,6 +252,25 @@ def test_a_model_that_holds_the_patch_already(
     assert value["before"] == value["after"] == result["after"] != result["before"]
 
 
+def test_the_drawings_of_a_run_are_measured_on_a_model_that_is_typed(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """The embedded model has the drawings as its default; a patched copy of it has none."""
+    words = ["--gradient-images", "2", "--search-images", "2", "--test-images", "2"]
+    cli("apply", "--concept", "beagle", "--run", "run", "--save-model", "copy", *words, *STEP)
+    assert (tmp_path / "copy").is_dir()
+    holds = ["--model", "local-dir:copy"]
+    few = ["--test-images", "2", "--json"]
+    ran = cli("evaluate", "--run", "run", *holds, *few)
+    assert counted(ran) == 46 * 2 and "holds the patch of the run already" in ran.err
+    # The advice of the refusal, followed: --run in place of --patch.
+    ran = cli("evaluate", "--patch", "run", *holds, "--data", "menagerie")
+    assert ran.code == 1 and "with --run DIR" in ran.err
+    assert counted(cli("evaluate", "--run", "run", *holds, "--data", "menagerie", *few)) == 46 * 2
+    ran = cli("evaluate", *holds)  # control: without the run nothing says which images
+    assert ran.code == 1 and "give --data a folder" in ran.err
+
+
 def test_a_patch_of_another_model_says_for_which_it_was_made(
     cli: Cli, world: list[str], run: Path, tiny_dir: Path, taught_dir: Path
 ) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from helpers.commands import Ran, commands_of
 from slsgu.cli import main
 from slsgu.cli.groups import ORDER
+
+from slsgu.direction.direction import DIRECTIONS
+from slsgu.losses.forget import FORGET_LOSSES
+from slsgu.losses.retain import RETAIN_LOSSES
 
 Cli = Callable[..., Ran]
 
@@ -31,9 +37,33 @@ def test_every_option_stands_in_a_group_and_says_what_it_does(cli: Cli, name: st
     assert all(option in text for p in COMMANDS[name].params for option in p.opts if "--" in option)
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "group"),
+    [("patch apply", "--scale", "Method"), ("pareto", "--run", "Input"),
+     ("select", "--source", "Input"), ("apply", "--concept", "Request")],
+)  # fmt: skip
+def test_the_groups_fit(cli: Cli, command: str, option: str, group: str) -> None:
+    sections = re.split(r"^([A-Z][a-z ]+):$", cli(*command.split(), "--help").out, flags=re.M)
+    found = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert [name for name, text in found.items() if f"  {option} " in text] == [group]
+
+
 def test_an_option_without_a_group_is_noticed() -> None:
     bare = click.Command("x", params=[click.Option(["--loose"], help="In no group.")])
     assert without_group_or_words(bare) == ["--loose"]
+
+
+@pytest.mark.parametrize(
+    ("option", "table"),
+    [("forget_loss", FORGET_LOSSES), ("retain_loss", RETAIN_LOSSES), ("direction", DIRECTIONS)],
+)
+def test_the_help_names_all_that_the_tables_hold(option: str, table: dict[str, Any]) -> None:
+    """`--help` cannot read the tables, which would load torch."""
+    (found,) = (param for param in COMMANDS["apply"].params if param.name == option)
+    assert isinstance(found, click.Option) and found.help and table
+    words = set(re.findall(r"[\w-]+", found.help.split("[default")[0]))
+    assert set(table) <= words
+    assert "angle" not in words  # control: not every word is there
 
 
 def test_lists_of_commands_are_not_cut(cli: Cli) -> None:

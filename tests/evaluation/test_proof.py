@@ -32,7 +32,12 @@ def test_an_edit_of_many_layers_costs_one_tower_and_no_copies(
         machine=slsgu.MachineSettings(batch_size=4),
     )
     towers: list[Any] = []
-    runs: list[int] = []
+    runs: list[dict[str, int]] = []
+    moved: dict[str, torch.Tensor] = {}  # kept, so that no copy can come to lie in their memory
+    patched = Patch.patched
+
+    def made(self: Patch, name: str) -> torch.Tensor:
+        return moved.setdefault(name, patched(self, name))
 
     class Counted(proof.StreamedTower):
         def __init__(self, *given: Any, **named: Any) -> None:
@@ -40,7 +45,7 @@ def test_an_edit_of_many_layers_costs_one_tower_and_no_copies(
             super().__init__(*given, **named)
 
         def run(self) -> torch.Tensor:
-            runs.append(1)
+            runs.append({name: weights[name].data_ptr() for name in names})
             return super().run()
 
     clones: list[torch.Tensor] = []
@@ -53,6 +58,7 @@ def test_an_edit_of_many_layers_costs_one_tower_and_no_copies(
 
     monkeypatch.setattr(proof, "StreamedTower", Counted)
     monkeypatch.setattr(torch.Tensor, "clone", count)
+    monkeypatch.setattr(Patch, "patched", made)
     measured = evaluate(
         taught,
         task.splits.test,
@@ -64,6 +70,8 @@ def test_an_edit_of_many_layers_costs_one_tower_and_no_copies(
     )
     assert len(measured.samples) > 8 and len(runs) >= 3
     assert len(towers) == 1 and not clones
+    # Every batch ran on the patched weights themselves, not on copies of them.
+    assert all(run == {name: moved[name].data_ptr() for name in names} for run in runs)
     assert all(torch.equal(weights[name], before[name]) for name in names)
     weights[names[0]].data.clone()  # control: a copy is counted
     assert len(clones) == 1

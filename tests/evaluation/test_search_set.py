@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -57,6 +59,28 @@ def test_no_tensor_grows_with_images_times_prompts(taught: Clip, photos: Path) -
     assert images >= 10 and prompts >= 300 and held
     assert all(images * prompts not in (t.numel(), t.T.numel()) for t in held)
     assert max(t.numel() for t in held) < images * prompts
+
+
+def test_a_block_of_caption_rows_stays_small(
+    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many forget images, as few are laid out at a time as fit in memory with the prompts
+    of ImageNet in 80 templates."""
+    read = SearchSet.read(plan_of(taught, photos), Ledger())
+    images, prompts = read.replay.base
+    forget = images[torch.from_numpy(read.exam.forget)]
+    times = 1 + 1000 // len(forget)
+    exam: Any = SimpleNamespace(forget=np.ones(times * len(forget), dtype=bool))
+    many = replace(read, exam=exam, forget_samples=read.forget_samples * times)
+    stacked: list[int] = []
+    stack = torch.stack
+    monkeypatch.setattr(
+        torch, "stack", lambda rows, *rest: stacked.append(len(rows)) or stack(rows, *rest)
+    )
+    found = many.loss(forget.repeat(times, 1), prompts)
+    assert sum(stacked) == times * len(forget) > 1000
+    assert max(stacked) * 80 * 1000 * prompts.element_size() <= 32 * 2**20
+    assert found == pytest.approx(read.loss(images, prompts), rel=1e-6)  # control
 
 
 def test_captions_laid_out_in_parts_give_the_same_loss(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,15 @@ from helpers.gradients import close, plan_for
 from slsgu.concepts.prompts import prompts_for
 from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError
+from slsgu.gradients import compute
 from slsgu.gradients.compute import compute_gradients
 from slsgu.gradients.gradients import Gradients
 from slsgu.losses.retain import contrastive, multi_positive
 from slsgu.models.clip import Clip
-from slsgu.models.layers import inventory
-from slsgu.pipeline.run_folder import key_differences, obtain_gradients, run_folder
+from slsgu.models.layers import Layer, inventory
+from slsgu.pipeline.run_folder import RunFolder, key_differences, obtain_gradients, run_folder
+from slsgu.search.pareto import rank_layers
+from slsgu.task import plan as plan_module
 from slsgu.task.plan import Plan
 
 
@@ -184,6 +188,27 @@ def test_a_cache_of_another_version_is_computed_again(
     assert what in "".join(key_differences(earlier, plan.key))
     found, reused = obtain_gradients(plan, folder, Ledger())
     assert not reused and found.key == plan.key and found.forget.keys() == made.forget.keys()
+
+
+def test_a_cache_of_other_layers_is_computed_again(
+    tiny: Clip, photos: Path, tmp_path: Path
+) -> None:
+    """A version that finds fewer layers in the model leaves a cache that lacks some."""
+    folder = RunFolder(tmp_path)
+
+    def fewer(*given: Any, **named: Any) -> list[Layer]:
+        return inventory(*given, **named)[:-1]
+
+    with pytest.MonkeyPatch.context() as earlier:
+        for module in (compute, plan_module):
+            earlier.setattr(module, "inventory", fewer)
+        first, _ = obtain_gradients(plan_for(tiny, photos), folder, Ledger())
+        _, reused = obtain_gradients(plan_for(tiny, photos), folder, Ledger())
+        assert reused  # control: of the same layers
+    plan = plan_for(tiny, photos)
+    found, reused = obtain_gradients(plan, folder, Ledger())
+    assert not reused and len(found.forget) == len(first.forget) + 1
+    assert len(rank_layers(found, norms=True, every=True)) == len(found.forget)
 
 
 def test_retain_samples_are_gathered_once(tiny: Clip, photos: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,6 +87,66 @@ def fake_scores(front: int, rest: int = 20, *, zeros: bool = False) -> list[Laye
     return scores
 
 
+def _searched(
+    measures: Callable[[float, int], Any], forgotten: float
+) -> tuple[list[LayerScore], list[Candidate]]:
+    """The scores of all layers, and what the search found on the best of them.
+
+    Args:
+        measures: by the accuracy on what is to be forgotten, and a seed.
+        forgotten: the accuracy after the longest steps.
+    """
+    scores = [
+        LayerScore(name, "vision" if name.startswith("visual") else "language", "matrix",
+                   0.01 * (i + 1), 0.02 * (i + 1), 0.02 * (i + 1), i % 4 == 0)
+        for i, name in enumerate(LAYERS)
+    ]  # fmt: skip
+    candidates = [
+        Candidate(score, tuple(
+            Trial(score.layer, 0.1 * 2**k, 0.01 * 2**k, m)
+            for k in range(5) for m in [measures(max(forgotten, 0.9 - 0.3 * k), k)]
+        ))
+        for score in scores if score.on_front
+    ]  # fmt: skip
+    candidates.append(Candidate(scores[1], passed_over="its direction is zero"))
+    return scores, candidates
+
+
+def _proof(exam: Exam, samples: Any, before: Answers, after: Answers) -> Proof:
+    """What is measured at the end, with invented similarities."""
+    classes = len(exam.levels[-1].classes)
+    rng = np.random.Generator(np.random.PCG64(0))
+    similarity = rng.uniform(-0.1, 0.3, (classes, classes)) + 0.4 * np.eye(classes)
+    similarity[-1] = np.nan  # a class without images
+    return Proof(
+        exam=exam,
+        samples=samples,
+        before=before,
+        after=after,
+        measures=exam.measure_with_intervals(before, after, seed=0),
+        similarity=(similarity, similarity - 0.1),
+    )
+
+
+def _task(request: Request, choices: Settings, count: int) -> Any:
+    """What stands for a task of a model and `count` test images."""
+    splits = SimpleNamespace(
+        search=tuple(range(60)),
+        description={"kind": "folders", "root": "photos", "counts": {"test": count}},
+        notes=("van has only 3 images",),
+        left_out=({"set": "retain", "name": "a.csv line 3", "reason": "no such file"},),
+    )
+    model = {"name": "ViT-B-32", "pretrained": "laion400m_e32", "sha256": "ab" * 32}
+    return SimpleNamespace(
+        clip=SimpleNamespace(describe=lambda: model),
+        request=request,
+        taxonomy=request.taxonomy,
+        splits=splits,
+        seed=choices.seed,
+        templates=("a photo of a {}",),
+    )
+
+
 def fake_result(
     *concepts: str,
     tree: Any = None,
@@ -111,55 +172,17 @@ def fake_result(
     def measures(level: float, seed: int) -> Any:
         return exam.measure(before, answers(exam, 0.9, level, seed))
 
-    scores = [
-        LayerScore(name, "vision" if name.startswith("visual") else "language", "matrix",
-                   0.01 * (i + 1), 0.02 * (i + 1), 0.02 * (i + 1), i % 4 == 0)
-        for i, name in enumerate(LAYERS)
-    ]  # fmt: skip
-    candidates = [
-        Candidate(score, tuple(
-            Trial(score.layer, 0.1 * 2**k, 0.01 * 2**k, m)
-            for k in range(5) for m in [measures(max(forgotten, 0.9 - 0.3 * k), k)]
-        ))
-        for score in scores if score.on_front
-    ]  # fmt: skip
-    candidates.append(Candidate(scores[1], passed_over="its direction is zero"))
+    scores, candidates = _searched(measures, forgotten)
     goal = Goal(choices.target, choices.floors)
     chosen = choose([trial for c in candidates for trial in c.trials], goal)
-    after = answers(exam, 0.95, forgotten, 3)
-    classes = len(exam.levels[-1].classes)
-    rng = np.random.Generator(np.random.PCG64(0))
-    similarity = rng.uniform(-0.1, 0.3, (classes, classes)) + 0.4 * np.eye(classes)
-    similarity[-1] = np.nan  # a class without images
     samples: Any = tuple(
         FakeSample(leaf, i, size, None if i % 7 == 3 else "orange") for i, leaf in enumerate(leaves)
     )
-    proof = Proof(
-        exam=exam,
-        samples=samples,
-        before=before,
-        after=after,
-        measures=exam.measure_with_intervals(before, after, seed=0),
-        similarity=(similarity, similarity - 0.1),
-    )
+    proof = _proof(exam, samples, before, answers(exam, 0.95, forgotten, 3))
     ledger = Ledger()
     ledger.skip("dog/<broken>.jpg", "the file is empty")
     ledger.overlap("dog/copy.jpg", "test", "gradient")
-    splits = SimpleNamespace(
-        search=tuple(range(60)),
-        description={"kind": "folders", "root": "photos", "counts": {"test": len(leaves)}},
-        notes=("van has only 3 images",),
-        left_out=({"set": "retain", "name": "a.csv line 3", "reason": "no such file"},),
-    )
-    model = {"name": "ViT-B-32", "pretrained": "laion400m_e32", "sha256": "ab" * 32}
-    task: Any = SimpleNamespace(
-        clip=SimpleNamespace(describe=lambda: model),
-        request=request,
-        taxonomy=taxonomy,
-        splits=splits,
-        seed=choices.seed,
-        templates=("a photo of a {}",),
-    )
+    task = _task(request, choices, len(leaves))
     gradients: Any = SimpleNamespace(
         losses={"forget": 0.7, "retain": float("nan")},
         counts={"forget": 50, "retain": 400},

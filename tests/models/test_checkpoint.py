@@ -87,6 +87,21 @@ def test_metadata_is_kept(tensors: dict[str, Tensor], tmp_path: Path) -> None:
             assert file.metadata() == expected
 
 
+def test_metadata_stands_in_one_order(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    """safetensors writes several entries in another order each time."""
+    said = {key: f"{key} \u00e9 \n" for key in "qwertyuiop"}
+    like, written = tmp_path / "like.safetensors", []
+    save_file(tensors, like, metadata=said)
+    for number in range(4):
+        path = tmp_path / f"{number}.safetensors"
+        write_state_dict(path, tensors, like=like)
+        written.append(path.read_bytes())
+    assert len(set(written)) == 1
+    with safe_open(path, framework="pt") as file:  # control: it says what it said
+        assert file.metadata() == said
+    assert same(read_state_dict(path), tensors)
+
+
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("prefix", ["module.", ""])
 def test_wrapper_and_prefix_are_kept(

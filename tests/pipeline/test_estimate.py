@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def test_the_time_is_of_the_right_order(taught: Clip, photos: Path, tmp_path: Pa
     again = estimate(plan, folder)
     assert again.gradients_reused and again.seconds["gradients"] == 0 < announced["gradients"]
     assert again.candidates
+    # Of many classes the first few are shown, and how many there are.
+    many = replace(again, forget_leaves=[f"animal/{number}" for number in range(27)]).to_text()
+    assert "animal/3, ... (27 classes)" in many and "animal/4" not in many
+    assert f"forget     {again.forget_leaves[0]}\n" in again.to_text()  # control
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from slsgu.pipeline.result import Outcome
 from slsgu.pipeline.run import run_plan, unlearn
 from slsgu.pipeline.run_folder import RunFolder
 from slsgu.report.html import html, to_json
+from slsgu.task import plan as plan_module
 from slsgu.task.pairs import Pairs
 from slsgu.task.plan import Plan, make_plan
 from slsgu.task.settings import Settings
@@ -138,6 +139,27 @@ def test_pairs_and_concepts_exclude_each_other(taught: Clip, beagles: Path, othe
     for concepts, data in ((["beagle"], None), ([], "images")):
         with pytest.raises(DataError, match="not both"):
             make_plan(taught, concepts, data=data, pairs=Pairs(forget=beagles, retain=others))
+
+
+@pytest.mark.parametrize(("name", "other"), [("ALGORITHM", 0), ("layers_sha256", lambda clip: "")])
+def test_a_retain_gradient_of_another_version_is_not_reused(
+    taught: Clip, beagles: Path, others: Path, tmp_path: Path, name: str, other: Any
+) -> None:
+    """Another version of slsgu may compute otherwise, or find other layers in the same model."""
+    cache = RetainCache(tmp_path / "cache")
+
+    def entries() -> int:
+        pairs = Pairs(forget=beagles, retain=others)
+        plan = make_plan(
+            taught, [], pairs=pairs, settings=Settings(**QUICK, limits=Limits(2, 2, 2))
+        )
+        compute_gradients(plan, Ledger(), cache=cache)
+        return len(list(cache.entries()))
+
+    with pytest.MonkeyPatch.context() as earlier:
+        earlier.setattr(plan_module, name, other)
+        assert entries() == 1 == entries()  # control: the same version does reuse it
+    assert entries() == 2
 
 
 @pytest.mark.parametrize(("cached", "limits"), [(False, Limits()), (True, Limits(2, 2, 2))])

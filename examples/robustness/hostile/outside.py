@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hostile.case import Bench, Case
 from hostile.mutate import NASTY
+from hostile.world import World
 
 VALUES = (
     "",
@@ -131,51 +132,87 @@ def words(bench: Bench) -> Case:
     return Case(title, [*command.split(), *line], bad, names)
 
 
+LONG = "x" * 5000
+VARIABLES = {
+    "RANK": ("1", "-1", "x", ""),
+    "WORLD_SIZE": ("2", "0", "x", "-1"),
+    "LOCAL_RANK": ("7", "x"),
+    "MPLBACKEND": ("nothing", "", "module://odd", "TkAgg"),
+    "LANG": ("C", "xx_YY", ""),
+    "LC_ALL": ("C", "POSIX", "xx", "en_US.ISO-8859-1"),
+    "COLUMNS": ("0", "-5", "x", "1", "99999999999"),
+    "TMPDIR": ("/nowhere", "", "/proc", LONG),
+    "HOME": ("", "/nowhere", "relative"),
+    "XDG_CACHE_HOME": ("/nowhere", "relative", "/proc", "/dev/null", LONG),
+    "SLSGU_CACHE_DIR": ("/nowhere/x", "", "/dev/null", "/proc/x", LONG, "\x1b[2J"),
+    "OMP_NUM_THREADS": ("0", "x", "-3"),
+    "PYTHONIOENCODING": ("ascii", "nothing"),
+    "TERM": ("dumb", "", "x"),
+    "NO_COLOR": ("1",),
+    "CUDA_VISIBLE_DEVICES": ("x", "99"),
+    "MASTER_ADDR": ("nowhere",),
+    "TZ": ("nowhere",),
+    "PYTHONUTF8": ("0", "1"),
+    "HF_HUB_OFFLINE": ("x",),
+    "TORCH_HOME": ("/dev/null",),
+}
+SHELLS = (
+    '"$@" >&-',
+    '"$@" 2>&-',
+    '"$@" >&- 2>&-',
+    '"$@" <&-',
+    '"$@" > /dev/full',
+    '"$@" 2> /dev/full',
+    '"$@" | head -c 1',
+    'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
+    'ulimit -f 1; "$@"',
+    'ulimit -n 16; "$@"',
+    'ulimit -s 256; "$@"',
+    'ulimit -v 3000000; "$@"',
+    'umask 777; "$@"',
+    'chmod 555 .; "$@"; code=$?; chmod 755 .; exit $code',
+    'nohup "$@" < /dev/zero',
+)
+MODULES = (
+    "numpy",
+    "torch",
+    "PIL",
+    "yaml",
+    "json",
+    "random",
+    "click",
+    "slsgu",
+    "pickle",
+    "sitecustomize",
+    "usercustomize",
+    "transformers",
+    "webdataset",
+    "timm",
+    "string",
+)
+
+
 def surroundings(bench: Bench) -> Case:
     """The program itself, where the environment is not as usual."""
-    rng, world = bench.rng, bench.world
-    long = "x" * 5000
-    variables = {
-        "RANK": ("1", "-1", "x", ""),
-        "WORLD_SIZE": ("2", "0", "x", "-1"),
-        "LOCAL_RANK": ("7", "x"),
-        "MPLBACKEND": ("nothing", "", "module://odd", "TkAgg"),
-        "LANG": ("C", "xx_YY", ""),
-        "LC_ALL": ("C", "POSIX", "xx", "en_US.ISO-8859-1"),
-        "COLUMNS": ("0", "-5", "x", "1", "99999999999"),
-        "TMPDIR": ("/nowhere", "", "/proc", long),
-        "HOME": ("", "/nowhere", "relative"),
-        "XDG_CACHE_HOME": ("/nowhere", "relative", "/proc", "/dev/null", long),
-        "SLSGU_CACHE_DIR": ("/nowhere/x", "", "/dev/null", "/proc/x", long, "\x1b[2J"),
-        "OMP_NUM_THREADS": ("0", "x", "-3"),
-        "PYTHONIOENCODING": ("ascii", "nothing"),
-        "TERM": ("dumb", "", "x"),
-        "NO_COLOR": ("1",),
-        "CUDA_VISIBLE_DEVICES": ("x", "99"),
-        "MASTER_ADDR": ("nowhere",),
-        "TZ": ("nowhere",),
-        "PYTHONUTF8": ("0", "1"),
-        "HF_HUB_OFFLINE": ("x",),
-        "TORCH_HOME": ("/dev/null",),
-    }
-    shells = (
-        '"$@" >&-',
-        '"$@" 2>&-',
-        '"$@" >&- 2>&-',
-        '"$@" <&-',
-        '"$@" > /dev/full',
-        '"$@" 2> /dev/full',
-        '"$@" | head -c 1',
-        'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
-        'ulimit -f 1; "$@"',
-        'ulimit -n 16; "$@"',
-        'ulimit -s 256; "$@"',
-        'ulimit -v 3000000; "$@"',
-        'umask 777; "$@"',
-        'chmod 555 .; "$@"; code=$?; chmod 755 .; exit $code',
-        'nohup "$@" < /dev/zero',
-    )
-    commands = [
+    rng = bench.rng
+    line = rng.choice(_commands(bench.world))
+    how = rng.random()
+    if how < 0.5:
+        chosen = rng.sample(list(VARIABLES), rng.choice((1, 1, 2, 3)))
+        env: dict[str, str | None] = {name: rng.choice(VARIABLES[name]) for name in chosen}
+        told = ", ".join(f"{name}={ascii(value)[:20]}" for name, value in env.items())
+        return Case(f"surroundings, {told}: {' '.join(line[:2])}", line, env=env, real=True)
+    if how < 0.85:
+        shell = rng.choice(SHELLS)
+        codes = frozenset({0, 1, 2, 141}) | ({126, 127, 134, 139} if "ulimit" in shell else set())
+        title = f"surroundings, {shell}: {' '.join(line[:2])}"
+        return Case(title, line, real=True, shell=shell, codes=frozenset(codes))
+    return _modules(bench, line)
+
+
+def _commands(world: World) -> list[list[str]]:
+    """One command line of each kind."""
+    return [
         ["concepts"],
         ["concepts", "--json", "dog"],
         ["patch", "show", str(world.patch)],
@@ -208,38 +245,14 @@ def surroundings(bench: Bench) -> Case:
         ],
         ["menagerie", "check", "--per-leaf", "20"],
     ]
-    line = rng.choice(commands)
-    how = rng.random()
-    if how < 0.5:
-        chosen = rng.sample(list(variables), rng.choice((1, 1, 2, 3)))
-        env: dict[str, str | None] = {name: rng.choice(variables[name]) for name in chosen}
-        told = ", ".join(f"{name}={ascii(value)[:20]}" for name, value in env.items())
-        return Case(f"surroundings, {told}: {' '.join(line[:2])}", line, env=env, real=True)
-    if how < 0.85:
-        shell = rng.choice(shells)
-        codes = frozenset({0, 1, 2, 141}) | ({126, 127, 134, 139} if "ulimit" in shell else set())
-        title = f"surroundings, {shell}: {' '.join(line[:2])}"
-        return Case(title, line, real=True, shell=shell, codes=frozenset(codes))
+
+
+def _modules(bench: Bench, words: list[str]) -> Case:
+    """Modules in the working directory, with the names of those that slsgu imports."""
     code = f"import pathlib\npathlib.Path({str(bench.canary)!r}).touch()\n"
-    for module in (
-        "numpy",
-        "torch",
-        "PIL",
-        "yaml",
-        "json",
-        "random",
-        "click",
-        "slsgu",
-        "pickle",
-        "sitecustomize",
-        "usercustomize",
-        "transformers",
-        "webdataset",
-        "timm",
-        "string",
-    ):
+    for module in MODULES:
         bench.folder.joinpath(f"{module}.py").write_text(code, encoding="utf-8")
-    return Case(f"surroundings, modules in the folder: {' '.join(line[:2])}", line, real=True)
+    return Case(f"surroundings, modules in the folder: {' '.join(words[:2])}", words, real=True)
 
 
 KINDS = {"words": words, "surroundings": surroundings}

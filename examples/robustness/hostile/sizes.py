@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from hostile.case import Bench, Case
+from hostile.world import World
 
 
 def sizes(bench: Bench) -> Case:
     """A file without an end, or that is none, where a file is meant."""
-    rng, world = bench.rng, bench.world
+    rng = bench.rng
     suffix = rng.choice(
         (".tar", ".csv", ".jsonl", ".yaml", ".txt", ".safetensors", ".pt", ".png", "")
     )
@@ -18,9 +20,17 @@ def sizes(bench: Bench) -> Case:
     kind = rng.choice(
         ("sparse", "zero", "fifo", "folder", "loop", "socket", "full", "null", "random")
     )
+    _make(bench, kind, path)
+    line = rng.choice(_commands(bench.world, str(path)))
+    names = ["odd-file", "/dev/"]
+    return Case(f"sizes, {kind} as {suffix or 'a file'}: {' '.join(line[:2])}", line, names=names)
+
+
+def _make(bench: Bench, kind: str, path: Path) -> None:
+    """Make a file without an end, or something that is none."""
     if kind == "sparse":
         with path.open("wb") as file:
-            file.truncate(rng.choice((1 << 33, 1 << 40)))
+            file.truncate(bench.rng.choice((1 << 33, 1 << 40)))
     elif kind == "fifo":
         os.mkfifo(path)
     elif kind == "folder":
@@ -45,53 +55,53 @@ def sizes(bench: Bench) -> Case:
                 "random": "/dev/urandom",
             }[kind]
         )
-    file_, patch = str(path), str(world.patch)
-    line = rng.choice(
+
+
+def _commands(world: World, file: str) -> list[list[str]]:
+    """Command lines that read or write a file, each in another place."""
+    patch = str(world.patch)
+    return [
+        ["select", "--source", file, "--match", "x"],
+        ["evaluate", *world.model, *world.quick, "--data", file, *world.taxonomy],
+        ["evaluate", *world.model, *world.data, *world.quick, "--taxonomy", file],
+        ["evaluate", *world.all, "--templates", file],
+        ["evaluate", *world.all, "--patch", file],
+        ["evaluate", *world.all, "--model", "ViT-B-32", "--pretrained", file],
+        ["evaluate", *world.all, "--also", f"other={file}"],
+        ["concepts", "--taxonomy", file],
+        ["concepts", "--data", file],
+        ["apply", "--request", file, "--dry-run"],
         [
-            ["select", "--source", file_, "--match", "x"],
-            ["evaluate", *world.model, *world.quick, "--data", file_, *world.taxonomy],
-            ["evaluate", *world.model, *world.data, *world.quick, "--taxonomy", file_],
-            ["evaluate", *world.all, "--templates", file_],
-            ["evaluate", *world.all, "--patch", file_],
-            ["evaluate", *world.all, "--model", "ViT-B-32", "--pretrained", file_],
-            ["evaluate", *world.all, "--also", f"other={file_}"],
-            ["concepts", "--taxonomy", file_],
-            ["concepts", "--data", file_],
-            ["apply", "--request", file_, "--dry-run"],
-            [
-                "grads",
-                *world.model,
-                "--forget",
-                file_,
-                "--name",
-                "x",
-                "--run",
-                "run",
-                "--retain",
-                str(world.root / "retain.tar"),
-                "--classes",
-                file_,
-            ],
-            ["patch", "show", file_],
-            ["patch", "apply", file_, str(world.root / "model"), "--out", "o"],
-            ["patch", "apply", patch, file_, "--out", "o"],
-            ["patch", "revert", patch, file_, "--out", "o"],
-            ["pareto", "--run", file_],
-            ["patch", "apply", patch, str(world.root / "model.pt"), "--out", file_],
-            ["menagerie", "sheet", "--out", file_],
-            [
-                "select",
-                "--source",
-                str(world.root / "pairs.csv"),
-                "--match",
-                "photo",
-                "--out",
-                file_,
-            ],
-        ]
-    )
-    names = ["odd-file", "/dev/"]
-    return Case(f"sizes, {kind} as {suffix or 'a file'}: {' '.join(line[:2])}", line, names=names)
+            "grads",
+            *world.model,
+            "--forget",
+            file,
+            "--name",
+            "x",
+            "--run",
+            "run",
+            "--retain",
+            str(world.root / "retain.tar"),
+            "--classes",
+            file,
+        ],
+        ["patch", "show", file],
+        ["patch", "apply", file, str(world.root / "model"), "--out", "o"],
+        ["patch", "apply", patch, file, "--out", "o"],
+        ["patch", "revert", patch, file, "--out", "o"],
+        ["pareto", "--run", file],
+        ["patch", "apply", patch, str(world.root / "model.pt"), "--out", file],
+        ["menagerie", "sheet", "--out", file],
+        [
+            "select",
+            "--source",
+            str(world.root / "pairs.csv"),
+            "--match",
+            "photo",
+            "--out",
+            file,
+        ],
+    ]
 
 
 KINDS = {"sizes": sizes}
