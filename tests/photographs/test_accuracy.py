@@ -40,8 +40,8 @@ def embed(model: tuple[object, ...], files: Sequence[Path]) -> Tensor:
     network, preprocess, _ = model
     parts = []
     with torch.no_grad():
-        for start in range(0, len(files), 32):
-            pixels = [preprocess(Image.open(f).convert("RGB")) for f in files[start : start + 32]]
+        for start in range(0, len(files), 4):  # few at once: large activations cost system time
+            pixels = [preprocess(Image.open(f).convert("RGB")) for f in files[start : start + 4]]
             parts.append(network.encode_image(torch.stack(pixels), normalize=True))
     return torch.cat(parts)
 
@@ -70,7 +70,7 @@ def test_a_thousand_classes(model: tuple[object, ...], shared_data: Path) -> Non
     assert len(files) == 1000
     images, wnids = embed(model, files), [file.parent.name for file in files]
     leaves = Taxonomy.load("imagenet").leaves
-    for templates in (["{}"], ["a photo of a {}."], ["a photo of a {}.", "a sketch of the {}"]):
+    for templates in (["a photo of a {}."], ["{}", "a sketch of the {}"]):
         scores = images @ classifier(model, leaves, templates)
         assert right(scores, wnids, leaves) >= 0.79
     assert right(scores.roll(1, dims=1), wnids, leaves) < 0.1  # control: names change places
@@ -78,7 +78,7 @@ def test_a_thousand_classes(model: tuple[object, ...], shared_data: Path) -> Non
 
 def test_breeds_and_kinds_of_dogs(model: tuple[object, ...], shared_data: Path) -> None:
     folders = sorted((shared_data / "dogs" / "test").iterdir())
-    files = [file for folder in folders for file in sorted(folder.iterdir())[:5]]
+    files = [file for folder in folders for file in sorted(folder.iterdir())[:3]]
     images, wnids = embed(model, files), [file.parent.name for file in files]
     tree = Taxonomy.load("imagenet-dogs")
     for level, least in ((2, 0.83), (1, 0.75)):
