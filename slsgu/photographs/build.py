@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,8 @@ def built() -> Path:
     folder = cache_folder() / "models" / f"{NAME}-{_key()}"
     if is_whole(folder):
         return folder
-    _remove(folder)
+    if os.path.lexists(folder) and not is_whole(folder):  # another process may just have built it
+        _remove(folder)
     try:
         with replacing_folder(folder) as part:
             write(part)

@@ -107,6 +107,21 @@ def test_a_damaged_folder_is_built_again(folder: Path, damage: str) -> None:
     assert {path.name for path in folder.parent.iterdir()} == {folder.name, listed.name}
 
 
+def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLSGU_CACHE_DIR", str(tmp_path))
+    write = build.write
+
+    def late(folder: Path) -> None:
+        monkeypatch.setattr(build, "write", write)
+        build.built()  # as the other process does
+        write(folder)
+
+    monkeypatch.setattr(build, "write", late)
+    folder = build.built()
+    assert build.is_whole(folder)
+    assert len(list(folder.parent.iterdir())) == 2  # the folder and its list
+
+
 def test_a_cache_that_cannot_be_written_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
