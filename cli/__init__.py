@@ -35,7 +35,7 @@ COMMANDS = {
     "layers": "List the layers of a model that can be edited.",
     "evaluate": "Measure accuracy at every level, with and without a patch.",
     "patch": "Show, add, apply or revert patches.",
-    "cache": "List or clear the retain gradients kept for later requests.",
+    "cache": "List or clear what is kept for later requests.",
     "menagerie": "Draw, check or train the embedded world of drawings.",
 }
 

@@ -1,4 +1,4 @@
-"""`slsgu cache`: retain gradients that later requests reuse."""
+"""`slsgu cache`: what can be made again and is kept, retain gradients and `imagenet-lite0`."""
 
 from __future__ import annotations
 
@@ -11,41 +11,59 @@ from .options import json_option
 
 @click.group(cls=Commands)
 def cache() -> None:
-    """List or remove the retain gradients that later requests reuse.
+    """List or remove what is kept for later requests.
 
-    They are kept in $SLSGU_CACHE_DIR, or else in `slsgu` in your cache folder (~/.cache). They
-    hold nothing of what was forgotten.
+    That is retain gradients, and the model imagenet-lite0 once it was built. They are kept in
+    $SLSGU_CACHE_DIR, or else in `slsgu` in your cache folder (~/.cache). They hold nothing of what
+    was forgotten.
     """
 
 
 @cache.command("list", cls=GroupedCommand)
 @json_option
 def list_(as_json: bool) -> None:
-    """List the retain gradients, with their sizes."""
+    """List retain gradients and models, with their sizes."""
     from slsgu.gradients.bank import RetainCache, cache_folder
+    from slsgu.photographs import NAME, build
 
     kept = RetainCache(cache_folder())
-    entries = list(kept.entries())
+    found = [("retain gradient", *entry) for entry in kept.entries()]
+    title = f"{NAME}, as an OpenCLIP local-dir"
+    found += [("model", path, size, title) for path, size in build.entries(kept.folder)]
     if as_json:
-        echo_json([{"path": str(p), "bytes": size, "title": title} for p, size, title in entries])
+        echo_json(
+            [
+                {"path": str(path), "bytes": size, "title": title, "kind": kind}
+                for kind, path, size, title in found
+            ]
+        )
         return
-    if not entries:
+    if not found:
         click.echo(f"nothing is kept in {kept.folder}")
         return
-    table = [("retain gradient", "of", "size")]
-    table += [(path.name, title, _size(size)) for path, size, title in entries]
-    echo_table(table, left=2)
-    click.echo(f"\n{len(entries)} in {kept.folder}, {_size(sum(size for _, size, _ in entries))}")
+    for kind in dict.fromkeys(kind for kind, *_ in found):
+        table = [(kind, "of", "size")]
+        table += [
+            (str(path.relative_to(kept.folder)), title, _size(size))
+            for of_kind, path, size, title in found
+            if of_kind == kind
+        ]
+        echo_table(table, left=2)
+    click.echo(f"\n{len(found)} in {kept.folder}, {_size(sum(size for _, _, size, _ in found))}")
 
 
 @cache.command(cls=GroupedCommand)
 def clear() -> None:
-    """Remove all retain gradients."""
+    """Remove all retain gradients and models."""
     from slsgu.gradients.bank import RetainCache, cache_folder
+    from slsgu.photographs import build
 
     kept = RetainCache(cache_folder())
     count, size = kept.clear()
     click.echo(f"removed {count} retain gradient(s) from {kept.folder}, {_size(size)}")
+    models, size = build.clear(kept.folder)
+    if models:
+        click.echo(f"removed {models} model(s) from {kept.folder}, {_size(size)}")
 
 
 def _size(count: int) -> str:

@@ -168,8 +168,8 @@ def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
 def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
     """Apply patches to a model.
 
-    Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file or a
-    local-dir; it does not change. Several patches are added, then applied.
+    Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
+    local-dir or imagenet-lite0; it does not change. Several patches are added, then applied.
     """
     _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
     click.echo(f"patched    {out}")
@@ -183,9 +183,9 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
 def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
     """Take patches out of a model, exact to the bit.
 
-    Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file or a
-    local-dir; it does not change. Patches that were applied together are reverted together.
-    Says whether all of the result equals the model that the patch was made from.
+    Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
+    local-dir or imagenet-lite0; it does not change. Patches that were applied together are
+    reverted together. Says whether all of the result equals the model that the patch was made from.
     """
     from slsgu.errors import SlsguWarning
 
@@ -211,8 +211,10 @@ def _rewrite(
     change: Callable[[Patch], Change],
 ) -> Patch:
     """Write a model with its tensors changed by the sum of patches, which is returned."""
+    from slsgu.models.resolve import own_folder
     from slsgu.patch.rewrite import rewrite_model
 
+    model = own_folder(str(model)) or model
     _check_form(model, out)
     loaded = load_patches(patches)
     if scale != 1.0:

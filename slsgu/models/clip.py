@@ -25,7 +25,7 @@ from torch.nn import functional
 from slsgu.errors import ModelError
 from slsgu.models.build import build
 from slsgu.models.checkpoint import stored_dtypes
-from slsgu.models.resolve import LOCAL, local_folder, resolve
+from slsgu.models.resolve import LOCAL, local_folder, own_folder, resolve
 from slsgu.models.tensors import state_sha256
 from slsgu.models.text_length import shortened
 from slsgu.utils.names import refuse_blank
@@ -159,8 +159,8 @@ def load(
     """Load a CLIP model.
 
     Args:
-        model: an OpenCLIP name, `local-dir:FOLDER`, `hf-hub:ORG/REPO`, or the path of a JSON
-            model configuration; None is the embedded menagerie.
+        model: an OpenCLIP name, `local-dir:FOLDER`, `hf-hub:ORG/REPO`, the path of a JSON model
+            configuration, or `imagenet-lite0`; None is the embedded menagerie.
         pretrained: with a name, an OpenCLIP tag or a checkpoint file (`.safetensors`, `.pt`,
             `.pth`, `.bin`).
         device: `auto` (cuda, else mps, else cpu) or a torch device.
@@ -184,6 +184,10 @@ def load(
         from slsgu.menagerie import MODEL_DIR
 
         name, model = "menagerie", f"{LOCAL}{MODEL_DIR}"
+    if (folder := own_folder(model)) is not None:
+        if pretrained is not None:
+            raise ModelError(f"{model} brings its own weights: leave out --pretrained {pretrained}")
+        model = f"{LOCAL}{folder}"
     source = resolve(model, pretrained, cache_dir=cache_dir, quick_gelu=quick_gelu)
     weights = source.weights()
     dtypes = stored_dtypes(weights)  # first, because a damaged file gets its message here

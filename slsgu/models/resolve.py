@@ -1,7 +1,8 @@
 """From what a user types to an architecture and a weights file, with every refusal on the way.
 
 Specs: an OpenCLIP name with a tag or a checkpoint file, `local-dir:FOLDER`, `hf-hub:ORG/REPO`, or
-the path of a JSON model configuration with a checkpoint file. What can be refused is refused
+the path of a JSON model configuration with a checkpoint file. `imagenet-lite0`, which slsgu builds,
+is the folder that it was built in. What can be refused is refused
 before anything is downloaded.
 """
 
@@ -20,6 +21,7 @@ import open_clip
 from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, weights_file
 from slsgu.models.config import PREPROCESS_KEYS, read_config
+from slsgu.photographs import NAME
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 
@@ -75,6 +77,19 @@ def local_folder(model: str) -> Path | None:
     if not model.startswith(LOCAL):
         return None
     return Path(model.removeprefix(LOCAL)).expanduser().resolve()
+
+
+def own_folder(model: str) -> Path | None:
+    """The folder of the model that slsgu builds itself, `imagenet-lite0`; None for any other.
+
+    Raises:
+        ModelError: it cannot be built, because the package with its image weights is not there.
+    """
+    if model != NAME:
+        return None
+    from slsgu.photographs.build import built
+
+    return built()
 
 
 # -- the forms of a spec ----------------------------------------------------------------------
@@ -216,7 +231,7 @@ def _unknown_name(model: str, names: list[str]) -> str:
             f"--model NAME --pretrained {model}"
         )
     return (
-        f"unknown architecture {model!r}{_close(model, names)} "
+        f"unknown architecture {model!r}{_close(model, [*names, NAME])} "
         "(open_clip.list_models() has all names)"
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.models.local_dir import copy_others
+from slsgu.models.resolve import own_folder
 from slsgu.utils.files import exists, replacing_folder
 from slsgu.utils.names import refuse_blank
 
@@ -21,10 +22,11 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     """Read `model`, change its tensors, write `out` in the same form. `model` is unchanged.
 
     Args:
-        model: a checkpoint file, or a local-dir, whose other files are copied along, but for those
-            that may hold weights: an unpatched copy, a patch or a gradient cache beside the
-            patched weights would bring the knowledge back. Folders in it stay behind too, and so,
-            with a warning, do links to files elsewhere, which were never part of the model.
+        model: a checkpoint file, `imagenet-lite0`, or a local-dir, whose other files are copied
+            along, but for those that may hold weights: an unpatched copy, a patch or a gradient
+            cache beside the patched weights would bring the knowledge back. Folders in it stay
+            behind too, and so, with a warning, do links to files elsewhere, which were never part
+            of the model.
         out: must not exist yet. A file for a file, a folder for a folder.
         change: for example `Patch.apply_to` or `Patch.revert_from`.
 
@@ -37,6 +39,7 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     """
     for path, what in ((model, "the name of the model"), (out, "the name of what to write")):
         refuse_blank(str(path).removeprefix("local-dir:"), what, SlsguError)
+    model = own_folder(str(model)) or model
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)
     if exists(out):

@@ -15,7 +15,7 @@ STOREYS = (
     {"errors", "version"},
     {"utils"},
     {"concepts"},
-    {"menagerie"},
+    {"menagerie", "photographs"},
     {"data", "models"},
     {"patch", "losses", "direction"},
     {"task"},
