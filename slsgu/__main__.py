@@ -10,11 +10,18 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     if not __file__.startswith(os.path.join(sys.path[0], "")):  # noqa: PTH118
         del sys.path[0]
 
-from slsgu.utils.signals import INTERRUPTED, interrupts, status
+from slsgu.utils.signals import INTERRUPTED, ignore, interrupts, status
 
 
 def run() -> None:
     """Run the command line."""
+    try:
+        _run()
+    finally:
+        ignore()
+
+
+def _run() -> None:
     with interrupts() as received:
         try:
             from slsgu.utils.surroundings import settle

@@ -46,6 +46,15 @@ def interrupts() -> Iterator[list[int]]:
             signal.signal(each, handler)
 
 
+def ignore() -> None:
+    """Let nothing end a program whose work is done: its exit status is to say so, and Python takes
+    up to a second to clear away what libraries have loaded."""
+    with contextlib.suppress(ValueError):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if (number := getattr(signal, name, None)) is not None:
+                signal.signal(number, signal.SIG_IGN)
+
+
 def status(received: list[int]) -> int:
     """The exit status of a program that a signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (received or [signal.SIGINT])[0]

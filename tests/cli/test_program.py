@@ -63,6 +63,21 @@ def caught(process: int, number: signal.Signals) -> bool:
     return False
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["slsgu", "control"])
+def test_a_late_sigterm_changes_no_exit_status(ours: bool) -> None:
+    """Once the work is done, the exit status says so, however long Python takes to go."""
+    code = "import atexit, time; atexit.register(time.sleep, 2); "
+    code += "from slsgu.__main__ import run; " if ours else ""
+    code += "run()" if ours else "print('done', flush=True)"
+    words = [sys.executable, "-c", code, "--version"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.terminate()
+        assert process.wait(20) == (0 if ours else -signal.SIGTERM)
+
+
 def test_a_full_disk_behind_stdout_is_an_error() -> None:
     done = program("concepts", "retriever", shell="> /dev/full")
     assert done.returncode == 1 and "No space left" in done.stderr
