@@ -1,0 +1,244 @@
+"""Both papers' tables on photographs of dogs: the figures of docs/results-photographs.md.
+
+    python examples/results/photographs.py --data DIR --out photographs.json
+    python examples/results/photographs.py --out photographs.json --table     # print them again
+
+DIR holds dogs/ (`train/` and `test/`, a folder for each of the 99 breeds of `imagenet-dogs`),
+dogs-web/known/ (other photographs of some of these breeds) and imagenet-1000/ (a folder for each
+class of ImageNet). All folders are named by wnid.
+
+Each request is a run as `slsgu apply --layer visual.head.proj.weight` would make it. Since this
+layer is the last, what comes before it is computed once for each photograph and kept. The JSON
+grows request by request: started again, the script goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import slsgu
+from slsgu.audit.run import audit
+from slsgu.concepts.prompts import PromptBook
+from slsgu.data.batches import Reading
+from slsgu.data.images import pixel_hash
+from slsgu.data.splits.test_only import images_of
+from slsgu.errors import SlsguError
+from slsgu.evaluation.exam import exam_of
+from slsgu.evaluation.proof import embed, evaluate
+from slsgu.task.find import find_taxonomy
+from slsgu.task.task import Task
+from slsgu.utils.files import write_json
+
+sys.path.insert(0, str(Path(__file__).parent))
+from photographs_tables import print_tables
+from q_u import hold
+
+LAYER = "visual.head.proj.weight"
+COUNTS = (2, 5, 10, 20, 35)  # images per breed: two thirds for the gradient, the rest to search
+MODES: dict[str, dict[str, Any]] = {"default": {}, "paper": {"search": "paper"}}
+
+
+class Trunk(nn.Module):
+    """An image tower up to its last projection, which also takes what it would have given."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[1] != 3:
+            return pixels.flatten(1)
+        features: Tensor = self.inner(pixels)
+        return features
+
+
+@dataclass
+class Pooled:
+    """What comes before the last projection, once for each picture: a preprocessing that gives
+    features [i, 1, 1] in place of pixels."""
+
+    clip: slsgu.Clip
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        key = pixel_hash(image)
+        if key not in self.features:
+            trunk: Any = self.clip.model.get_submodule("visual").get_submodule("trunk")
+            pixels: Any = self.clip.preprocess(image)
+            with torch.no_grad():
+                self.features[key] = trunk(pixels[None])[0][:, None, None]
+        return self.features[key]
+
+
+def with_pooled_features(clip: slsgu.Clip) -> slsgu.Clip:
+    """The same model, on features instead of pixels."""
+    pooled = Pooled(replace(clip))
+    visual: Any = clip.model.get_submodule("visual")
+    visual.trunk = Trunk(visual.trunk)
+    return replace(clip, preprocess=pooled)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all requests share."""
+
+    clip: slsgu.Clip
+    tree: slsgu.Taxonomy
+    data: Path
+    shelf: dict[str, Image.Image]
+
+    def task(self, names: Sequence[str], **settings: Any) -> tuple[slsgu.Plan, Task]:
+        chosen = slsgu.Settings(layer=LAYER, force=True, workers=0, batch_size=64, **settings)
+        where = {"data": self.data / "dogs", "taxonomy": self.tree, "settings": chosen}
+        plan = slsgu.make_plan(self.clip, names, **where)
+        task = replace(plan.task, splits=hold(plan.task.splits, self.shelf))
+        return replace(plan, task=task), task
+
+    def run(self, names: Sequence[str], **settings: Any) -> dict[str, Any]:
+        """One request: the figures of its row."""
+        plan, task = self.task(names, **settings)
+        also = slsgu.Also("imagenet", str(self.data / "imagenet-1000"), "imagenet", floor=0)
+        outcome = slsgu.run_plan(plan, also=[also])
+        assert outcome.patch is not None and outcome.trace is not None
+        measures, unseen = outcome.proof.measures, outcome.measures.unseen
+        row = {
+            "success": outcome.success,
+            "relative_step": outcome.trace.chosen.relative_step,
+            "q_u": measures.q_u,
+            "interval": measures.intervals.get("q_u"),
+            "forget": measures.after["forget_fine"],
+            "before": measures.before["forget_fine"],
+            "utility": measures.utility,
+            "unseen": None if unseen is None else unseen.share,
+            "probability": outcome.goal.probability(outcome.measures),
+            "web": self.elsewhere(task, outcome.patch),
+            "imagenet": imagenet_row(outcome.also[0]),
+        }
+        for reading in audit(task, outcome.patch, probes=["prototypes"]):
+            if reading.before is not None:
+                row[f"found {reading.setting}"] = [reading.before, reading.after]
+        return row
+
+    def elsewhere(self, task: Task, patch: slsgu.Patch) -> dict[str, Any] | None:
+        """The same patch on photographs from elsewhere, which know 26 of the breeds."""
+        source = self.data / "dogs-web" / "known"
+        leaves = task.taxonomy.leaves
+        options: Any = {"limit": None, "seed": 0, "excluded": {}, "strict": False}
+        samples = images_of(str(source), task.taxonomy, leaves, **options).samples
+        if not {sample.leaf for sample in samples} & set(task.request.forget_leaves):
+            return None
+        reading = Reading(64, 0, False)
+        proof = evaluate(
+            task.clip, samples, task.taxonomy, task.templates,
+            reading=reading, request=task.request, patch=patch,
+        )  # fmt: skip
+        measures = proof.measures
+        return {
+            "q_u": measures.q_u,
+            "interval": measures.intervals.get("q_u"),
+            "count": measures.counts["forget_fine"],
+            "before": measures.before["forget_fine"],
+            "forget": measures.after["forget_fine"],
+        }
+
+    def by_difficulty(self) -> dict[str, list[str]]:
+        """Ten breeds each, by the mean probability of the right name on the search images."""
+        _, task = self.task([self.tree.leaves[0].key])
+        means = mean_probabilities(task)
+        ranked = sorted(means, key=lambda name: means[name])
+        middle = len(ranked) // 2 - 5
+        middling = ranked[middle : middle + 10]
+        return {"difficult": ranked[:10], "medium": middling, "easy": ranked[-10:]}
+
+
+def mean_probabilities(task: Task) -> dict[str, float]:
+    """The mean probability of the right name among all leaves, of the search images of each."""
+    samples = task.splits.search
+    found = embed(task.clip, samples, patch=None, split="search", ledger=task.ledger())
+    exam = exam_of(found.samples, task.taxonomy)
+    book = PromptBook.of(exam.concepts, task.templates)
+    classes = exam.class_embeddings(task.clip.encode_text(book.texts), book)[-1]
+    scale = float(dict(task.clip.model.named_parameters())["logit_scale"].exp())
+    labels = torch.from_numpy(exam.labels[:, -1])
+    odds = (scale * found.before @ classes.T).softmax(dim=1).gather(1, labels[:, None])[:, 0]
+    return {
+        leaf.key: float(odds[labels == number].mean())
+        for number, leaf in enumerate(exam.levels[-1].classes)
+    }
+
+
+def imagenet_row(other: Any) -> dict[str, Any]:
+    """What happened to the classes of ImageNet that the request does not name."""
+    row = other.fine
+    right = other.proof.before.correct[:, -1].astype(float), other.proof.after.correct[:, -1]
+    change = right[1] - right[0]
+    error = 1.96 * change.std(ddof=1) / len(change) ** 0.5
+    return {
+        "before": row.before,
+        "after": row.after,
+        "change": [float(change.mean() - error), float(change.mean() + error)],
+        "count": row.count,
+    }
+
+
+def requests_of(bench: Bench, sets: dict[str, list[str]]) -> Iterator[tuple[str, list[str], Any]]:
+    """Every request: its name in the JSON, its concepts and its settings."""
+    for mode, options in MODES.items():
+        for name, leaves in sets.items():
+            yield f"ten/{name}/{mode}", leaves, options
+    for count in COUNTS:
+        limits = slsgu.Limits(gradient=count - count // 3, search=max(1, count // 3))
+        for name, leaves in sets.items():
+            yield f"images/{count}/{name}", leaves, {"limits": limits}
+    for mode, options in MODES.items():
+        for concept in bench.tree.level(1):
+            yield f"group/{concept.key}/{mode}", [concept.key], options
+    for mode, options in MODES.items():
+        for leaf in bench.tree.leaves:
+            yield f"one/{leaf.key}/{mode}", [leaf.key], options
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--model", default="imagenet-lite0", show_default=True)
+@click.option("--only", default="", help="Requests whose name begins like this.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("photographs.json"))
+@click.option("--table", "just_table", is_flag=True, help="Print the tables of --out.")
+def main(data: Path | None, model: str, only: str, out: Path, just_table: bool) -> None:
+    """Make the tables."""
+    rows: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    if not just_table:
+        if data is None:
+            raise click.UsageError("say where the photographs are: --data DIR")
+        clip = slsgu.load(model, device="cpu")
+        header = {"version": slsgu.__version__, "model": clip.sha256}
+        if rows.setdefault("header", header) != header:
+            raise click.UsageError(f"{out} was made with another version or model: remove it")
+        tree = find_taxonomy("imagenet-dogs", None)
+        bench = Bench(with_pooled_features(clip), tree, data, {})
+        if "sets" not in rows:
+            rows["sets"] = bench.by_difficulty()
+        for name, concepts, settings in requests_of(bench, rows["sets"]):
+            if name in rows or not name.startswith(only):
+                continue
+            try:
+                rows[name] = bench.run(concepts, **settings)
+            except SlsguError as error:  # a request that is refused is a row, too
+                rows[name] = {"refused": str(error)}
+            write_json(out, rows)
+            click.echo(f"{name}: {rows[name].get('refused') or rows[name]['q_u']}", err=True)
+    print_tables(rows)
+
+
+if __name__ == "__main__":
+    main()
