@@ -20,13 +20,13 @@ import time
 import torch
 from torch import Tensor
 
-from slsgu.baselines.pooled import LastProjection, PooledFeatures
 from slsgu.concepts.request import Request
 from slsgu.data.ledger import Ledger
 from slsgu.direction.kfac import damped
 from slsgu.errors import DataError, SlsguError
 from slsgu.patch.patch import Patch
 from slsgu.search.method import Edit
+from slsgu.search.pooled import LastProjection, PooledFeatures
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
 

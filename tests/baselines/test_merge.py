@@ -15,10 +15,10 @@ from torch import Tensor
 import slsgu
 from slsgu.baselines.merge import mean_differences, merge, merged
 from slsgu.baselines.methods import METHODS
-from slsgu.baselines.pooled import LastProjection, PooledFeatures
 from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.search.method import Edit
+from slsgu.search.pooled import LastProjection, PooledFeatures
 from slsgu.task.task import Task
 
 
