@@ -119,6 +119,14 @@ direction_option: Callable[[F], F] = option(
     help="Which way the layer moves: keep-aware or gradient (the paper's).  [default: keep-aware; "
     "with --search paper: gradient]",
 )
+merge_option: Callable[[F], F] = option(
+    "Method",
+    "--merge",
+    type=click.FloatRange(0, 2),
+    metavar="X",
+    help="How far a last projection of the image side first moves images of the concept onto their "
+    "siblings: 0 not at all, 1 until their means are one.  [default: 0.3; with --search paper: 0]",
+)
 norms_option: Callable[[F], F] = option(
     "Method",
     "--norms/--no-norms",

@@ -24,9 +24,11 @@ from typing import Any
 import click
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 import slsgu
+import slsgu.evaluation.replay as replay
+import slsgu.evaluation.tower as tower
 from slsgu.audit.run import audit
 from slsgu.concepts.prompts import PromptBook
 from slsgu.data.batches import Reading
@@ -48,20 +50,6 @@ COUNTS = (2, 5, 10, 20, 35)  # images per breed: two thirds for the gradient, th
 MODES: dict[str, dict[str, Any]] = {"default": {}, "paper": {"search": "paper"}}
 
 
-class Trunk(nn.Module):
-    """An image tower up to its last projection, which also takes what it would have given."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        if pixels.shape[1] != 3:
-            return pixels.flatten(1)
-        features: Tensor = self.inner(pixels)
-        return features
-
-
 @dataclass
 class Pooled:
     """What comes before the last projection, once for each picture: a preprocessing that gives
@@ -81,10 +69,15 @@ class Pooled:
 
 
 def with_pooled_features(clip: slsgu.Clip) -> slsgu.Clip:
-    """The same model, on features instead of pixels."""
+    """The same model, on features instead of pixels. Its image tower is never cut between two
+    stages, since features come from behind all of them."""
     pooled = Pooled(replace(clip))
-    visual: Any = clip.model.get_submodule("visual")
-    visual.trunk = Trunk(visual.trunk)
+    trunk: Any = clip.model.get_submodule("visual").get_submodule("trunk")
+    whole = trunk.forward
+    trunk.forward = lambda pixels: pixels.flatten(1) if pixels.shape[1] != 3 else whole(pixels)
+    stages = replay.stages
+    for module in (replay, tower):
+        module.stages = lambda model, name: [] if name == "vision" else stages(model, name)
     return replace(clip, preprocess=pooled)
 
 

@@ -47,7 +47,7 @@ _PART: dict[str, Check] = {
     **dict.fromkeys(
         ("version", "method", "forget_loss", "direction", "search", "gradients", "data"), text
     ),
-    **dict.fromkeys(("step_size", "relative_step", "scale"), number),
+    **dict.fromkeys(("step_size", "relative_step", "merge", "scale"), number),
     "model": record({}, {"name": text, "pretrained": or_none(text), "sha256": text}),
     "request": record(
         {},

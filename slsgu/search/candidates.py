@@ -24,6 +24,7 @@ from slsgu.search.choice import Trial
 from slsgu.search.curvature import kept_fisher
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
+from slsgu.search.pooled import merge_start
 from slsgu.search.ray import Ray
 from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
@@ -162,9 +163,11 @@ def search_candidates(
         if "curvature" in DIRECTIONS[settings.direction_used].needs:
             fishers = kept_fisher(search_set, layers, seed=plan.task.seed)
         for layer, score in members:
-            ray = Ray.of(plan, layer, gradients, fishers.get(layer.name))
+            fisher = fishers.get(layer.name)
+            start = merge_start(plan.task, layer, fisher, settings.merge_used)
+            ray = Ray.of(plan, layer, gradients, fisher, start)
             rays[layer.name] = ray
-            score = with_efficiency(score, gradients, fishers.get(layer.name))
+            score = with_efficiency(score, gradients, fisher)
             candidates.append(search_candidate(plan, search_set, ray, score, goal))
             advance(1)
     return candidates, rays

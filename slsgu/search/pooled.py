@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.batches import stream
 from slsgu.data.ledger import Ledger
+from slsgu.data.samples import Sample
+from slsgu.direction.kfac import KroneckerFisher
+from slsgu.direction.merge import DAMPING, merged
 from slsgu.errors import DataError, ModelError
 from slsgu.models.clip import Clip
 from slsgu.models.layers import Layer, inventory
@@ -118,9 +122,18 @@ class PooledFeatures:
 
     @classmethod
     def read(
-        cls, projection: LastProjection, task: Task, ledger: Ledger, progress: Progress = SILENT
+        cls,
+        projection: LastProjection,
+        task: Task,
+        ledger: Ledger,
+        progress: Progress = SILENT,
+        *,
+        samples: Sequence[Sample] | None = None,
     ) -> PooledFeatures:
         """Stream the gradient split of a task through the image side.
+
+        Args:
+            samples: those of them that are read; None reads all.
 
         Raises:
             DataError: nothing that must be kept has a usable image.
@@ -130,7 +143,7 @@ class PooledFeatures:
         sums: dict[Concept, Tensor] = {}
         counts: dict[Concept, int] = {}
         moment, kept = torch.zeros(width, width, dtype=torch.float64), 0
-        samples = task.splits.gradient
+        samples = task.splits.gradient if samples is None else samples
         with progress.bar("gradient images", len(samples)) as advance:
             for batch in stream(
                 samples,
@@ -154,3 +167,61 @@ class PooledFeatures:
                 f"{ledger.why('gradient')}: give images of other classes"
             )
         return cls({leaf: total / counts[leaf] for leaf, total in sums.items()}, moment / kept)
+
+
+def mean_differences(means: Mapping[Concept, Tensor], request: Request) -> Tensor:
+    """D: for each leaf to be forgotten, its mean less the mean of its siblings' means [i, k].
+
+    Raises:
+        DataError: there are no images of a leaf, or none of any sibling.
+    """
+    columns = []
+    for leaf in request.forget_leaves:
+        siblings = [other for other in request.siblings(leaf) if other in means]
+        if leaf not in means:
+            raise DataError(
+                f"a merge needs images of {leaf.key} in the gradient split: there is none"
+            )
+        if not siblings:
+            raise DataError(
+                f"a merge moves {leaf.key} onto its siblings, and there is no image of any in the "
+                "gradient split: give images of other classes beside it, or use another method"
+            )
+        others = torch.stack([means[other] for other in siblings]).mean(dim=0)
+        columns.append(means[leaf] - others)
+    return torch.stack(columns, dim=1)
+
+
+def merge_start(
+    task: Task,
+    layer: Layer,
+    fisher: KroneckerFisher | None,
+    dial: float,
+    progress: Progress = SILENT,
+) -> Tensor | None:
+    """The change of the last projection of the image side that moves what is to be forgotten onto
+    its siblings (`slsgu.direction.merge`), as it is stored; None where there is none to make.
+
+    Only gradient images of the leaves to be forgotten and of their siblings are read.
+
+    Args:
+        layer: the layer that is searched.
+        fisher: of the layer; its inputs are the metric in which what is kept moves least.
+        dial: how far.
+    """
+    if not dial or fisher is None or layer.tower != "vision" or not layer.last:
+        return None
+    request = task.request
+    forget = request.forget_leaves
+    wanted = {*forget, *(other for leaf in forget for other in request.siblings(leaf))}
+    samples = [sample for sample in task.splits.gradient if sample.leaf in wanted]
+    try:
+        projection = LastProjection.of(task.clip)
+        if projection.layer.name != layer.name:
+            return None
+        means = PooledFeatures.read(projection, task, Ledger(), progress, samples=samples).means
+        differences = mean_differences(means, request)
+    except (DataError, ModelError):  # no siblings, or no projection that this can be done to
+        return None
+    change = merged(projection.matrix, differences, fisher.inputs, dial, DAMPING)
+    return projection.change(change)[0][layer.name]

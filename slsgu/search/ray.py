@@ -22,15 +22,27 @@ CHECK_STEP = 0.01  # share of the first step at which the directional check look
 
 @dataclass(frozen=True, eq=False)
 class Ray:
-    """A layer and the straight line along which it moves: `weight + step * direction`."""
+    """A layer and the straight line along which it moves: `weight + start + step * direction`.
+
+    Attributes:
+        weight: of the unedited model.
+        direction: what a step adds, times its size.
+        start: what is added before any step; None for nothing.
+    """
 
     layer: Layer
     weight: Tensor
     direction: Tensor
+    start: Tensor | None = None
 
     @classmethod
     def of(
-        cls, plan: Plan, layer: Layer, gradients: Gradients, fisher: KroneckerFisher | None = None
+        cls,
+        plan: Plan,
+        layer: Layer,
+        gradients: Gradients,
+        fisher: KroneckerFisher | None = None,
+        start: Tensor | None = None,
     ) -> Ray:
         weight = dict(plan.task.clip.model.named_parameters())[layer.name].detach().clone()
         context = DirectionContext(
@@ -40,7 +52,8 @@ class Ray:
             retain=gradients.retain[layer.name].to(weight),
             fisher=fisher,
         )
-        return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context))
+        start = None if start is None else start.to(weight)
+        return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context), start)
 
     @property
     def first(self) -> float:
@@ -52,8 +65,9 @@ class Ray:
         return self.weight + self.delta(step)
 
     def delta(self, step: float) -> Tensor:
-        """What a step adds, fp32."""
-        return step * self.direction
+        """What a step and the start add, fp32."""
+        moved = step * self.direction
+        return moved if self.start is None else self.start + moved
 
     def patch(self, step: float, clip: Clip) -> Patch:
         """A step as a patch, with the layer as it was in its stored precision."""
@@ -65,13 +79,20 @@ class Ray:
         )
 
     def relative(self, step: float) -> float:
-        """The length of a step as a share of the norm of the weights."""
-        return step * float(self.direction.norm()) / max(float(self.weight.norm()), 1e-12)
+        """The length of the whole change as a share of the norm of the weights."""
+        length = step * float(self.direction.norm())
+        if self.start is not None:
+            length = float(self.delta(step).norm())
+        return length / max(float(self.weight.norm()), 1e-12)
 
     def rises(self, search_set: SearchSet) -> bool:
         """The directional check: a small step along the direction must raise the forget loss."""
-        after = search_set.replay.with_weight(self.layer, self.at(CHECK_STEP * self.first))
-        return search_set.loss(*after) > search_set.loss(*search_set.replay.base)
+        replay = search_set.replay
+        before = replay.base
+        if self.start is not None:
+            before = replay.with_weight(self.layer, self.at(0.0))
+        after = replay.with_weight(self.layer, self.at(CHECK_STEP * self.first))
+        return search_set.loss(*after) > search_set.loss(*before)
 
     def line(self, search_set: SearchSet) -> Line | None:
         """The line on which features move, for a last projection of the image side."""

@@ -34,12 +34,13 @@ class Method:
     retain_loss: str
     direction: str
     norms: bool
+    merge: float
 
 
 METHODS: dict[str, Method] = {
-    "default": Method("relative", "multi-positive", "keep-aware", norms=False),
+    "default": Method("relative", "multi-positive", "keep-aware", norms=False, merge=0.3),
     # The published method: eq. 5, eq. 2 taken literally, the raw gradient, gains included.
-    "paper": Method("cosine", "contrastive", "gradient", norms=True),
+    "paper": Method("cosine", "contrastive", "gradient", norms=True, merge=0.0),
 }
 
 
@@ -89,14 +90,15 @@ class _Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings(_Checked):
-    """How to unlearn: losses, direction, search. The defaults and what they were chosen on:
-    docs/method.md.
+    """How to unlearn: losses, direction, search (docs/method.md says what the defaults rest on).
 
     Attributes:
         search: `default` chooses by Q-U under the floors; `paper` runs Algorithms 1 to 3 as
             printed (with the corrections in docs/method.md).
         forget_loss, retain_loss: names of losses; None takes those of `METHODS[search]`.
         direction: a name in `slsgu.direction.direction`; None likewise.
+        merge: how far a last projection of the image side first moves what is to be forgotten onto
+            its siblings: 0 not at all, 1 until their means are one; None likewise.
         target: highest accuracy left at any level that is to be forgotten, on the search split.
         confidence: the probability with which the target is to hold on unseen images, by the
             margins of the search images (`slsgu.evaluation.unseen`); 0 goes by their count alone.
@@ -118,6 +120,7 @@ class MethodSettings(_Checked):
     forget_loss: str | None = None
     retain_loss: str | None = None
     direction: str | None = None
+    merge: float | None = None
     target: float = 0.05
     confidence: float = 0.95
     floors: Mapping[str, float] = field(default_factory=Floors)
@@ -145,6 +148,7 @@ class MethodSettings(_Checked):
         if self.tower is not None:
             one_of("tower", self.tower, get_args(TowerChoice))
         one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
+        between("merge", self.merge_used, 0, 2)
         between("target", self.target, 0, 1)
         between("confidence", self.confidence, 0, 0.9999)
         at_least_one("contrastive_batch", self.contrastive_batch)
@@ -174,6 +178,11 @@ class MethodSettings(_Checked):
         return self.direction or METHODS[self.search].direction
 
     @property
+    def merge_used(self) -> float:
+        """How far what is to be forgotten is first moved onto its siblings."""
+        return METHODS[self.search].merge if self.merge is None else self.merge
+
+    @property
     def considers_norms(self) -> bool:
         """Whether gains of LayerNorm and BatchNorm compete."""
         return self.norms or METHODS[self.search].norms
@@ -184,6 +193,7 @@ class MethodSettings(_Checked):
             "forget_loss": self.forget_loss_used,
             "retain_loss": self.retain_loss_used,
             "direction": self.direction_used,
+            "merge": self.merge_used,
         }
         return {**asdict(self), **resolved}
 
