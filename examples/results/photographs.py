@@ -225,6 +225,8 @@ def main(
     data: Path | None, model: str, only: str, out: Path, just_table: bool, into: Path | None
 ) -> None:
     """Make the tables."""
+    if just_table and not out.exists():
+        raise click.UsageError(f"{out} is not there: give the JSON of an earlier run with --out")
     rows: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
     if not just_table:
         if data is None:

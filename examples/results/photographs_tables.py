@@ -240,11 +240,7 @@ def filled(page: str, rows: Row) -> str:
     """
     places = [match["name"] for match in PLACE.finditer(page)]
     starts = re.findall(r"<!-- table: (.*?) -->", page)
-    if (
-        sorted(places) != sorted(TABLES)
-        or starts != places
-        or page.count("<!-- end -->") != len(places)
-    ):
+    if sorted(places) != sorted(TABLES) or page.count("<!-- end -->") != len(places):
         wanted = ", ".join(TABLES)
         raise ValueError(
             f"it has places for {', '.join(starts) or 'no table'}; give it one each for {wanted}: "

@@ -77,7 +77,7 @@ ROWS: dict[str, Any] = {
     "images/35/easy": row(0.99),
     "group/retriever/default": row(0.98, web=elsewhere(0.96, 48)),
     "group/poodle dog/default": row(0.95, success=False, web=elsewhere(0.90, 24)),
-    "group/retriever/paper": row(0.9),
+    "group/retriever/paper": row(0.9, change=-0.0002),
     **{f"one/hound/h{i}/default": row(0.99 - i / 100, success=i != 6) for i in range(7)},
     "one/setter/Irish setter/default": {"refused": "too few"},
 }
@@ -179,8 +179,9 @@ def test_what_else_is_kept(shown: Any) -> None:
     ten = lines["ten breeds at once", "default"]
     assert ten == ["2", "80.0", "-0.3", "-0.4 [-1.4, +0.6]", "easy", "1"]
     assert lines["ten breeds at once", "`--search paper`"][3] == "-1.0 [-2.0, +0.0]"
-    # A mean of nothing lost is +0.0, never -0.0.
-    assert lines["one breed", "default"][2] == "+0.0" and lines["one breed", "default"][-1] == "0"
+    # What rounds to nothing is +0.0, never -0.0.
+    assert lines["one group", "`--search paper`"][2] == "+0.0"
+    assert lines["one breed", "default"][-1] == "0"
 
 
 def test_what_five_photographs_find_again(shown: Any) -> None:
@@ -250,4 +251,14 @@ def test_a_page_without_its_places_is_left_as_it_is(
     page.write_text(text, "utf-8")
     done = put(script, ROWS, page)
     assert done.exit_code == 2 and "cannot take the tables: it has places for" in done.stderr
+    assert page.read_text("utf-8") == text
+
+
+def test_a_mistyped_json_empties_no_page(script: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    text = PAGE.read_text("utf-8")
+    page.write_text(text, "utf-8")
+    words = ["--table", "--out", str(tmp_path / "no.json"), "--into", str(page)]
+    done = CliRunner().invoke(script.main, words)
+    assert done.exit_code == 2 and "no.json is not there" in done.stderr
     assert page.read_text("utf-8") == text
