@@ -2,6 +2,8 @@
 
     python examples/results/photographs.py --data DIR --out photographs.json
     python examples/results/photographs.py --out photographs.json --table     # print them again
+    python examples/results/photographs.py --out photographs.json --table \\
+        --into docs/results-photographs.md                                    # put them there
 
 DIR holds dogs/ (`train/` and `test/`, a folder for each of the 99 breeds of `imagenet-dogs`),
 dogs-web/known/ (other photographs of some of these breeds) and imagenet-1000/ (a folder for each
@@ -39,10 +41,10 @@ from slsgu.evaluation.exam import exam_of
 from slsgu.evaluation.proof import embed, evaluate
 from slsgu.task.find import find_taxonomy
 from slsgu.task.task import Task
-from slsgu.utils.files import write_json
+from slsgu.utils.files import write_json, write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
-from photographs_tables import print_tables
+from photographs_tables import filled, print_tables
 from q_u import hold
 
 LAYER = "visual.head.proj.weight"
@@ -207,8 +209,17 @@ def requests_of(bench: Bench, sets: dict[str, list[str]]) -> Iterator[tuple[str,
 @click.option("--only", default="", help="Requests whose name begins like this.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("photographs.json"))
 @click.option("--table", "just_table", is_flag=True, help="Print the tables of --out.")
-def main(data: Path | None, model: str, only: str, out: Path, just_table: bool) -> None:
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A page to put the tables into, each between its two comments, instead of printing them.",
+)
+def main(
+    data: Path | None, model: str, only: str, out: Path, just_table: bool, into: Path | None
+) -> None:
     """Make the tables."""
+    if just_table and not out.exists():
+        raise click.UsageError(f"{out} is not there: give the JSON of an earlier run with --out")
     rows: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
     if not just_table:
         if data is None:
@@ -230,7 +241,13 @@ def main(data: Path | None, model: str, only: str, out: Path, just_table: bool) 
                 rows[name] = {"refused": str(error)}
             write_json(out, rows)
             click.echo(f"{name}: {rows[name].get('refused') or rows[name]['q_u']}", err=True)
-    print_tables(rows)
+    if into is None:
+        print_tables(rows)
+        return
+    try:
+        write_text(into, filled(into.read_text("utf-8"), rows))
+    except ValueError as error:
+        raise click.UsageError(f"{into} cannot take the tables: {error}") from None
 
 
 if __name__ == "__main__":
