@@ -125,7 +125,7 @@ merge_option: Callable[[F], F] = option(
     type=click.FloatRange(0, 2),
     metavar="X",
     help="How far a last projection of the image side first moves images of the concept onto their "
-    "siblings: 0 not at all, 1 until their means are one.  [default: 0.3; with --search paper: 0]",
+    "siblings: 0 not at all, 1 until their means are one.  [default: 0.5; with --search paper: 0]",
 )
 norms_option: Callable[[F], F] = option(
     "Method",
@@ -160,7 +160,7 @@ search_options: Callable[[F], F] = stack(
         metavar="X",
         help="The step must reach --target on unseen images with this probability, estimated from "
         "the search images; 0 counts the search images alone. --search paper does not use it.  "
-        "[default: 0.95]",
+        "[default: 0.975]",
     ),
     floor_option(
         "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "

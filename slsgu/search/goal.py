@@ -25,7 +25,7 @@ class Goal:
 
     target: float
     floors: Mapping[str, float]
-    confidence: float = 0.95
+    confidence: float = 0.975
 
     def probability(self, measures: Measures) -> float | None:
         """The probability that the target holds on unseen images; None where it cannot be

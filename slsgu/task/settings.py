@@ -38,7 +38,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "default": Method("relative", "multi-positive", "keep-aware", norms=False, merge=0.3),
+    "default": Method("relative", "multi-positive", "keep-aware", norms=False, merge=0.5),
     # The published method: eq. 5, eq. 2 taken literally, the raw gradient, gains included.
     "paper": Method("cosine", "contrastive", "gradient", norms=True, merge=0.0),
 }
@@ -122,7 +122,7 @@ class MethodSettings(_Checked):
     direction: str | None = None
     merge: float | None = None
     target: float = 0.05
-    confidence: float = 0.95
+    confidence: float = 0.975
     floors: Mapping[str, float] = field(default_factory=Floors)
     trials: int = 10
     tower: TowerChoice | None = None
