@@ -166,8 +166,8 @@ class Bench:
         }
 
     def by_difficulty(self) -> dict[str, list[str]]:
-        """Ten breeds each, by the mean probability of the right name on the search images: as in the
-        paper, what the model is surest of is difficult to forget."""
+        """Ten breeds each, by the mean probability of the right name on the search images: as in
+        the paper, what the model is surest of is difficult to forget."""
         _, task = self.task([self.tree.leaves[0].key])
         means = mean_probabilities(task)
         ranked = sorted(means, key=lambda name: means[name])

@@ -13,12 +13,15 @@ from helpers.networks import build_network
 from torch import Tensor
 
 import slsgu
-from slsgu.baselines.merge import mean_differences, merge, merged
+from slsgu.baselines.merge import merge
 from slsgu.baselines.methods import METHODS
+from slsgu.direction.kfac import KroneckerFisher
+from slsgu.direction.merge import merged
 from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
+from slsgu.models.layers import inventory
 from slsgu.search.method import Edit
-from slsgu.search.pooled import LastProjection, PooledFeatures
+from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences, merge_start
 from slsgu.task.task import Task
 
 
@@ -139,7 +142,7 @@ def test_merge_is_run_by_name_and_puts_the_means_on_one_place(make: Callable[...
 
     projection = LastProjection.of(task.clip)
     features = PooledFeatures.read(projection, task, task.ledger())
-    apart = mean_differences(features, task.request).float()
+    apart = mean_differences(features.means, task.request).float()
     patched = outcome.patch.apply(task.clip.model)
     moved = patched.get_parameter("visual.proj").T @ apart
     own = projection.matrix.float() @ apart
@@ -152,7 +155,7 @@ def test_merge_is_run_by_name_and_puts_the_means_on_one_place(make: Callable[...
 def test_an_inner_node_is_merged_leaf_by_leaf(make: Callable[..., Task]) -> None:
     task = make("dog")
     features = PooledFeatures.read(LastProjection.of(task.clip), task, task.ledger())
-    differences = mean_differences(features, task.request)
+    differences = mean_differences(features.means, task.request)
     beagle, pug = task.request.forget_leaves
     cats = torch.stack([features.means[leaf] for leaf in task.request.retain_leaves]).mean(dim=0)
     assert torch.equal(differences[:, 0], features.means[beagle] - cats)
@@ -180,8 +183,8 @@ def test_without_siblings_it_says_what_to_do(make: Callable[..., Task]) -> None:
     (beagle,) = task.request.forget_leaves
     alone = PooledFeatures({beagle: features.means[beagle]}, features.kept_moment)
     with pytest.raises(DataError, match=r"dog/beagle onto its siblings.*give images"):
-        mean_differences(alone, task.request)
-    assert mean_differences(features, task.request).shape[1] == 1  # control
+        mean_differences(alone.means, task.request)
+    assert mean_differences(features.means, task.request).shape[1] == 1  # control
 
 
 @pytest.mark.parametrize(
@@ -194,3 +197,54 @@ def test_settings_that_make_no_sense_are_refused(
     with pytest.raises(SlsguError, match="finite dial and a positive damping"):
         merge(task, task.ledger(), **given)
     assert isinstance(merge(task, task.ledger(), dial=0.5, damping=1.0), Edit)  # control
+
+
+# -- before a step ---------------------------------------------------------------------------------
+
+
+def moved(outcome: slsgu.Outcome) -> float:
+    """How far the mean of the beagle's features is still from its siblings', after the patch."""
+    task = outcome.task
+    projection = LastProjection.of(task.clip)
+    means = PooledFeatures.read(projection, task, task.ledger()).means
+    apart = mean_differences(means, task.request).float()
+    assert outcome.edit.trace is not None
+    delta = outcome.edit.patch.delta["visual.proj"].T
+    return float((projection.matrix.float() @ apart + delta @ apart).norm())
+
+
+def test_the_search_begins_from_the_merged_projection(
+    taught: Clip, photos: Path, make: Callable[..., Task]
+) -> None:
+    """A fixed step of next to nothing shows the merge alone, and the patch says how far it was."""
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    found = {}
+    for dial in (0.0, 0.5, 1.0):
+        settings = slsgu.Settings(layer="visual.proj", step=1e-7, merge=dial, force=True)
+        plan = slsgu.make_plan(taught, ["beagle"], settings=settings, **where)
+        outcome = slsgu.run_plan(plan)
+        assert outcome.edit.patch.metadata["merge"] == dial
+        found[dial] = moved(outcome)
+    assert found[0.5] == pytest.approx(found[0.0] / 2, rel=1e-3)
+    assert found[1.0] < 1e-3 * found[0.0]
+
+
+def test_where_nothing_can_be_merged_the_step_begins_where_the_layer_is(
+    make: Callable[..., Task],
+) -> None:
+    task = make("beagle")
+    projection = LastProjection.of(task.clip)
+    width = projection.layer.shape[0]
+    inputs = torch.eye(width, dtype=torch.float64)
+    fisher = KroneckerFisher(inputs, inputs, transposed=True)
+    text = next(x for x in inventory(task.clip.model) if x.tower == "language" and x.last)
+    inner = next(x for x in inventory(task.clip.model) if x.tower == "vision" and not x.last)
+    for layer, known, dial in (
+        (projection.layer, None, 0.5), (projection.layer, fisher, 0.0), (text, fisher, 0.5),
+        (inner, fisher, 0.5),
+    ):  # fmt: skip
+        assert merge_start(task, layer, known, dial) is None
+    alone = replace(task, splits=replace(task.splits, gradient=task.forget_samples))
+    assert merge_start(alone, projection.layer, fisher, 0.5) is None
+    start = merge_start(task, projection.layer, fisher, 0.5)  # control
+    assert start is not None and start.shape == projection.layer.shape and start.any()
