@@ -49,7 +49,8 @@ def apply(
     """Make a model forget concepts: find a layer and a step, write a patch, measure what it does.
 
     Computes the gradients unless the run folder has them, searches a step on each candidate
-    layer, chooses by Q-U under the floors, and measures the choice on images not used before.
+    layer, takes the smallest that holds on unseen images under the floors, and measures the choice
+    on images not used before.
     Writes patch.safetensors, result.json and report.html in the run folder. If the goal is not
     met, no patch is written, unless with --force, and the exit status is 1.
     """

@@ -139,7 +139,8 @@ search_mode_option: Callable[[F], F] = option(
     "Search",
     "--search",
     type=click.Choice(["default", "paper"]),
-    help="How layer and step are chosen: by Q-U under the floors, or by the paper's algorithms.  "
+    help="How layer and step are chosen: the smallest step that holds on unseen images, under the "
+    "floors, or by the paper's algorithms.  "
     "[default: default]",
 )
 

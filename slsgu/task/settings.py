@@ -93,7 +93,7 @@ class MethodSettings(_Checked):
     """How to unlearn: losses, direction, search (docs/method.md says what the defaults rest on).
 
     Attributes:
-        search: `default` chooses by Q-U under the floors; `paper` runs Algorithms 1 to 3 as
+        search: `default` takes the smallest step that holds; `paper` runs Algorithms 1 to 3 as
             printed (with the corrections in docs/method.md).
         forget_loss, retain_loss: names of losses; None takes those of `METHODS[search]`.
         direction: a name in `slsgu.direction.direction`; None likewise.
