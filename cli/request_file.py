@@ -220,6 +220,8 @@ def _scalar(param: click.Parameter, value: Any) -> Any:
             if is_flag
             else f"{value!r} stands for a truth in YAML: put quotes around it"
         )
+    if "\0" in str(value):  # the system ends a path there
+        raise click.BadParameter("it holds a NUL character")
     return value if is_flag else str(value)
 
 

@@ -133,6 +133,7 @@ def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
         ("floor: [[1]]\n", "line 1: floor: give one value, or a list of values"),
         ("floor: {retain_fine: x}\n", "line 1: floor: 'retain_fine=x' is not NAME=NUMBER"),
         ("step: -1\n", "line 1: step: -1 is not positive"),
+        ('cache_dir: "a\\0b"\n', "line 1: cache_dir: it holds a NUL character"),
         ("dry-run: true\n", "line 1: 'dry-run' is no part of a request: type --dry-run"),
         ("concept: a\nconcept: b\n", "'concept' is given in line 1 and again in line 2"),
         ("- a\n", "must hold a mapping"),
