@@ -68,6 +68,8 @@ class Program(Commands):
             return context
         except BrokenPipeError:  # --help and --version are printed here
             _leave_with_the_reader()
+        except SlsguError as error:
+            raise click.ClickException(str(error)) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         # Figures go to files; a backend that matplotlib does not know would stop its import.

@@ -78,10 +78,13 @@ def test_a_late_sigterm_changes_no_exit_status(ours: bool) -> None:
         assert process.wait(20) == (0 if ours else -signal.SIGTERM)
 
 
-def test_a_full_disk_behind_stdout_is_an_error() -> None:
-    done = program("concepts", "retriever", shell="> /dev/full")
-    assert done.returncode == 1 and "No space left" in done.stderr
-    assert program("concepts", "retriever").returncode == 0  # control
+@pytest.mark.parametrize("words", ["concepts retriever", "--version", "--help", "apply --help"])
+def test_a_full_disk_behind_stdout_is_an_error(words: str) -> None:
+    done = program(*words.split(), shell="> /dev/full")
+    told = "Error: cannot write to standard output: No space left on device\n"
+    assert done.returncode == 1 and done.stderr == told
+    done = program(*words.split())  # control
+    assert done.returncode == 0 and done.stdout and not done.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
