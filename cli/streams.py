@@ -17,11 +17,12 @@ from typing import Any, TextIO
 from slsgu.errors import SlsguError
 from slsgu.utils.wording import printable
 
-KEPT = frozenset("\n\t\r")  # line ends, columns, and the return of a progress bar
+KEPT = frozenset("\n\t")  # line ends and columns
 
 
 def safe(text: str) -> str:
-    """A text as a terminal may show it: control sequences become a replacement character.
+    """A text as a terminal may show it: control sequences become a replacement character. A return
+    stays where a progress bar has it, at either end: within, it would show a line over another.
 
     >>> safe("a\\tb\\n") == "a\\tb\\n"
     True
@@ -30,7 +31,10 @@ def safe(text: str) -> str:
     """
     if all(part.isprintable() for part in text.split("\n")):  # nearly always
         return text
-    return "".join(char if char in KEPT else printable(char) for char in text)
+    inner = text.strip("\r")
+    start = text.index(inner)
+    shown = "".join(char if char in KEPT else printable(char) for char in inner)
+    return text[:start] + shown + text[start + len(inner) :]
 
 
 class SafeStream:

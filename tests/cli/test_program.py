@@ -16,6 +16,7 @@ import pytest
 import yaml
 from helpers.commands import Ran
 from slsgu.cli import console
+from slsgu.cli.streams import safe
 
 Cli = Callable[..., Ran]
 
@@ -99,7 +100,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert "Error" not in done.stderr and "Traceback" not in done.stderr
 
 
-CONTROL = ["\x1b]0;title\x07", "\x1b[2J", "a\x9b31m", "a\u202eb", "a\x00b"[:1] + "\x08"]
+CONTROL = ["\x1b]0;title\x07", "\x1b[2J", "a\x9b31m", "a\u202eb", "a\x00b"[:1] + "\x08", "a\rb"]
 
 
 @pytest.mark.parametrize("text", CONTROL)
@@ -116,6 +117,12 @@ def test_what_is_typed_reaches_the_terminal_as_text(cli: Cli, text: str) -> None
         ran = cli(*words)
         assert ran.code in (1, 2) and ran.err
         assert all(char.isprintable() or char == "\n" for char in ran.out + ran.err)
+
+
+def test_a_progress_bar_returns_to_the_start_of_its_line() -> None:
+    for text in ("\rreading 10%", "\r          \r", "\r", "", "done\n"):  # as tqdm writes them
+        assert safe(text) == text
+    assert safe("skipped: a\rError: b\n") == "skipped: a\ufffdError: b\n"
 
 
 def test_json_says_exactly_what_is_there(cli: Cli, tmp_path: Path) -> None:
