@@ -68,6 +68,8 @@ class Program(Commands):
             return context
         except BrokenPipeError:  # --help and --version are printed here
             _leave_with_the_reader()
+        except SlsguError as error:
+            raise click.ClickException(str(error)) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         # Figures go to files; a backend that matplotlib does not know would stop its import.
@@ -151,6 +153,7 @@ def _out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))
     )
 
 

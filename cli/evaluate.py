@@ -158,7 +158,7 @@ class _Choice:
         if run is None:
             return cls(options, None, patches, runs)
         runs[run] = read_run(run)
-        made = (run,) if RunFolder(run).patch.is_file() else ()
+        made = (run,) if RunFolder(run).patch.exists() else ()
         return cls(with_run(options, runs[run]), run, patches or made, runs)
 
     @property

@@ -18,11 +18,17 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def a_seed(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    """Refuse what random numbers cannot begin with."""
+    if not 0 <= value < 2**63:
+        raise click.BadParameter(f"{value} does not lie between 0 and {2**63 - 1}")
+    return value
+
+
 def seed_option(default: int, text: str) -> Callable[[Any], Any]:
     """`--seed`, with what it decides."""
-    return option(
-        "Data", "--seed", type=int, default=default, show_default=True, metavar="N", help=text
-    )
+    return option("Data", "--seed", type=int, callback=a_seed, default=default, show_default=True,
+                  metavar="N", help=text)  # fmt: skip
 
 
 @click.group(cls=Commands)

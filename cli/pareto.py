@@ -137,7 +137,7 @@ def _chosen_layer(folder: RunFolder) -> str | None:
     from slsgu.errors import ArtifactError
     from slsgu.utils.files import read_json
 
-    if not folder.result.is_file():
+    if not folder.result.exists():
         return None
     try:
         result = read_json(folder.result, "the result")

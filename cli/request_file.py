@@ -182,12 +182,21 @@ def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[
             found[param.name] = Origin(key, "", where)
             continue
         try:
-            words = _as_typed(param, key, value, path.resolve().parent)
+            words = _as_typed(param, key, value, _base(path))
             param.process_value(ctx, words)
         except click.BadParameter as error:
             raise DataError(f"{where}: {key}: {error.message}") from None
         found[param.name] = Origin(key, words, where)
     return found
+
+
+def _base(path: Path) -> Path:
+    """The folder that paths in a request file begin in: that of the file itself, where a link leads
+    to it; but for the links of a run folder, which lead to a hidden part of it."""
+    from slsgu.utils.together import CURRENT
+
+    named, real = path.parent.resolve(), path.resolve().parent
+    return named if real == (named / CURRENT).resolve() else real
 
 
 def _as_typed(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:
@@ -220,6 +229,8 @@ def _scalar(param: click.Parameter, value: Any) -> Any:
             if is_flag
             else f"{value!r} stands for a truth in YAML: put quotes around it"
         )
+    if "\0" in str(value):  # the system ends a path there
+        raise click.BadParameter("it holds a NUL character")
     return value if is_flag else str(value)
 
 

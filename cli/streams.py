@@ -17,11 +17,12 @@ from typing import Any, TextIO
 from slsgu.errors import SlsguError
 from slsgu.utils.wording import printable
 
-KEPT = frozenset("\n\t\r")  # line ends, columns, and the return of a progress bar
+KEPT = frozenset("\n\t")  # line ends and columns
 
 
 def safe(text: str) -> str:
-    """A text as a terminal may show it: control sequences become a replacement character.
+    """A text as a terminal may show it: control sequences become a replacement character. A return
+    stays where a progress bar has it, at either end: within, it would show a line over another.
 
     >>> safe("a\\tb\\n") == "a\\tb\\n"
     True
@@ -30,7 +31,10 @@ def safe(text: str) -> str:
     """
     if all(part.isprintable() for part in text.split("\n")):  # nearly always
         return text
-    return "".join(char if char in KEPT else printable(char) for char in text)
+    inner = text.strip("\r")
+    start = text.index(inner)
+    shown = "".join(char if char in KEPT else printable(char) for char in inner)
+    return text[:start] + shown + text[start + len(inner) :]
 
 
 class SafeStream:
@@ -51,6 +55,20 @@ class SafeStream:
         return getattr(self._stream, name)
 
 
+class SafeOutput(SafeStream):
+    """Standard output: where it does not take what is printed, an error says so by name."""
+
+    def write(self, text: str) -> int:
+        if text == "":  # click tries whether text is taken, and passes over an error
+            return 0
+        with _told(self._stream):
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told(self._stream):
+            self._stream.flush()
+
+
 @contextlib.contextmanager
 def safe_streams() -> Iterator[None]:
     """Within, stdout and stderr are safe to print to; at the end, what was printed has arrived.
@@ -64,7 +82,7 @@ def safe_streams() -> Iterator[None]:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a name that a terminal cannot show is no reason to fail
             reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = (SafeStream(stream) for stream in before)
+    sys.stdout, sys.stderr = SafeOutput(before[0]), SafeStream(before[1])
     try:
         yield
     finally:
@@ -78,13 +96,20 @@ def flush() -> None:
         BrokenPipeError: nobody reads it.
         SlsguError: it cannot be written.
     """
-    try:
+    with _told(sys.stdout):
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _told(stream: TextIO) -> Iterator[None]:
+    """Put into words that standard output refuses what is written within."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
         # What Python still holds would fail again when it ends, with a status of its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise SlsguError(f"cannot write to standard output: {error.strerror}") from error
 
 

@@ -157,6 +157,8 @@ def split_also(text: str, folder: Path = Path()) -> tuple[str, str, str]:
     source, taxonomy = parted.groups()
     if is_shards(rest) and not is_shards(source) and not (folder / source).exists():
         return name, rest, ""  # a colon of `pipe:`, or of an address
+    if re.fullmatch(r"\w+://[^/]*", source):
+        return name, rest, ""  # a colon before the port of an address
     return name, source, taxonomy
 
 
@@ -182,7 +184,7 @@ def patch_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     file = RunFolder(path).patch
-    if not file.is_file():
+    if not file.exists():
         raise ArtifactError(
             f"{path} is a folder without {file.name}: give a patch file, or a run folder in which "
             "`slsgu apply` has written a patch (it writes none where the goal was not met)"

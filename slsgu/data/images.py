@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from slsgu.data.sizes import too_large
 from slsgu.errors import DataError
+from slsgu.utils.reading import open_descriptor
 
 MAX_PIXELS = 89_478_485
 """Larger pictures are refused: a small file can claim to be huge (Pillow warns from here on)."""
@@ -75,7 +77,7 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
             warnings.simplefilter("ignore")
             if isinstance(source, Path) and (problem := too_large(source.stat().st_size)):
                 raise UnreadableImageError(problem, name)
-            file = source.open("rb") if isinstance(source, Path) else source
+            file = os.fdopen(open_descriptor(source), "rb") if isinstance(source, Path) else source
             with file, Image.open(file, formats=_FORMATS) as image:
                 _check_size(image.size, name)
                 image.load()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -58,11 +59,13 @@ def draw_pool(
     pictures = np.empty((total, size, size, 3), np.uint8)
     count = 1 if total < FEW else min(workers or os.cpu_count() or 1, total)
     bounds = [total * i // count for i in range(count + 1)]
-    lock = threading.Lock()
+    lock, stopped = threading.Lock(), threading.Event()
     done = 0
 
     def tick() -> None:
         nonlocal done
+        if stopped.is_set():
+            raise SlsguError("the drawing was stopped")
         with lock:
             done += 1
             if total >= FEW and done * 10 // total > (done - 1) * 10 // total:
@@ -78,8 +81,12 @@ def draw_pool(
                 readers.submit(_draw_elsewhere, pictures[a:b], a, leaves, per_leaf, seed, tick)
                 for a, b in pairwise(bounds)
             ]
-        for part in parts:
-            part.result()
+            try:
+                for part in parts:
+                    part.result()
+            except BaseException:  # an interrupt, say: nobody waits for the rest
+                stopped.set()
+                raise
     if file:
         _keep(file, pictures, what)
     return pictures
@@ -158,9 +165,13 @@ def _draw_elsewhere(
 
 def _serve() -> None:
     """The child's side: reads an order from stdin, writes raw pictures to stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # reaches all processes; the parent ends this one
     order = json.load(sys.stdin)
-    for i in range(order["start"], order["start"] + order["count"]):
-        leaf, index = order["leaves"][i // order["per_leaf"]], i % order["per_leaf"]
-        picture = draw(leaf, index, seed=order["seed"], size=order["size"])
-        sys.stdout.buffer.write(picture.tobytes())
-    sys.stdout.flush()
+    try:
+        for i in range(order["start"], order["start"] + order["count"]):
+            leaf, index = order["leaves"][i // order["per_leaf"]], i % order["per_leaf"]
+            picture = draw(leaf, index, seed=order["seed"], size=order["size"])
+            sys.stdout.buffer.write(picture.tobytes())
+        sys.stdout.flush()
+    except BrokenPipeError:  # the parent wants no more, or is no more
+        os._exit(1)

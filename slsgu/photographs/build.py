@@ -26,6 +26,7 @@ from slsgu.photographs.teach import TEXT_CFG
 from slsgu.photographs.trunk import SHA256, TIMM_NAME, read_trunk, weights_path
 from slsgu.utils.cache import cache_folder
 from slsgu.utils.files import file_sha256, read_json, replacing_folder, write_json
+from slsgu.utils.reading import open_regular
 from slsgu.utils.temporaries import release, remove_stale, temporary_name
 
 CONFIG: dict[str, Any] = {
@@ -50,6 +51,7 @@ CONFIG: dict[str, Any] = {
 }
 LOGIT_SCALE = 30.0  # about the classifier's own: length of its class vectors times an embedding's
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
+_MOST_BYTES = 1 << 30  # of a file of the model, which has 68 MiB: what is larger is not hashed
 _FORMAT = 1  # changes whenever the same two sources would give another model
 
 
@@ -113,11 +115,25 @@ def is_whole(folder: Path) -> bool:
     """Whether a folder holds the files that were written, unchanged."""
     try:
         hashes = read_json(_list_of(folder), "list of a model's files")
-        return set(hashes) == {CONFIG_FILE, WEIGHTS_FILE} and all(
-            file_sha256(folder / name) == sha256 for name, sha256 in hashes.items()
+        return (
+            isinstance(hashes, dict)
+            and set(hashes) == {CONFIG_FILE, WEIGHTS_FILE}
+            and all(_has_hash(folder / name, sha256) for name, sha256 in hashes.items())
         )
-    except (ArtifactError, OSError, TypeError):
+    except (ArtifactError, OSError):
         return False
+
+
+def _has_hash(path: Path, sha256: Any) -> bool:
+    """Whether a file holds what was written. A pipe, a device or a file of terabytes in its place
+    is not read.
+
+    Raises:
+        ArtifactError: there is no regular file.
+    """
+    with open_regular(path, "file of a model") as file:
+        size = os.fstat(file.fileno()).st_size
+    return size <= _MOST_BYTES and file_sha256(path) == sha256
 
 
 def entries(cache: Path) -> Iterator[tuple[Path, int]]:
@@ -147,7 +163,10 @@ def clear(cache: Path) -> tuple[int, int]:
 def _remove(folder: Path) -> None:
     """Take a folder away in one step: another process never sees half of it."""
     try:
-        _list_of(folder).unlink(missing_ok=True)
+        if (listed := _list_of(folder)).is_dir() and not listed.is_symlink():
+            shutil.rmtree(listed)
+        else:
+            listed.unlink(missing_ok=True)
         if folder.is_dir() and not folder.is_symlink():
             gone = folder.parent / temporary_name(folder.name)
             try:

@@ -30,19 +30,28 @@ def open_regular(path: Path, what: str, *, error: type[SlsguError] = ArtifactErr
         SlsguError: `error`: the file is missing, is no regular file, or cannot be opened.
     """
     try:
-        _check_regular(path.stat())  # before it is opened: to open a device can change its state
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            _check_regular(os.fstat(file))  # it may be another by now
-            return os.fdopen(file, "rb")
-        except BaseException:
-            os.close(file)
-            raise
+        return os.fdopen(open_descriptor(path), "rb")
     except FileNotFoundError:
         raise error(f"{what} not found: {path}") from None
     except (OSError, ValueError) as problem:  # ValueError: a name that holds a NUL character
         reason = getattr(problem, "strerror", None) or str(problem)
         raise error(f"cannot read {what} {path}: {reason}") from None
+
+
+def open_descriptor(path: Path) -> int:
+    """The number of a regular file that was opened for reading, as `open_regular` does.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    _check_regular(path.stat())  # before it is opened: to open a device can change its state
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _check_regular(os.fstat(file))  # it may be another by now
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def read_bytes(

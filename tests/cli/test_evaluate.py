@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,22 @@ def test_a_run_without_a_patch_measures_the_model(cli: Cli, world: list[str]) ->
     assert value["patches"] == [] and value["before"] == value["after"]
     assert value["request"]["paths"] == ["dog/beagle"] and value["left_out"] == 56
     assert "accuracy" in cli("evaluate", "--run", "run").out
+
+
+def test_a_run_whose_patch_is_no_file_is_not_measured_without_it(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    cli("grads", "--concept", "beagle", "--run", "run", *world)
+    patch = tmp_path / "run" / "patch.safetensors"
+    assert cli("evaluate", "--run", "run").code == 0  # control
+    os.mkfifo(patch)
+    ran = cli("evaluate", "--run", "run")
+    assert ran.code == 1 and "run/patch.safetensors: it is a pipe" in ran.err
+    assert "it is a pipe" in cli("patch", "show", "run").err
+    patch.unlink()
+    patch.mkdir()
+    ran = cli("evaluate", "--run", "run")
+    assert ran.code == 1 and "run/patch.safetensors: it is a folder" in ran.err
 
 
 def test_a_folder_that_is_no_run(cli: Cli, world: list[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,14 @@ def test_a_gain_that_was_fixed_is_ranked(cli: Cli, world: list[str], tmp_path: P
     assert GAIN in rows and "visual.ln_pre.weight" not in rows
     ran = cli("pareto", "--fast")
     assert f"edited     {GAIN}\n" in ran.out and "1 of them gains" in ran.out
+
+
+def test_a_result_that_is_no_file_is_told(cli: Cli, world: list[str], tmp_path: Path) -> None:
+    cli("grads", "--concept", "beagle", "--run", "run", *world)
+    assert "not marked" not in cli("pareto", "--run", "run", "--fast").err  # control
+    os.mkfifo(tmp_path / "run" / "result.json")
+    ran = cli("pareto", "--run", "run", "--fast")
+    assert ran.code == 0 and "not marked: cannot read the result run/result.json" in ran.err
 
 
 @pytest.mark.parametrize("options", [("--norms",), ("--search", "paper"), ()])

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from helpers.commands import Ran
 from slsgu.cli import console
+from slsgu.cli.streams import safe
 
 Cli = Callable[..., Ran]
 
@@ -78,10 +79,13 @@ def test_a_late_sigterm_changes_no_exit_status(ours: bool) -> None:
         assert process.wait(20) == (0 if ours else -signal.SIGTERM)
 
 
-def test_a_full_disk_behind_stdout_is_an_error() -> None:
-    done = program("concepts", "retriever", shell="> /dev/full")
-    assert done.returncode == 1 and "No space left" in done.stderr
-    assert program("concepts", "retriever").returncode == 0  # control
+@pytest.mark.parametrize("words", ["concepts retriever", "--version", "--help", "apply --help"])
+def test_a_full_disk_behind_stdout_is_an_error(words: str) -> None:
+    done = program(*words.split(), shell="> /dev/full")
+    told = "Error: cannot write to standard output: No space left on device\n"
+    assert done.returncode == 1 and done.stderr == told
+    done = program(*words.split())  # control
+    assert done.returncode == 0 and done.stdout and not done.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -96,7 +100,40 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert "Error" not in done.stderr and "Traceback" not in done.stderr
 
 
-CONTROL = ["\x1b]0;title\x07", "\x1b[2J", "a\x9b31m", "a\u202eb", "a\x00b"[:1] + "\x08"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_drawing_at_once(tmp_path: Path, number: int) -> None:
+    """Ctrl-C reaches the processes that draw, too, and SIGTERM does not."""
+    code = "from slsgu.__main__ import run; import os; os.cpu_count = lambda: 2; run()"
+    words = ["menagerie", "train", "--out", "out", "--cache", "cache", "--images-per-leaf", "5000"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert "leaves" in process.stderr.readline()
+        time.sleep(4)  # by now it draws
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        assert process.wait(20) == 128 + number
+        assert process.stderr.read().splitlines()[-1].startswith("Interrupted")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_memory_that_does_not_hold_the_libraries_is_told() -> None:
+    words = ["sh", "-c", 'ulimit -v 800000; exec "$@"', "sh", sys.executable, "-m", "slsgu"]
+    done = subprocess.run([*words, "layers"], text=True, capture_output=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("Error: there is not enough memory")
+    assert program("layers").returncode == 0  # control
+
+
+@pytest.mark.parametrize("seed", ["-1", "9" * 30])
+def test_a_seed_that_no_generator_takes_is_refused(cli: Cli, seed: str) -> None:
+    for words in (("train", "--out", "out"), ("check",), ("sheet", "--out", "s.png")):
+        ran = cli("menagerie", *words, "--seed", seed)
+        assert ran.code == 2 and f"{seed} does not lie between 0 and" in ran.err
+
+
+CONTROL = ["\x1b]0;title\x07", "\x1b[2J", "a\x9b31m", "a\u202eb", "a\x00b"[:1] + "\x08", "a\rb"]
 
 
 @pytest.mark.parametrize("text", CONTROL)
@@ -113,6 +150,12 @@ def test_what_is_typed_reaches_the_terminal_as_text(cli: Cli, text: str) -> None
         ran = cli(*words)
         assert ran.code in (1, 2) and ran.err
         assert all(char.isprintable() or char == "\n" for char in ran.out + ran.err)
+
+
+def test_a_progress_bar_returns_to_the_start_of_its_line() -> None:
+    for text in ("\rreading 10%", "\r          \r", "\r", "", "done\n"):  # as tqdm writes them
+        assert safe(text) == text
+    assert safe("skipped: a\rError: b\n") == "skipped: a\ufffdError: b\n"
 
 
 def test_json_says_exactly_what_is_there(cli: Cli, tmp_path: Path) -> None:

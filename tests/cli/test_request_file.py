@@ -21,8 +21,10 @@ from helpers.commands import Ran
 from slsgu.cli.apply import apply
 from slsgu.cli.request_file import known_keys
 from slsgu.cli.request_schema import schema
+from slsgu.cli.values import split_also
 
 from slsgu.patch.patch import Patch
+from slsgu.utils.together import replacing_together
 
 Cli = Callable[..., Ran]
 FEW = ["--trials", "4"]
@@ -81,6 +83,19 @@ def test_paths_are_relative_to_the_file(
     assert written["model"] == f"local-dir:{place / 'model'}"
 
 
+def test_paths_in_a_run_folder_are_relative_to_it(cli: Cli, tmp_path: Path) -> None:
+    run, text = tmp_path / "run", "forget: mine.csv\nname: beagle\n"
+    with replacing_together(run, ["request.yaml"]) as part:
+        (part / "request.yaml").write_text(text)
+    ran = cli("apply", "--request", "run/request.yaml", "--dry-run")
+    assert ran.code == 1 and f"no such file or folder: {run}/mine.csv" in ran.err
+    (tmp_path / "there").mkdir()  # control: a link of the user's
+    (tmp_path / "there" / "r.yaml").write_text(text)
+    (tmp_path / "link.yaml").symlink_to("there/r.yaml")
+    ran = cli("apply", "--request", "link.yaml", "--dry-run")
+    assert ran.code == 1 and f"no such file or folder: {tmp_path}/there/mine.csv" in ran.err
+
+
 def test_a_file_beside_the_request_is_never_taken_from_elsewhere(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "ship.csv").write_text("filepath,title\n")
@@ -133,6 +148,7 @@ def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
         ("floor: [[1]]\n", "line 1: floor: give one value, or a list of values"),
         ("floor: {retain_fine: x}\n", "line 1: floor: 'retain_fine=x' is not NAME=NUMBER"),
         ("step: -1\n", "line 1: step: -1 is not positive"),
+        ('cache_dir: "a\\0b"\n', "line 1: cache_dir: it holds a NUL character"),
         ("dry-run: true\n", "line 1: 'dry-run' is no part of a request: type --dry-run"),
         ("concept: a\nconcept: b\n", "'concept' is given in line 1 and again in line 2"),
         ("- a\n", "must hold a mapping"),
@@ -151,6 +167,13 @@ def test_a_mistake_is_answered_with_its_line(
     if "unknown key" in told:
         assert "Known keys: concept, forget, retain" in " ".join(ran.err.split())
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_port_of_an_address_is_no_taxonomy() -> None:
+    address = "http://127.0.0.1:8000/a.tar"
+    assert split_also(f"x={address}") == ("x", address, "")
+    assert split_also(f"x={address}:cifar10") == ("x", address, "cifar10")  # control
+    assert split_also("x=pets:trees/pets.yaml") == ("x", "pets", "trees/pets.yaml")
 
 
 def test_an_empty_request_names_nothing(cli: Cli, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import warnings
@@ -16,7 +17,7 @@ from slsgu.concepts.request import Request
 from slsgu.data import images
 from slsgu.data.images import UnreadableImageError, pixel_hash, read_image
 from slsgu.data.sources.folders import FolderSource, taxonomy_of_folders
-from slsgu.data.sources.records import FilePicture
+from slsgu.data.sources.records import FilePicture, PartPicture
 from slsgu.data.splits.splits import Limits, make_splits
 from slsgu.errors import DataError
 
@@ -249,3 +250,13 @@ def test_hash_is_of_pixels_not_of_files(tmp_path: Path) -> None:
 def test_error_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(UnreadableImageError("the file is empty", "dog/1.jpg")))
     assert (str(error), error.reason) == ("dog/1.jpg: the file is empty", "the file is empty")
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.png"
+    os.mkfifo(pipe)
+    for read in (FilePicture(pipe).data, PartPicture(pipe, 0, 10).data):
+        with pytest.raises(OSError, match="pipe or a device"):
+            read()
+    with pytest.raises(UnreadableImageError, match="pipe or a device"):
+        read_image(pipe)

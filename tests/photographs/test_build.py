@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +85,13 @@ def test_the_same_bits_every_time(folder: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["a bit", "cut off", "no file", "no list", "another list"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "a bit", "cut off", "no file", "a pipe", "a device", "terabytes",
+        "no list", "another list", "a list of names", "a folder as list",
+    ],
+)  # fmt: skip
 def test_a_damaged_folder_is_built_again(folder: Path, damage: str) -> None:
     weights, listed = folder / build.WEIGHTS_FILE, folder.with_name(f"{folder.name}.json")
     wanted = file_sha256(weights)
@@ -97,8 +104,21 @@ def test_a_damaged_folder_is_built_again(folder: Path, damage: str) -> None:
         weights.write_bytes(weights.read_bytes()[:-100])
     elif damage == "no file":
         (folder / build.CONFIG_FILE).unlink()
+    elif damage == "a pipe":  # to open it would wait for ever
+        weights.unlink()
+        os.mkfifo(weights)
+    elif damage == "a device":  # it has no end
+        weights.unlink()
+        weights.symlink_to("/dev/zero")
+    elif damage == "terabytes":
+        os.truncate(weights, 1 << 42)
     elif damage == "no list":
         listed.unlink()
+    elif damage == "a list of names":
+        listed.write_text(json.dumps([build.CONFIG_FILE, build.WEIGHTS_FILE]))
+    elif damage == "a folder as list":
+        listed.unlink()
+        (listed / "within").mkdir(parents=True)
     else:
         listed.write_text("[3]")
     assert not build.is_whole(folder)

@@ -17,6 +17,7 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.sizes import MOST_BYTES, too_large
 from slsgu.data.sources.scan import some
 from slsgu.errors import DataError
+from slsgu.utils.reading import open_descriptor
 from slsgu.utils.wording import printable
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class FilePicture:
     path: Path
 
     def data(self) -> bytes:
-        with self.path.open("rb") as file:
+        with os.fdopen(open_descriptor(self.path), "rb") as file:
             if problem := too_large(os.fstat(file.fileno()).st_size):
                 raise OSError(problem)
             return file.read(MOST_BYTES)
@@ -61,7 +62,7 @@ class PartPicture:
     size: int
 
     def data(self) -> bytes:
-        file = os.open(self.path, os.O_RDONLY)  # `open` takes as long as the reading
+        file = open_descriptor(self.path)  # `open` takes as long as the reading
         try:
             data = os.pread(file, self.size, self.offset)
         finally:
