@@ -164,13 +164,25 @@ def search_candidates(
             fishers = kept_fisher(search_set, layers, seed=plan.task.seed)
         for layer, score in members:
             fisher = fishers.get(layer.name)
-            start = merge_start(plan.task, layer, fisher, settings.merge_used)
-            ray = Ray.of(plan, layer, gradients, fisher, start)
-            rays[layer.name] = ray
             score = with_efficiency(score, gradients, fisher)
-            candidates.append(search_candidate(plan, search_set, ray, score, goal))
+            for dial in _dials(settings):
+                start = merge_start(plan.task, layer, fisher, dial)
+                ray = Ray.of(plan, layer, gradients, fisher, start, dial)
+                candidate = search_candidate(plan, search_set, ray, score, goal)
+                if start is None or any(goal.met(trial.measures) for trial in candidate.trials):
+                    break
+            rays[layer.name] = ray
+            candidates.append(candidate)
             advance(1)
     return candidates, rays
+
+
+def _dials(settings: MethodSettings) -> tuple[float, ...]:
+    """How far to merge, in order: further only where no step from there meets the goal, and where
+    nobody has said how far."""
+    if settings.merge is not None or not settings.merge_used:
+        return (settings.merge_used,)
+    return settings.merge_used, 1.0
 
 
 def with_efficiency(

@@ -28,12 +28,14 @@ class Ray:
         weight: of the unedited model.
         direction: what a step adds, times its size.
         start: what is added before any step; None for nothing.
+        merge: how far `start` merges the concept with its siblings.
     """
 
     layer: Layer
     weight: Tensor
     direction: Tensor
     start: Tensor | None = None
+    merge: float = 0.0
 
     @classmethod
     def of(
@@ -43,6 +45,7 @@ class Ray:
         gradients: Gradients,
         fisher: KroneckerFisher | None = None,
         start: Tensor | None = None,
+        merge: float = 0.0,
     ) -> Ray:
         weight = dict(plan.task.clip.model.named_parameters())[layer.name].detach().clone()
         context = DirectionContext(
@@ -52,8 +55,10 @@ class Ray:
             retain=gradients.retain[layer.name].to(weight),
             fisher=fisher,
         )
-        start = None if start is None else start.to(weight)
-        return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context), start)
+        direction = DIRECTIONS[plan.settings.direction_used](context)
+        if start is None:
+            return cls(layer, weight, direction)
+        return cls(layer, weight, direction, start.to(weight), merge)
 
     @property
     def first(self) -> float:

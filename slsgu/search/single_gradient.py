@@ -50,16 +50,19 @@ def search_edit(
             f"step {chosen.step:g} takes {chosen.layer} out of the range of numbers; give a "
             "smaller --step"
         )
-    merged = rays[chosen.layer].start is not None
     return Edit(
-        patch=Patch(patch.delta, patch.original, _describe(plan, gradients, chosen, merged)),
+        patch=Patch(
+            patch.delta,
+            patch.original,
+            _describe(plan, gradients, chosen, rays[chosen.layer].merge),
+        ),
         measures=chosen.measures,
         settings=plan.settings_used,
         trace=SearchTrace(gradients, tuple(scores), tuple(candidates), chosen, settings, goal),
     )
 
 
-def _describe(plan: Plan, gradients: Gradients, chosen: Trial, merged: bool) -> dict[str, object]:
+def _describe(plan: Plan, gradients: Gradients, chosen: Trial, merge: float) -> dict[str, object]:
     """How the patch was made, as JSON values. Nothing in it depends on the time it was made."""
     settings = plan.settings
     return {
@@ -67,7 +70,7 @@ def _describe(plan: Plan, gradients: Gradients, chosen: Trial, merged: bool) -> 
         "forget_loss": settings.forget_loss_used,
         "direction": settings.direction_used,
         "search": settings.search,
-        "merge": settings.merge_used if merged else 0.0,
+        "merge": merge,
         "step_size": chosen.step,
         "relative_step": chosen.relative_step,
         "gradients": json_sha256(dict(gradients.key)),

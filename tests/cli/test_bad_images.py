@@ -124,6 +124,7 @@ def test_names_that_are_not_utf8(cli: Cli, world: list[str], images: Path, tmp_p
     )
     assert "report " in ran.out and "1 image(s) cannot be read" in ran.err
     assert list(tmp_path.glob("runs/*/patch.safetensors"))
+    cli("grads", "--concept", "beagle", *with_option(world, "--data", images))
     # The user's own folders may be named in any bytes, as long as they are not artifacts.
     moved = images.rename(os.fsdecode(os.fsencode(images) + b"\xff"))
     ran = cli("grads", "--concept", "beagle", "--json", *with_option(world, "--data", moved))
