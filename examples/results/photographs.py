@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,21 @@ class Pooled:
         click.echo(f"{folder}: {len(files)} photographs", err=True)
 
 
+@dataclass(frozen=True)
+class Remembering(slsgu.Clip):
+    """A model that encodes each text once. Nothing here moves the text tower."""
+
+    texts: dict[str, Tensor] = field(default_factory=dict)
+
+    def text_features(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
+        new = [text for text in dict.fromkeys(texts) if text not in self.texts]
+        if new:
+            with torch.no_grad():
+                rows = super().text_features(new, batch_size=batch_size)
+            self.texts.update(zip(new, rows, strict=True))
+        return torch.stack([self.texts[text] for text in texts])
+
+
 def with_pooled_features(clip: slsgu.Clip, folders: Sequence[Path]) -> slsgu.Clip:
     """The same model, on features instead of pixels. Its image tower is never cut between two
     stages, since features come from behind all of them."""
@@ -98,7 +113,8 @@ def with_pooled_features(clip: slsgu.Clip, folders: Sequence[Path]) -> slsgu.Cli
     stages = replay.stages
     for module in (replay, tower):
         module.stages = lambda model, name: [] if name == "vision" else stages(model, name)
-    return replace(clip, preprocess=pooled)
+    values = {each.name: getattr(clip, each.name) for each in fields(clip)}
+    return Remembering(**{**values, "preprocess": pooled})
 
 
 @dataclass(frozen=True)
@@ -211,16 +227,16 @@ def requests_of(bench: Bench, sets: dict[str, list[str]]) -> Iterator[tuple[str,
     for mode, options in MODES.items():
         for name, leaves in sets.items():
             yield f"ten/{name}/{mode}", leaves, options
-    for count in COUNTS:
-        limits = slsgu.Limits(gradient=count - count // 3, search=max(1, count // 3))
-        for name, leaves in sets.items():
-            yield f"images/{count}/{name}", leaves, {"limits": limits}
-    for mode, options in MODES.items():
         for concept in bench.tree.level(1):
             yield f"group/{concept.key}/{mode}", [concept.key], options
-    for mode, options in MODES.items():
         for leaf in bench.tree.leaves:
             yield f"one/{leaf.key}/{mode}", [leaf.key], options
+        if mode != "default":
+            continue
+        for count in COUNTS:
+            limits = slsgu.Limits(gradient=count - count // 3, search=max(1, count // 3))
+            for name, leaves in sets.items():
+                yield f"images/{count}/{name}", leaves, {"limits": limits}
 
 
 @click.command()

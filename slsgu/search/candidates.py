@@ -152,9 +152,7 @@ def search_candidates(
         trials = [trial for candidate in candidates for trial in candidate.trials]
         best = max((t.measures.q_u or 0.0 for t in trials if goal.holds(t.measures)), default=0.0)
         if may_stop and best >= SATISFIED and not layers[0].last:
-            reason = (
-                f"a layer that is cheaper to search already has a Q-U of {best:.1%} around its step"
-            )
+            reason = f"a layer that is cheaper to search has a step that holds, with Q-U {best:.1%}"
             candidates += [Candidate(score, passed_over=reason) for _, score in members]
             advance(len(members))
             continue
