@@ -138,7 +138,8 @@ def check(model: Path | None, per_leaf: int, seed: int, as_json: bool) -> None:
     default=50.0,
     show_default=True,
     metavar="X",
-    help="Time limit; a slower machine shortens the schedule to fit.",
+    help="Time limit of the training, once the drawings are made; a slower machine shortens the "
+    "schedule to fit.",
 )
 @option(
     "Speed and memory",
