@@ -126,7 +126,7 @@ merge_option: Callable[[F], F] = option(
     metavar="X",
     help="How far a last projection of the image side first moves images of the concept onto their "
     "siblings: 0 not at all, 1 until their means are one.  [default: 0.5, or 1 where no step from "
-    "there meets the goal; with --search paper: 0]",
+    "there meets the goal; with --step, and with --search paper: 0]",
 )
 norms_option: Callable[[F], F] = option(
     "Method",

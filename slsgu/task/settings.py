@@ -93,8 +93,7 @@ class MethodSettings(_Checked):
     """How to unlearn: losses, direction, search (docs/method.md says what the defaults rest on).
 
     Attributes:
-        search: `default` takes the smallest step that holds; `paper` runs Algorithms 1 to 3 as
-            printed (with the corrections in docs/method.md).
+        search: `default`: the smallest step that holds; `paper`: Algorithms 1 to 3 (docs/method.md).
         forget_loss, retain_loss: names of losses; None takes those of `METHODS[search]`.
         direction: a name in `slsgu.direction.direction`; None likewise.
         merge: how far a last projection of the image side first moves what is to be forgotten onto
@@ -179,8 +178,9 @@ class MethodSettings(_Checked):
 
     @property
     def merge_used(self) -> float:
-        """How far what is to be forgotten is first moved onto its siblings."""
-        return METHODS[self.search].merge if self.merge is None else self.merge
+        """How far to merge; by default not at all where a step is fixed, which is then all."""
+        usual = 0.0 if self.step is not None else METHODS[self.search].merge
+        return usual if self.merge is None else self.merge
 
     @property
     def considers_norms(self) -> bool:
@@ -188,7 +188,7 @@ class MethodSettings(_Checked):
         return self.norms or METHODS[self.search].norms
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting, with the losses and the direction that are actually used."""
+        """Every setting, with those that are actually used where none was given."""
         resolved = {
             "forget_loss": self.forget_loss_used,
             "retain_loss": self.retain_loss_used,
