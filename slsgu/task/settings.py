@@ -93,7 +93,7 @@ class MethodSettings(_Checked):
     """How to unlearn: losses, direction, search (docs/method.md says what the defaults rest on).
 
     Attributes:
-        search: `default`: the smallest step that holds; `paper`: Algorithms 1 to 3 (docs/method.md).
+        search: `default`, the smallest step that holds, or `paper`, its Algorithms 1 to 3.
         forget_loss, retain_loss: names of losses; None takes those of `METHODS[search]`.
         direction: a name in `slsgu.direction.direction`; None likewise.
         merge: how far a last projection of the image side first moves what is to be forgotten onto
