@@ -103,6 +103,8 @@ def _print_part(part: Mapping[str, Any]) -> None:
     request, test = part.get("request", {}), part.get("test", {})
     made = [f"slsgu {part.get('version', '')}".rstrip()]
     made += [f"{part[key]} {word}" for key, word in _MADE_BY if part.get(key)]
+    if part.get("merge"):
+        made.append(f"merge {part['merge']:g}")
     if part.get("step_size") is not None:
         made.append(f"step {part['step_size']}{_times(part)}")
     click.echo(f"forgets    {', '.join(request.get('paths', [])) or 'unknown'}")
