@@ -216,7 +216,7 @@ def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> tuple[torch.Tensor, 
         "float8": lambda: tensor.to(torch.float8_e4m3fn),
         "a scalar": lambda: tensor.flatten()[0].clone(),
         "no elements": lambda: tensor.new_zeros((0,)),
-        "flat": lambda: tensor.flatten().clone(),
+        "flat": lambda: tensor.reshape(1, -1).clone(),
         "a dimension more": lambda: tensor[None].clone(),
         "cut": lambda: tensor[: len(tensor) // 2].clone() if tensor.ndim else tensor,
     }
