@@ -24,7 +24,7 @@ from slsgu.search.choice import Trial
 from slsgu.search.curvature import kept_fisher
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
-from slsgu.search.pooled import merge_start
+from slsgu.search.pooled import whole_merge
 from slsgu.search.ray import Ray
 from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
@@ -163,11 +163,13 @@ def search_candidates(
         for layer, score in members:
             fisher = fishers.get(layer.name)
             score = with_efficiency(score, gradients, fisher)
-            for dial in _dials(settings):
-                start = merge_start(plan.task, layer, fisher, dial)
-                ray = Ray.of(plan, layer, gradients, fisher, start, dial)
+            dials = _dials(settings)
+            merge = whole_merge(plan.task, layer, fisher) if any(dials) else None
+            base = Ray.of(plan, layer, gradients, fisher)
+            for dial in dials:
+                ray = base if merge is None else base.from_merge(dial, merge)
                 candidate = search_candidate(plan, search_set, ray, score, goal)
-                if start is None or any(goal.met(trial.measures) for trial in candidate.trials):
+                if merge is None or any(goal.met(trial.measures) for trial in candidate.trials):
                     break
             rays[layer.name] = ray
             candidates.append(candidate)

@@ -103,9 +103,12 @@ class LastProjection:
         """What a patch is made of: a change [o, i] and the weight, both as they are stored."""
         name = self.layer.name
         stored = self.clip.stored_dtypes.get(name, torch.float32)
-        change = (delta.T if self.transposed else delta).contiguous()
         original = self._parameter.detach().to("cpu", stored, copy=True)
-        return {name: change.to("cpu", torch.float32)}, {name: original}
+        return {name: self.stored(delta).to("cpu", torch.float32)}, {name: original}
+
+    def stored(self, delta: Tensor) -> Tensor:
+        """A change [o, i] in the shape of the weight."""
+        return (delta.T if self.transposed else delta).contiguous()
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,24 +195,18 @@ def mean_differences(means: Mapping[Concept, Tensor], request: Request) -> Tenso
     return torch.stack(columns, dim=1)
 
 
-def merge_start(
-    task: Task,
-    layer: Layer,
-    fisher: KroneckerFisher | None,
-    dial: float,
-    progress: Progress = SILENT,
-) -> Tensor | None:
-    """The change of the last projection of the image side that moves what is to be forgotten onto
-    its siblings (`slsgu.direction.merge`), as it is stored; None where there is none to make.
+def whole_merge(task: Task, layer: Layer, fisher: KroneckerFisher | None) -> Tensor | None:
+    """The change of the last projection of the image side that moves what is to be forgotten all
+    the way onto its siblings (`slsgu.direction.merge`), as it is stored, fp64; None where there is
+    none to make. A share of it merges as far.
 
     Only gradient images of the leaves to be forgotten and of their siblings are read.
 
     Args:
         layer: the layer that is searched.
         fisher: of the layer; its inputs are the metric in which what is kept moves least.
-        dial: how far.
     """
-    if not dial or fisher is None or layer.tower != "vision" or not layer.last:
+    if fisher is None or layer.tower != "vision" or not layer.last:
         return None
     request = task.request
     forget = request.forget_leaves
@@ -219,9 +216,9 @@ def merge_start(
         projection = LastProjection.of(task.clip)
         if projection.layer.name != layer.name:
             return None
-        means = PooledFeatures.read(projection, task, Ledger(), progress, samples=samples).means
+        means = PooledFeatures.read(projection, task, Ledger(), samples=samples).means
         differences = mean_differences(means, request)
     except (DataError, ModelError):  # no siblings, or no projection that this can be done to
         return None
-    change = merged(projection.matrix, differences, fisher.inputs, dial, DAMPING)
-    return projection.change(change)[0][layer.name]
+    change = merged(projection.matrix, differences, fisher.inputs, 1.0, DAMPING)
+    return projection.stored(change)

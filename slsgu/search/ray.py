@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,13 +39,7 @@ class Ray:
 
     @classmethod
     def of(
-        cls,
-        plan: Plan,
-        layer: Layer,
-        gradients: Gradients,
-        fisher: KroneckerFisher | None = None,
-        start: Tensor | None = None,
-        merge: float = 0.0,
+        cls, plan: Plan, layer: Layer, gradients: Gradients, fisher: KroneckerFisher | None = None
     ) -> Ray:
         weight = dict(plan.task.clip.model.named_parameters())[layer.name].detach().clone()
         context = DirectionContext(
@@ -55,10 +49,16 @@ class Ray:
             retain=gradients.retain[layer.name].to(weight),
             fisher=fisher,
         )
-        direction = DIRECTIONS[plan.settings.direction_used](context)
-        if start is None:
-            return cls(layer, weight, direction)
-        return cls(layer, weight, direction, start.to(weight), merge)
+        return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context))
+
+    def from_merge(self, dial: float, whole: Tensor) -> Ray:
+        """The same direction from where the concept is merged with its siblings.
+
+        Args:
+            dial: how far.
+            whole: what merges all the way, in the shape of the weight.
+        """
+        return replace(self, start=(dial * whole).to(self.weight), merge=dial)
 
     @property
     def first(self) -> float:

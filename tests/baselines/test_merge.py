@@ -13,6 +13,7 @@ from helpers.networks import build_network
 from torch import Tensor
 
 import slsgu
+import slsgu.search.candidates as candidates
 from slsgu.baselines.merge import merge
 from slsgu.baselines.methods import METHODS
 from slsgu.direction.kfac import KroneckerFisher
@@ -21,7 +22,7 @@ from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.models.layers import inventory
 from slsgu.search.method import Edit
-from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences, merge_start
+from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences, whole_merge
 from slsgu.task.task import Task
 
 
@@ -239,12 +240,24 @@ def test_where_nothing_can_be_merged_the_step_begins_where_the_layer_is(
     fisher = KroneckerFisher(inputs, inputs, transposed=True)
     text = next(x for x in inventory(task.clip.model) if x.tower == "language" and x.last)
     inner = next(x for x in inventory(task.clip.model) if x.tower == "vision" and not x.last)
-    for layer, known, dial in (
-        (projection.layer, None, 0.5), (projection.layer, fisher, 0.0), (text, fisher, 0.5),
-        (inner, fisher, 0.5),
-    ):  # fmt: skip
-        assert merge_start(task, layer, known, dial) is None
+    for layer, known in ((projection.layer, None), (text, fisher), (inner, fisher)):
+        assert whole_merge(task, layer, known) is None
     alone = replace(task, splits=replace(task.splits, gradient=task.forget_samples))
-    assert merge_start(alone, projection.layer, fisher, 0.5) is None
-    start = merge_start(task, projection.layer, fisher, 0.5)  # control
-    assert start is not None and start.shape == projection.layer.shape and start.any()
+    assert whole_merge(alone, projection.layer, fisher) is None
+    whole = whole_merge(task, projection.layer, fisher)  # control
+    assert whole is not None and whole.shape == projection.layer.shape and whole.any()
+
+
+def test_a_merge_that_is_not_asked_for_reads_no_images(
+    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[float] = []
+    found = candidates.whole_merge
+    monkeypatch.setattr(candidates, "whole_merge", lambda *given: read.append(1) or found(*given))
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    for dial, times in ((0.0, 0), (None, 1)):
+        settings = slsgu.Settings(layer="visual.proj", merge=dial, force=True)
+        plan = slsgu.make_plan(taught, ["beagle"], settings=settings, **where)
+        outcome = slsgu.run_plan(plan)
+        assert len(read) == times
+        assert (outcome.edit.patch.metadata["merge"] == 0) == (times == 0)
