@@ -116,7 +116,7 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
             f"on the search images, the goal is met {describe_met(trials, result.goal)}; "
             f"the step taken is {chosen.step:.4g}"
         )
-    click.echo(describe_unseen(chosen.measures, result.goal))
+    click.echo(f"unseen images: {describe_unseen(chosen.measures, result.goal)}")
     click.echo("")
 
 

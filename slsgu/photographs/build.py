@@ -6,7 +6,6 @@ folder lies a list of what its files hash to: a damaged folder is built again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -25,7 +24,14 @@ from slsgu.photographs.projection import DIMENSIONS, project
 from slsgu.photographs.teach import TEXT_CFG
 from slsgu.photographs.trunk import SHA256, TIMM_NAME, read_trunk, weights_path
 from slsgu.utils.cache import cache_folder
-from slsgu.utils.files import file_sha256, read_json, replacing_folder, write_json
+from slsgu.utils.files import (
+    exists,
+    file_sha256,
+    json_sha256,
+    read_json,
+    replacing_folder,
+    write_json,
+)
 from slsgu.utils.reading import open_regular
 from slsgu.utils.temporaries import release, remove_stale, temporary_name
 
@@ -66,7 +72,7 @@ def built() -> Path:
     folder = cache_folder() / "models" / f"{NAME}-{_key()}"
     if is_whole(folder):
         return folder
-    if os.path.lexists(folder) and not is_whole(folder):  # another process may just have built it
+    if exists(folder) and not is_whole(folder):  # another process may just have built it
         _remove(folder)
     try:
         with replacing_folder(folder) as part:
@@ -182,8 +188,7 @@ def _remove(folder: Path) -> None:
 
 def _key() -> str:
     """A hash of all that decides the model's bits."""
-    sources = json.dumps([_FORMAT, SHA256, file_sha256(TEXT_TOWER), CONFIG, LOGIT_SCALE])
-    return hashlib.sha256(sources.encode()).hexdigest()[:12]
+    return json_sha256([_FORMAT, SHA256, file_sha256(TEXT_TOWER), CONFIG, LOGIT_SCALE])[:12]
 
 
 def _list_of(folder: Path) -> Path:

@@ -11,8 +11,6 @@ from slsgu.evaluation.unseen import LEAST_TARGET
 from slsgu.search.choice import Trial
 from slsgu.search.goal import Goal
 
-UNSEEN = "unseen images: "
-
 
 def met_ranges(trials: Sequence[Trial], goal: Goal) -> list[tuple[float, float]]:
     """The runs of neighbouring steps that all meet the goal, each as its first and last step.
@@ -68,7 +66,7 @@ def describe_unseen(measures: Measures, goal: Goal) -> str:
         )
     target = max(goal.target, LEAST_TARGET)
     return (
-        f"{UNSEEN}{unseen.share:.1%} are expected to keep the name; the probability "
+        f"{unseen.share:.1%} are expected to keep the name; the probability "
         f"that at most {target:.0%} do is {probability:.1%}, by the margins of {unseen.count} "
         "search images"
     )
