@@ -125,14 +125,15 @@ class Exam:
 
     @property
     def forgotten_classes(self) -> list[Bools]:
-        """Which classes of each level are forgotten whole, each [C]."""
-        forgotten = set() if self.request is None else set(self.request.forget_leaves)
+        """Which classes of each level are forgotten, each [C]: those that were requested, and
+        whatever is below them. A class of which every leaf was requested by itself is kept."""
+        requested = set() if self.request is None else set(self.request.concepts)
         masks = []
         for column, level in enumerate(self.levels):
             captions = set(self.labels[self.forget, column]) if level.depth == CAPTIONS else set()
             masks.append(
                 np.array([
-                    index in captions or forgotten.issuperset(concept.leaves())
+                    index in captions or not requested.isdisjoint(concept.lineage)
                     for index, concept in enumerate(level.classes)
                 ])
             )  # fmt: skip
