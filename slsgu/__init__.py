@@ -23,7 +23,7 @@ _HOME = {
     "DataSettings": "slsgu.task.settings",
     "Gradients": "slsgu.gradients.gradients",
     "Limits": "slsgu.data.splits.splits",
-    "MachineSettings": "slsgu.task.settings",
+    "MachineSettings": "slsgu.task.machine_settings",
     "Measures": "slsgu.evaluation.metrics",
     "MethodSettings": "slsgu.task.settings",
     "NotReachedError": "slsgu.errors",
@@ -73,11 +73,11 @@ if TYPE_CHECKING:
     from slsgu.pipeline.run import run_plan as run_plan
     from slsgu.pipeline.run import unlearn as unlearn
     from slsgu.pipeline.run_folder import RunFolder as RunFolder
+    from slsgu.task.machine_settings import MachineSettings as MachineSettings
     from slsgu.task.pairs import Pairs as Pairs
     from slsgu.task.plan import Plan as Plan
     from slsgu.task.plan import make_plan as make_plan
     from slsgu.task.settings import DataSettings as DataSettings
-    from slsgu.task.settings import MachineSettings as MachineSettings
     from slsgu.task.settings import MethodSettings as MethodSettings
     from slsgu.task.settings import Settings as Settings
     from slsgu.task.task import Task as Task

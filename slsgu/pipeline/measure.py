@@ -26,7 +26,8 @@ from slsgu.models.clip import Clip
 from slsgu.patch.patch import Patch
 from slsgu.pipeline.run_folder import RunFolder
 from slsgu.task.find import find_images, find_splits, is_drawings, title_of_data
-from slsgu.task.settings import DataSettings, MachineSettings
+from slsgu.task.machine_settings import MachineSettings
+from slsgu.task.settings import DataSettings
 from slsgu.task.task import MADE_FROM, Task
 from slsgu.utils.distributed import ALONE, Ranks
 from slsgu.utils.files import json_sha256

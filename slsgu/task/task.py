@@ -22,8 +22,9 @@ from slsgu.data.splits.splits import Splits
 from slsgu.errors import DataError
 from slsgu.models.clip import Clip
 from slsgu.task.find import find_splits, find_taxonomy
+from slsgu.task.machine_settings import MachineSettings
 from slsgu.task.pairs import Pairs
-from slsgu.task.settings import DataSettings, MachineSettings
+from slsgu.task.settings import DataSettings
 
 MADE_FROM = "the edit was made with it"
 

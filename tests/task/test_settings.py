@@ -9,13 +9,8 @@ import pytest
 
 from slsgu.concepts.request import KEPT
 from slsgu.errors import SlsguError
-from slsgu.task.settings import (
-    DataSettings,
-    Floors,
-    MachineSettings,
-    MethodSettings,
-    Settings,
-)
+from slsgu.task.machine_settings import MachineSettings
+from slsgu.task.settings import DataSettings, Floors, MethodSettings, Settings
 
 
 def test_a_floor_that_is_named_keeps_the_others() -> None:
