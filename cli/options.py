@@ -26,10 +26,10 @@ from .search_options import (
     gradient_options,
     machine_options,
     memory_options,
-    merge_option,
     norms_option,
     search_mode_option,
     search_options,
+    start_options,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -84,7 +84,7 @@ request_options: Callable[[F], F] = stack(
     retain_image_option,
     gradient_options,
     direction_option,
-    merge_option,
+    start_options,
     norms_option,
     search_options,
     machine_options,

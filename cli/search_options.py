@@ -119,14 +119,24 @@ direction_option: Callable[[F], F] = option(
     help="Which way the layer moves: keep-aware or gradient (the paper's).  [default: keep-aware; "
     "with --search paper: gradient]",
 )
-merge_option: Callable[[F], F] = option(
-    "Method",
-    "--merge",
-    type=click.FloatRange(0, 2),
-    metavar="X",
-    help="How far a last projection of the image side first moves images of the concept onto their "
-    "siblings: 0 not at all, 1 until their means are one.  [default: 0.5, or 1 where no step from "
-    "there meets the goal; with --step, and with --search paper: 0]",
+start_options: Callable[[F], F] = stack(
+    option(
+        "Method",
+        "--merge",
+        type=click.FloatRange(0, 2),
+        metavar="X",
+        help="How far a last projection of the image side first moves images of the concept onto "
+        "their siblings: 0 not at all, 1 until their means are one.  [default: with --goal remove "
+        "what the search images ask for; otherwise, with --step and with --search paper: 0]",
+    ),
+    option(
+        "Method",
+        "--unname/--no-unname",
+        default=None,
+        help="Let the last projection of the image side first take the concept's name, so that it "
+        "scores what the names of its siblings score.  [default: yes; with --step and with "
+        "--search paper: no]",
+    ),
 )
 norms_option: Callable[[F], F] = option(
     "Method",
@@ -147,6 +157,21 @@ search_mode_option: Callable[[F], F] = option(
 
 search_options: Callable[[F], F] = stack(
     search_mode_option,
+    option(
+        "Search",
+        "--goal",
+        type=click.Choice(["suppress", "remove"]),
+        help="suppress: the model no longer gives the name. remove: a few photographs do not find "
+        "the concept more easily than what the model never knew, either.  [default: remove]",
+    ),
+    option(
+        "Search",
+        "--never-knew",
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        help="How often a few photographs find what the model never knew, as a share of how often "
+        "they find what it knows.  [default: 0.93]",
+    ),
     option(
         "Search",
         "--target",

@@ -82,16 +82,21 @@ class Request:
         depth = self.forget_depth(leaf) or 1
         return any(len(self.taxonomy.level(above)) > 1 for above in range(1, depth))
 
-    def siblings(self, leaf: Concept) -> tuple[Concept, ...]:
-        """The kept leaves closest to a forget leaf: those under the deepest of its ancestors that
-        has any; where none has, all that are kept."""
-        depth = self.forget_depth(leaf)
-        assert depth is not None, f"{leaf.key} is kept"
-        retained = set(self.retain_leaves)
-        for ancestor in reversed(leaf.lineage[: depth - 1]):
-            if siblings := tuple(other for other in ancestor.leaves() if other in retained):
+    def siblings(
+        self, concept: Concept, among: Sequence[Concept] | None = None
+    ) -> tuple[Concept, ...]:
+        """What is kept and closest to a concept that is to be forgotten: what lies under the
+        deepest of its ancestors that has any; where none has, all.
+
+        Args:
+            concept: a leaf under a requested concept, or such a concept.
+            among: what is kept, and may be chosen; None takes the leaves that are.
+        """
+        among = self.retain_leaves if among is None else among
+        for ancestor in reversed(concept.lineage[:-1]):
+            if siblings := tuple(other for other in among if ancestor in other.lineage):
                 return siblings
-        return self.retain_leaves
+        return tuple(among)
 
     @property
     def title(self) -> str:

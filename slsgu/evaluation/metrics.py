@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slsgu.concepts.request import KEPT
+from slsgu.evaluation.found import Found
 from slsgu.evaluation.unseen import Unseen
 from slsgu.utils.statistics import wilson
 
@@ -94,6 +95,7 @@ class Measures:
             (measurable levels, or all where none is). Zero where nothing is to be forgotten.
         unseen: what margins say of unseen images of the concept; None where they were not asked,
             or are of too few images.
+        found: how often a few images find the concept again, without its name; None likewise.
     """
 
     before: dict[str, float | None]
@@ -107,6 +109,7 @@ class Measures:
     levels: tuple[LevelAccuracy, ...]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     unseen: Unseen | None = None
+    found: Found | None = None
 
     @property
     def forget_fine_after(self) -> float:
@@ -131,6 +134,7 @@ class Measures:
             "retained_accuracy": self.after["retain_fine"],
             **self.scores,
             "unseen_share": None if self.unseen is None else self.unseen.share,
+            "found": None if self.found is None else self.found.after,
         }
 
     def differences(self) -> dict[str, float | None]:

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from slsgu.concepts.prompts import PromptBook
-from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Concept
 from slsgu.data.batches import collect
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.errors import ConceptError
 from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.exam import Answers, Exam, exam_of
-from slsgu.evaluation.metrics import LevelAccuracy, Measures
+from slsgu.evaluation.found import FewShot, Found
+from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.refusals import refuse_unmeasurable
 from slsgu.evaluation.replay import Replay
 from slsgu.evaluation.unseen import Unseen, unseen
 from slsgu.losses.captions import ForgetCaptions
@@ -31,7 +32,6 @@ from slsgu.models.sense import refuse_empty
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
-from slsgu.utils.statistics import wilson
 
 CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
 
@@ -161,7 +161,38 @@ class SearchSet:
     def _measure(self, images: Tensor, classes: Sequence[Tensor]) -> Measures:
         measures = self.exam.measure(self.before, self.exam.answer(images, classes))
         forget = torch.from_numpy(self.exam.forget).to(images.device)
-        return replace(measures, unseen=self.unseen(images[forget], classes))
+        return replace(
+            measures, unseen=self.unseen(images[forget], classes), found=self.found(images)
+        )
+
+    def found(self, images: Tensor) -> Found | None:
+        """How often a few search images find the others of the concept; None where there are too
+        few.
+
+        Args:
+            images: embeddings of all search images [N, d]; their length does not matter.
+        """
+        few_shot = self._few_shot
+        if few_shot is None:
+            return None
+        after = few_shot.share(images)
+        return Found(self._found_before, after, few_shot.count, 1 / few_shot.classes)
+
+    @cached_property
+    def _few_shot(self) -> FewShot | None:
+        places: dict[Concept, list[int]] = {}
+        for place, leaf in enumerate(self.exam.leaves):
+            if leaf is not None:
+                places.setdefault(leaf, []).append(place)
+        request = self.exam.request
+        forgotten = [] if request is None else request.forget_leaves
+        own = [places.pop(leaf, []) for leaf in forgotten]
+        return FewShot.of(own, list(places.values()))
+
+    @cached_property
+    def _found_before(self) -> float:
+        assert self._few_shot is not None
+        return self._few_shot.share(self.replay.base[0])
 
     def unseen(self, images: Tensor, classes: Sequence[Tensor]) -> Unseen | None:
         """What margins say of unseen images, at the level at which most of them keep their name.
@@ -229,61 +260,3 @@ def _first_cuts(clip: Clip, fixed: str | None) -> dict[str, int]:
         return {tower: len(stages(clip.model, tower)) for tower in ("vision", "language")}
     layers = {layer.name: layer for layer in inventory(clip.model, norms=True)}
     return {layers[fixed].tower: layers[fixed].block or 0}
-
-
-def refuse_unmeasurable(request: Request, unchanged: Measures, *, embedded: bool = False) -> None:
-    """Refuse a request of which nothing could be said.
-
-    Args:
-        unchanged: the measures of the unedited model.
-        embedded: whether it is the embedded model of drawings.
-
-    Raises:
-        ConceptError: the model does not know the concept, or nothing that must be kept can be
-            told from chance.
-    """
-    rows = [row for row in unchanged.levels if row.forgotten and row.fine]
-    if rows and not rows[0].measurable:
-        title = repr(request.title)
-        what = f"the model does not know {title} in the first place"
-        if _too_few(rows[0]):
-            what = f"there are too few search images to tell whether the model knows {title}"
-        raise ConceptError(f"{what}: {_of_chance(rows[0])}. {_way_out(rows[0], embedded)}")
-    kept = [row for row in unchanged.levels if not row.forgotten]
-    if unchanged.utility is None:
-        few = "; there are too few search images to tell" if any(map(_too_few, kept)) else ""
-        raise ConceptError(
-            "nothing that must be kept can be measured: "
-            + "; ".join(f"at level {row.level}, {_of_chance(row)}" for row in kept)
-            + few
-            + ". Give a retain set, other classes or another parent, or --force to go on blindly"
-        )
-
-
-def _of_chance(row: LevelAccuracy) -> str:
-    """An accuracy that cannot be told from chance, in words."""
-    low, high = row.before_interval
-    images = "requested" if row.images == "forget" else "other"
-    return (
-        f"it is right on {row.before:.1%} of {row.count} {images} image(s), which can mean "
-        f"{low:.1%} to {high:.1%} (95 % interval), and chance is {row.chance:.1%}"
-    )
-
-
-def _too_few(row: LevelAccuracy) -> bool:
-    """Whether there are so few images that all of them right would prove nothing."""
-    return wilson(row.count, row.count)[0] <= row.chance
-
-
-def _way_out(row: LevelAccuracy, embedded: bool) -> str:
-    """What a user can do about a concept that cannot be told from chance."""
-    more = "Give more images of it (--search-images says how many are used)"
-    if _too_few(row):
-        return f"{more}, or --force to go on all the same"
-    if embedded:
-        return (
-            "This is slsgu's embedded model, which was taught drawings alone: name a model of "
-            "photographs with --model. --force goes on all the same"
-        )
-    near = f"{more} if you think that it does. " if row.before > row.chance else ""
-    return f"{near}Use --force to go on all the same"

@@ -45,7 +45,8 @@ def _test(value: Any, key: str) -> None:
 
 _PART: dict[str, Check] = {
     **dict.fromkeys(
-        ("version", "method", "forget_loss", "direction", "search", "gradients", "data"), text
+        ("version", "method", "forget_loss", "direction", "search", "goal", "gradients", "data"),
+        text,
     ),
     **dict.fromkeys(("step_size", "relative_step", "merge", "scale"), number),
     "model": record({}, {"name": text, "pretrained": or_none(text), "sha256": text}),
@@ -66,6 +67,7 @@ _PART: dict[str, Check] = {
     "asked_by": text,
     "reason": text,
     "success": flag,
+    "unnamed": flag,
 }
 HEADER = record(
     {"layers": map_of(text)},

@@ -96,7 +96,7 @@ def run_plan(
     check_choice(plan)
     run = Run.begin(
         plan.task,
-        Goal(settings.target, settings.floors, settings.confidence),
+        Goal.of(settings),
         force=settings.force,
         also=also,
         about=about,

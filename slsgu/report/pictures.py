@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from slsgu.concepts.taxonomy import Concept
     from slsgu.evaluation.proof import Proof
     from slsgu.pipeline.result import Outcome
-    from slsgu.search.candidates import Candidate
     from slsgu.search.goal import Goal
+    from slsgu.search.layer import Candidate
     from slsgu.search.method import SearchTrace
 
 EXAMPLES = 8  # of each kind

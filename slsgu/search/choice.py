@@ -9,36 +9,45 @@ from typing import Any
 from slsgu.evaluation.metrics import Measures
 from slsgu.search.goal import Goal
 
+NEAR = 0.02  # Q-U that may be given up so that a concept is removed
+USUAL_DIAL = 0.2  # the merge that most concepts end at, where many images say how far
+PRIOR = 0.5  # a merge that is 0.1 from it must come closer by 5 points of what is found
+
 
 @dataclass(frozen=True)
 class Trial:
     """One step size tried on one layer, with what the search split said.
 
     Attributes:
-        relative_step: length of the step as a share of the norm of the layer.
+        relative_step: length of the whole change as a share of the norm of the layer.
+        merge: how far the concept was merged with its siblings before the step.
     """
 
     layer: str
     step: float
     relative_step: float
     measures: Measures
+    merge: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "step_size": self.step,
             "relative_step": self.relative_step,
+            "merge": self.merge,
             **self.measures.summary(),
         }
 
 
 def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
-    """The default choice, among all layers and steps.
+    """The default choice, among all layers, starts and steps.
 
-    Of each layer the smallest step counts that meets the goal and whose target holds on unseen
-    images (`Goal.holds`): a longer one moves the concept to a place of its own, where a few
-    photographs find it more easily. Of these the highest Q-U is taken; ties go to the smaller
-    relative step. If no step holds, the one that is most likely to is taken among those that meet
-    the goal; if none meets it, the best trade-off among all.
+    From each start of each layer the smallest step counts that meets the goal and whose target
+    holds on unseen images (`Goal.holds`): a longer one moves the concept to a place of its own,
+    where a few photographs find it more easily. Of these the highest Q-U is taken; to *remove* a
+    concept, the one that leaves it closest to what the model never knew (`_strangeness`), among
+    those whose Q-U is within `NEAR` of the highest. Ties go to the smaller relative step. If no
+    step holds, the one that is most likely to is taken among those that meet the goal; if none
+    meets it, the best trade-off among all.
 
     Where nothing is known of other images, as without a retain set, what a step does to them is
     not seen: then the smallest relative step that holds is taken.
@@ -47,17 +56,28 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     holding = [trial for trial in trials if goal.holds(trial.measures)]
     if holding and goal.is_blind(holding[0].measures):
         return min(holding, key=lambda trial: trial.relative_step)
-    smallest: dict[str, Trial] = {}
+    smallest: dict[tuple[str, float], Trial] = {}
     for trial in sorted(holding, key=lambda trial: trial.step):
-        smallest.setdefault(trial.layer, trial)
+        smallest.setdefault((trial.layer, trial.merge), trial)
+    if smallest and goal.name == "remove":
+        least = max(trial.measures.q_u or 0 for trial in smallest.values()) - NEAR
+        near = [trial for trial in smallest.values() if (trial.measures.q_u or 0) >= least]
+        return max(near, key=lambda trial: (-_strangeness(trial, goal), *_best(trial)))
     if smallest:
-        return max(smallest.values(), key=_by_q_u)
+        return max(smallest.values(), key=_best)
     if met := [trial for trial in trials if goal.met(trial.measures)]:
-        return max(met, key=lambda trial: (goal.probability(trial.measures) or 0, *_by_q_u(trial)))
-    return max(trials, key=_by_q_u)
+        return max(met, key=lambda trial: (goal.probability(trial.measures) or 0, *_best(trial)))
+    return max(trials, key=_best)
 
 
-def _by_q_u(trial: Trial) -> tuple[float, float]:
+def _strangeness(trial: Trial, goal: Goal) -> float:
+    """How far a concept is from what the model never knew: by how often a few search images find
+    it, and, since these are few, by how far the merge is from the usual one."""
+    distance = goal.distance(trial.measures) or 0.0
+    return round(distance + PRIOR * abs(trial.merge - USUAL_DIAL), 3)
+
+
+def _best(trial: Trial) -> tuple[float, float]:
     return round(trial.measures.q_u or 0.0, 3), -trial.relative_step
 
 

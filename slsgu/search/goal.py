@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slsgu.evaluation.metrics import WORDS, Measures, Summary
+from slsgu.task.settings import NEVER_KNEW, GoalName, MethodSettings
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,36 @@ class Goal:
             accuracy before the edit that must remain.
         confidence: the probability with which the target is to hold on unseen images, where the
             search images can say so.
+        name: `suppress`: the name is not given any more; `remove`: a few images do not find the
+            concept more easily than what the model never knew, either.
+        never_knew: how often a few images find what a model never knew, as a share of how often
+            they find what it knows.
     """
 
     target: float
     floors: Mapping[str, float]
     confidence: float = 0.975
+    name: GoalName = "suppress"
+    never_knew: float = NEVER_KNEW
+
+    @classmethod
+    def of(cls, settings: MethodSettings) -> Goal:
+        """The goal of the single-gradient method."""
+        return cls(
+            settings.target,
+            settings.floors,
+            settings.confidence,
+            settings.goal if settings.search == "default" else "suppress",
+            settings.never_knew,
+        )
+
+    def distance(self, measures: Measures) -> float | None:
+        """How far from a model that never knew the concept a few images find it; None where that
+        is not asked, or cannot be measured."""
+        found = measures.found
+        if self.name == "suppress" or found is None or not found.measurable:
+            return None
+        return abs(found.after - self.never_knew * found.before)
 
     def probability(self, measures: Measures) -> float | None:
         """The probability that the target holds on unseen images; None where it cannot be

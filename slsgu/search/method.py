@@ -10,9 +10,9 @@ from slsgu.data.ledger import Ledger
 from slsgu.evaluation.metrics import Measures
 from slsgu.gradients.gradients import Gradients
 from slsgu.patch.patch import Patch
-from slsgu.search.candidates import Candidate
 from slsgu.search.choice import Trial, choose, choose_paper
 from slsgu.search.goal import Goal
+from slsgu.search.layer import Candidate
 from slsgu.search.pareto import LayerScore
 from slsgu.task.settings import MethodSettings
 from slsgu.task.task import Task

@@ -13,8 +13,6 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.batches import stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.direction.kfac import KroneckerFisher
-from slsgu.direction.merge import DAMPING, merged
 from slsgu.errors import DataError, ModelError
 from slsgu.models.clip import Clip
 from slsgu.models.layers import Layer, inventory
@@ -67,6 +65,15 @@ class LastProjection:
         return weight.T if self.transposed else weight
 
     @property
+    def bias(self) -> Tensor | None:
+        """b [o], fp64 on the CPU; None where there is none."""
+        parameters = dict(self.clip.model.named_parameters())
+        bias = parameters.get(f"{self.layer.name.removesuffix('weight')}bias")
+        if self.transposed or bias is None:
+            return None
+        return bias.detach().to("cpu", torch.float64)
+
+    @property
     def _parameter(self) -> Tensor:
         return self.clip.model.get_parameter(self.layer.name)
 
@@ -94,9 +101,8 @@ class LastProjection:
         if weight.shape != (embeddings.shape[1], features.shape[1]):
             return False
         product = features @ weight.T
-        bias = f"{self.layer.name.removesuffix('weight')}bias"
-        if not self.transposed and bias in dict(self.clip.model.named_parameters()):
-            product = product + self.clip.model.get_parameter(bias).detach()
+        if self.bias is not None:
+            product = product + self.bias.to(product)
         return float((embeddings - product).norm()) <= AGREES * float(embeddings.norm())
 
     def change(self, delta: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -193,32 +199,3 @@ def mean_differences(means: Mapping[Concept, Tensor], request: Request) -> Tenso
         others = torch.stack([means[other] for other in siblings]).mean(dim=0)
         columns.append(means[leaf] - others)
     return torch.stack(columns, dim=1)
-
-
-def whole_merge(task: Task, layer: Layer, fisher: KroneckerFisher | None) -> Tensor | None:
-    """The change of the last projection of the image side that moves what is to be forgotten all
-    the way onto its siblings (`slsgu.direction.merge`), as it is stored, fp64; None where there is
-    none to make. A share of it merges as far.
-
-    Only gradient images of the leaves to be forgotten and of their siblings are read.
-
-    Args:
-        layer: the layer that is searched.
-        fisher: of the layer; its inputs are the metric in which what is kept moves least.
-    """
-    if fisher is None or layer.tower != "vision" or not layer.last:
-        return None
-    request = task.request
-    forget = request.forget_leaves
-    wanted = {*forget, *(other for leaf in forget for other in request.siblings(leaf))}
-    samples = [sample for sample in task.splits.gradient if sample.leaf in wanted]
-    try:
-        projection = LastProjection.of(task.clip)
-        if projection.layer.name != layer.name:
-            return None
-        means = PooledFeatures.read(projection, task, Ledger(), samples=samples).means
-        differences = mean_differences(means, request)
-    except (DataError, ModelError):  # no siblings, or no projection that this can be done to
-        return None
-    change = merged(projection.matrix, differences, fisher.inputs, 1.0, DAMPING)
-    return projection.stored(change)

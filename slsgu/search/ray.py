@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from slsgu.direction.direction import DIRECTIONS, DirectionContext, first_step
 from slsgu.direction.kfac import KroneckerFisher
-from slsgu.evaluation.closed_form import Line, straight_line
+from slsgu.evaluation.closed_form import LINEAR, Line, straight_line
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.clip import Clip
 from slsgu.models.layers import Layer
 from slsgu.patch.patch import Patch
+from slsgu.search.start import Start
 from slsgu.task.plan import Plan
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
@@ -27,8 +30,9 @@ class Ray:
     Attributes:
         weight: of the unedited model.
         direction: what a step adds, times its size.
-        start: what is added before any step; None for nothing.
+        start: what is added before any step (`slsgu.search.start`); None for nothing.
         merge: how far `start` merges the concept with its siblings.
+        unnamed: whether `start` takes its name.
     """
 
     layer: Layer
@@ -36,6 +40,7 @@ class Ray:
     direction: Tensor
     start: Tensor | None = None
     merge: float = 0.0
+    unnamed: bool = False
 
     @classmethod
     def of(
@@ -51,14 +56,14 @@ class Ray:
         )
         return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context))
 
-    def from_merge(self, dial: float, whole: Tensor) -> Ray:
-        """The same direction from where the concept is merged with its siblings.
+    def from_start(self, start: Start, dial: float) -> Ray:
+        """The same direction from a start.
 
         Args:
-            dial: how far.
-            whole: what merges all the way, in the shape of the weight.
+            dial: how far it merges.
         """
-        return replace(self, start=(dial * whole).to(self.weight), merge=dial)
+        added = start.at(dial).to(self.weight)
+        return replace(self, start=added, merge=dial, unnamed=start.names is not None)
 
     @property
     def first(self) -> float:
@@ -90,14 +95,20 @@ class Ray:
             length = float(self.delta(step).norm())
         return length / max(float(self.weight.norm()), 1e-12)
 
-    def rises(self, search_set: SearchSet) -> bool:
-        """The directional check: a small step along the direction must raise the forget loss."""
+    def rises(self, search_set: SearchSet, line: Line | None) -> bool:
+        """The directional check: a small step along the direction must raise the forget loss.
+
+        Args:
+            line: of the layer, if features move on one.
+        """
+        at = CHECK_STEP * self.first
+        if line is not None:
+            prompts = search_set.replay.base[1]
+            before, after = (normalize(line.at(step), dim=-1) for step in (0.0, at))
+            return search_set.loss(after, prompts) > search_set.loss(before, prompts)
         replay = search_set.replay
-        before = replay.base
-        if self.start is not None:
-            before = replay.with_weight(self.layer, self.at(0.0))
-        after = replay.with_weight(self.layer, self.at(CHECK_STEP * self.first))
-        return search_set.loss(*after) > search_set.loss(*before)
+        moved = replay.with_weight(self.layer, self.at(at))
+        return search_set.loss(*moved) > search_set.loss(*replay.base)
 
     def line(self, search_set: SearchSet) -> Line | None:
         """The line on which features move, for a last projection of the image side."""
@@ -106,3 +117,24 @@ class Ray:
         return straight_line(
             lambda step: search_set.replay.features(self.layer, self.at(step)), self.first
         )
+
+
+def parallel_lines(search_set: SearchSet, rays: Sequence[Ray]) -> list[Line | None]:
+    """The lines of rays that differ in how far they merge. What a start adds is linear in that, so
+    the first and the last one say where the others begin; one between them checks it."""
+    first = rays[0].line(search_set)
+    if first is None or len(rays) < 3:
+        return [first, *(ray.line(search_set) for ray in rays[1:])]
+
+    def features(ray: Ray, step: float) -> Tensor:
+        return search_set.replay.features(ray.layer, ray.at(step)).double()
+
+    span = features(rays[-1], 0.0) - first.base
+    shares = [(ray.merge - rays[0].merge) / (rays[-1].merge - rays[0].merge) for ray in rays]
+    lines = [Line(first.base + share * span, first.slope) for share in shares]
+    middle, step = len(rays) // 2, rays[0].first
+    there = features(rays[middle], step)
+    expected = lines[middle].base + step * lines[middle].slope
+    if float((there - expected).norm()) > LINEAR * float(there.norm()):
+        return [first, *(ray.line(search_set) for ray in rays[1:])]
+    return list(lines)

@@ -12,6 +12,7 @@ from slsgu.search.choice import Trial, choose, choose_paper
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
 from slsgu.search.pareto import rank_layers
+from slsgu.search.ray import Ray
 from slsgu.task.plan import Plan
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
@@ -34,7 +35,7 @@ def search_edit(
         SlsguError: a step that was fixed is out of the range of numbers.
     """
     settings = plan.settings
-    goal = Goal(settings.target, settings.floors, settings.confidence)
+    goal = Goal.of(settings)
     scores = rank_layers(gradients, norms=settings.considers_norms, also=settings.layer)
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
@@ -54,7 +55,7 @@ def search_edit(
         patch=Patch(
             patch.delta,
             patch.original,
-            _describe(plan, gradients, chosen, rays[chosen.layer].merge),
+            _describe(plan, gradients, chosen, rays[chosen.layer]),
         ),
         measures=chosen.measures,
         settings=plan.settings_used,
@@ -62,7 +63,7 @@ def search_edit(
     )
 
 
-def _describe(plan: Plan, gradients: Gradients, chosen: Trial, merge: float) -> dict[str, object]:
+def _describe(plan: Plan, gradients: Gradients, chosen: Trial, ray: Ray) -> dict[str, object]:
     """How the patch was made, as JSON values. Nothing in it depends on the time it was made."""
     settings = plan.settings
     return {
@@ -70,7 +71,9 @@ def _describe(plan: Plan, gradients: Gradients, chosen: Trial, merge: float) -> 
         "forget_loss": settings.forget_loss_used,
         "direction": settings.direction_used,
         "search": settings.search,
-        "merge": merge,
+        "goal": settings.goal,
+        "merge": ray.merge,
+        "unnamed": ray.unnamed,
         "step_size": chosen.step,
         "relative_step": chosen.relative_step,
         "gradients": json_sha256(dict(gradients.key)),

@@ -18,9 +18,9 @@ from slsgu.evaluation.exam import Answers, Exam
 from slsgu.evaluation.proof import Proof
 from slsgu.patch.patch import Patch
 from slsgu.pipeline.result import Outcome
-from slsgu.search.candidates import Candidate
 from slsgu.search.choice import Trial, choose
 from slsgu.search.goal import Goal
+from slsgu.search.layer import Candidate
 from slsgu.search.method import Edit, SearchTrace
 from slsgu.search.pareto import LayerScore
 from slsgu.task.settings import Settings

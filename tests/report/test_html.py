@@ -21,8 +21,8 @@ from slsgu.pipeline.result import Outcome
 from slsgu.report import html as report
 from slsgu.report.pictures import examples
 from slsgu.report.values import four_rows, plain, verdict
-from slsgu.search.candidates import Candidate
 from slsgu.search.choice import choose_paper
+from slsgu.search.layer import Candidate
 from slsgu.search.met_ranges import describe_met, met_ranges
 
 # Design, section 5.

@@ -31,9 +31,9 @@ from slsgu.search.met_ranges import met_ranges
 
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import Measures
-    from slsgu.search.candidates import Candidate
     from slsgu.search.choice import Trial
     from slsgu.search.goal import Goal
+    from slsgu.search.layer import Candidate
 
 Matrix = npt.NDArray[np.float64]
 

@@ -1,0 +1,114 @@
+"""How easily a few images find a class again, without its name.
+
+Each class is the mean of the embeddings of k images, and an image is of the class whose mean is
+nearest. Whoever has a few photographs of a concept can look for it like this, whatever became of
+its name. Lower is not always better: a model that was never taught a concept finds it from a few
+images nearly as often as one that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from slsgu.utils.statistics import wilson
+
+SHOTS = 5  # images that stand for a class during the search
+DRAWS = 40  # of these images; a single draw of so few says little
+FEWEST = 4  # images of each class to be forgotten, for half of them to stand for the rest
+
+
+@dataclass(frozen=True)
+class Found:
+    """The share of images of what is to be forgotten that a few images find again.
+
+    Attributes:
+        before, after: the share without and with the edit.
+        count: images that are looked for.
+        chance: the share that a guess finds.
+    """
+
+    before: float
+    after: float
+    count: int
+    chance: float
+
+    @property
+    def measurable(self) -> bool:
+        """Whether they are found before the edit: the 95 % interval lies above chance."""
+        return wilson(self.before * self.count, self.count)[0] > self.chance
+
+
+@dataclass(frozen=True, eq=False)
+class FewShot:
+    """A search by a few images: which stand for which class, and which are looked for, in each of D
+    draws.
+
+    Attributes:
+        kept: for each class that is kept, the images that stand for it in every draw.
+        drawn: for each class to be forgotten, those that stand for it in each draw [D, k].
+        asked: for each class to be forgotten, the others [D, n - k].
+    """
+
+    kept: tuple[Tensor, ...]
+    drawn: tuple[Tensor, ...]
+    asked: tuple[Tensor, ...]
+
+    @classmethod
+    def of(
+        cls, forgotten: Sequence[Sequence[int]], kept: Sequence[Sequence[int]]
+    ) -> FewShot | None:
+        """Draw, the same for the same images.
+
+        Args:
+            forgotten: the images of each class to be forgotten, as numbers.
+            kept: the images of each class that is kept.
+
+        Returns:
+            None where a class to be forgotten has fewer than `FEWEST` images, or nothing is kept.
+        """
+        kept = [own for own in kept if own]
+        if not forgotten or not kept or min(len(own) for own in forgotten) < FEWEST:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        drawn, asked = [], []
+        for own in forgotten:
+            shots = min(SHOTS, len(own) // 2)
+            orders = [torch.randperm(len(own), generator=generator) for _ in range(DRAWS)]
+            places = torch.tensor(own)[torch.stack(orders)]  # [D, n]
+            drawn.append(places[:, :shots])
+            asked.append(places[:, shots:])
+        standing = tuple(torch.tensor(own[:SHOTS]) for own in kept)
+        return cls(standing, tuple(drawn), tuple(asked))
+
+    @property
+    def classes(self) -> int:
+        """Classes among which an image is looked for."""
+        return len(self.kept) + len(self.drawn)
+
+    @property
+    def count(self) -> int:
+        """Images that are looked for, over all draws."""
+        pairs = zip(self.drawn, self.asked, strict=True)
+        return sum(drawn.shape[1] + asked.shape[1] for drawn, asked in pairs)
+
+    def share(self, images: Tensor) -> float:
+        """The share of the images asked that are nearest to the mean of their own class.
+
+        Args:
+            images: embeddings of all images [N, d]; their length does not matter.
+        """
+        images = normalize(images, dim=-1).to("cpu", torch.float32)
+        kept = torch.stack([images[own].mean(dim=0) for own in self.kept])  # [K, d]
+        own = torch.stack([images[drawn].mean(dim=1) for drawn in self.drawn], dim=1)  # [D, F, d]
+        means = normalize(torch.cat([own, kept.expand(DRAWS, -1, -1)], dim=1), dim=-1)
+        hits = total = 0
+        for number, asked in enumerate(self.asked):
+            nearest = torch.einsum("dnc,dkc->dnk", images[asked], means).argmax(dim=2)
+            hits += int((nearest == number).sum())
+            total += nearest.numel()
+        return hits / total

@@ -1,0 +1,156 @@
+"""Where a search starts: the last projection of the image side, moved in closed form before any
+step. The concept is merged with its siblings as far as a dial says (`slsgu.direction.merge`), and
+its name is taken from it (`slsgu.direction.unname`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slsgu.data.ledger import Ledger
+from slsgu.direction.kfac import KroneckerFisher
+from slsgu.direction.merge import DAMPING, merged
+from slsgu.direction.unname import constant_map, unnamed, unnaming
+from slsgu.errors import DataError, ModelError
+from slsgu.evaluation.exam import CAPTIONS
+from slsgu.evaluation.search_set import SearchSet
+from slsgu.models.layers import Layer
+from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
+from slsgu.search.taps import Taps
+from slsgu.task.plan import Plan
+from slsgu.task.task import Task
+
+DIALS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # how far to merge, where the goal decides
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """What is needed to take names away: see `slsgu.direction.unname`.
+
+    Attributes:
+        differences: U [o, k].
+        taken: what is taken from an embedding for each score [o, k].
+        offset: the bias's part of the scores [k, i]; None where there is no bias.
+    """
+
+    differences: Tensor
+    taken: Tensor
+    offset: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A last projection before any step.
+
+    Attributes:
+        projection: the layer.
+        whole: what merges all the way [o, i]; None where there is nothing to merge with.
+        names: what takes the names; None leaves them.
+    """
+
+    projection: LastProjection
+    whole: Tensor | None
+    names: Names | None
+
+    @classmethod
+    def of(
+        cls, plan: Plan, layer: Layer, fisher: KroneckerFisher | None, search_set: SearchSet
+    ) -> Start | None:
+        """Prepare the start of a layer; None where it has none, as every layer but the last
+        projection of the image side.
+
+        Args:
+            fisher: of the layer: the metrics in which what is kept moves least.
+        """
+        settings = plan.settings
+        if fisher is None or layer.tower != "vision" or not layer.last or not settings.starts:
+            return None
+        try:
+            projection = LastProjection.of(plan.task.clip)
+        except ModelError:  # no projection that this can be done to
+            return None
+        if projection.layer.name != layer.name:
+            return None
+        whole = whole_merge(plan.task, projection, fisher) if settings.merges else None
+        names = _names(search_set, projection, fisher) if settings.unnames else None
+        return None if whole is None and names is None else cls(projection, whole, names)
+
+    def at(self, dial: float) -> Tensor:
+        """What is added to the weight, as it is stored, fp64.
+
+        Args:
+            dial: how far to merge.
+        """
+        weight = self.projection.matrix
+        moved = torch.zeros_like(weight) if self.whole is None else dial * self.whole
+        if self.names is not None:
+            names = self.names
+            moved = moved + unnamed(weight + moved, names.differences, names.taken, names.offset)
+        return self.projection.stored(moved)
+
+
+def whole_merge(task: Task, projection: LastProjection, fisher: KroneckerFisher) -> Tensor | None:
+    """The change [o, i] that moves what is to be forgotten all the way onto its siblings, fp64;
+    None where it has none. A share of it merges as far.
+
+    Only gradient images of the leaves to be forgotten and of their siblings are read.
+    """
+    request = task.request
+    forget = request.forget_leaves
+    wanted = {*forget, *(other for leaf in forget for other in request.siblings(leaf))}
+    samples = [sample for sample in task.splits.gradient if sample.leaf in wanted]
+    try:
+        means = PooledFeatures.read(projection, task, Ledger(), samples=samples).means
+        differences = mean_differences(means, request)
+    except DataError:  # no image of any sibling
+        return None
+    return merged(projection.matrix, differences, fisher.inputs, 1.0, DAMPING)
+
+
+def _names(
+    search_set: SearchSet, projection: LastProjection, fisher: KroneckerFisher
+) -> Names | None:
+    """What takes the names of everything that is to be forgotten, at every level; None where no
+    name is."""
+    differences = name_differences(search_set)
+    if differences is None:
+        return None
+    offset = None
+    if projection.bias is not None:
+        inputs = _inputs(search_set, projection)
+        constant = constant_map(inputs.mean(dim=0), inputs.T @ inputs / len(inputs))
+        offset = torch.outer(differences.T @ projection.bias, constant)
+    return Names(differences, unnaming(differences, fisher.outputs), offset)
+
+
+def _inputs(search_set: SearchSet, projection: LastProjection) -> Tensor:
+    """What goes into the layer for each search image [N, i], fp64 on the CPU."""
+    name = projection.layer.name
+    weights = {name: search_set.replay.parameters[name]}
+    rows: list[Tensor] = []
+    for _, _, run in search_set.replay.spans("vision"):
+        with torch.enable_grad(), Taps(weights, lambda _name, inputs, _: rows.append(inputs)):
+            features = run()
+        torch.autograd.backward(features, torch.ones_like(features))  # what was seen is told now
+    return torch.cat(rows).to("cpu", torch.float64)
+
+
+def name_differences(search_set: SearchSet) -> Tensor | None:
+    """U: for each class to be forgotten, at every level, its embedding less the mean of its
+    siblings' [o, k], fp64 on the CPU; None where there is none. Captions are no names."""
+    exam = search_set.exam
+    columns = []
+    levels = zip(exam.levels, search_set.classes, exam.forgotten_classes, strict=True)
+    for level, embeddings, forgotten in levels:
+        if exam.request is None or level.depth == CAPTIONS or forgotten.all():
+            continue
+        kept = [level.classes[place] for place in np.flatnonzero(~forgotten)]
+        rows = embeddings.detach().to("cpu", torch.float64)
+        for place in np.flatnonzero(forgotten):
+            siblings = set(exam.request.siblings(level.classes[place], kept))
+            chosen = [at for at, concept in enumerate(level.classes) if concept in siblings]
+            columns.append(rows[place] - rows[chosen].mean(dim=0))
+    return torch.stack(columns, dim=1) if columns else None
