@@ -103,6 +103,8 @@ def _print_part(part: Mapping[str, Any]) -> None:
     request, test = part.get("request", {}), part.get("test", {})
     made = [f"slsgu {part.get('version', '')}".rstrip()]
     made += [f"{part[key]} {word}" for key, word in _MADE_BY if part.get(key)]
+    if part.get("unnamed"):
+        made.append("name taken")
     if part.get("merge"):
         made.append(f"merge {part['merge']:g}")
     if part.get("step_size") is not None:

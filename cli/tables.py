@@ -103,12 +103,18 @@ def print_result(result: Outcome, total: float) -> None:
 
 def _print_choice(result: Outcome, trace: SearchTrace) -> None:
     """The layer and the step, and from where to where a step on this layer meets the goal."""
-    from slsgu.search.met_ranges import describe_met, describe_unseen
+    from slsgu.search.met_ranges import (
+        describe_found,
+        describe_met,
+        describe_start,
+        describe_unseen,
+    )
 
     chosen = trace.chosen
     trials = [x for c in trace.candidates for x in c.trials if x.layer == chosen.layer]
+    start = describe_start(chosen, unnamed=bool(result.edit.patch.metadata.get("unnamed")))
     click.echo(
-        f"{result.task.request.title}: {chosen.layer} ({trace.tower} tower), "
+        f"{result.task.request.title}: {chosen.layer} ({trace.tower} tower), {start}"
         f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)"
     )
     if len(trials) > 1:
@@ -117,6 +123,7 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
             f"the step taken is {chosen.step:.4g}"
         )
     click.echo(f"unseen images: {describe_unseen(chosen.measures, result.goal)}")
+    click.echo(f"from five images: {describe_found(chosen.measures, result.goal)}")
     click.echo("")
 
 

@@ -30,7 +30,7 @@ from slsgu.report.values import (
     tower_of,
     verdict,
 )
-from slsgu.search.met_ranges import describe_unseen
+from slsgu.search.met_ranges import describe_found, describe_start, describe_unseen
 from slsgu.utils.files import write_text
 from slsgu.utils.wording import share
 
@@ -251,10 +251,12 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
     ]
     if result.trace is not None:
         chosen, settings = result.trace.chosen, result.trace.settings
+        start = describe_start(chosen, unnamed=bool(details.get("unnamed")))
         step = f"{chosen.step:.6g} ({share(chosen.relative_step, digits=2)} the norm of the layer's"
         facts += [
-            ("Step size", f"{step} weights)"),
+            ("Step size", f"{start}{step} weights)"),
             ("Unseen images", describe_unseen(chosen.measures, result.goal)),
+            ("From five images", describe_found(chosen.measures, result.goal)),
             ("Forget loss, direction", f"{settings.forget_loss_used}, {settings.direction_used}"),
         ]
     return facts

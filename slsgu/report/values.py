@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,10 +270,14 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
         "tower": tower_of(layers),
         "step_size": metadata.get("step_size"),
         "relative_step": metadata.get("relative_step"),
+        "goal": metadata.get("goal"),
+        "merge": metadata.get("merge"),
+        "unnamed": metadata.get("unnamed"),
         "direction": metadata.get("direction"),
         "forget_loss": metadata.get("forget_loss"),
         "search_split": searched,
         "unseen": _unseen(result),
+        "found": _found(result),
     }
 
 
@@ -282,6 +287,14 @@ def _unseen(result: Outcome) -> dict[str, Any] | None:
     if unseen is None:
         return None
     return {**unseen.to_json(), "probability": result.goal.probability(result.measures)}
+
+
+def _found(result: Outcome) -> dict[str, Any] | None:
+    """How often a few search images find the others; null where there are too few."""
+    found = result.measures.found
+    if found is None:
+        return None
+    return {**asdict(found), "never_knew": result.goal.never_knew * found.before}
 
 
 def tower_of(layers: Sequence[str]) -> str | None:

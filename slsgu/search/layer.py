@@ -58,7 +58,8 @@ def search_layer(
     score: LayerScore,
     goal: Goal,
 ) -> tuple[Ray, Candidate]:
-    """Search one layer from each start, and without one where no step from any meets the goal.
+    """Search one layer from each start, and without one where no step from any meets the goal and
+    nobody asked for a start.
 
     Returns:
         The ray whose best step is chosen, and what was found on it.
@@ -74,7 +75,9 @@ def search_layer(
         )
         for ray, line in zip(rays, lines, strict=True)
     ]
-    if not any(goal.met(trial.measures) for *_, found in tried for trial in found.trials):
+    met = any(goal.met(trial.measures) for *_, found in tried for trial in found.trials)
+    asked = plan.settings.merge is not None or plan.settings.unname is not None
+    if not rays or not (met or asked):
         line = base.line(search_set)
         tried.append((base, line, search_candidate(plan, search_set, base, line, score, goal)))
     best = {number: choose(x.trials, goal) for number, (*_, x) in enumerate(tried) if x.trials}

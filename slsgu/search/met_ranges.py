@@ -1,5 +1,5 @@
-"""What is said of the step that was taken: from where to where the goal is met, and whether it
-holds on unseen images."""
+"""What is said of the step that was taken: from where it started, from where to where the goal is
+met, whether it holds on unseen images, and how often a few images find the concept again."""
 
 from __future__ import annotations
 
@@ -70,3 +70,28 @@ def describe_unseen(measures: Measures, goal: Goal) -> str:
         f"that at most {target:.0%} do is {probability:.1%}, by the margins of {unseen.count} "
         "search images"
     )
+
+
+def describe_found(measures: Measures, goal: Goal) -> str:
+    """How often a few images find the concept again, in a sentence without its full stop.
+
+    Args:
+        measures: of the step, on the search split.
+        goal: what counts as success.
+    """
+    found = measures.found
+    if found is None:
+        return "there are too few search images to look for the concept without its name"
+    text = f"{found.after:.1%} of the search images are found again, {found.before:.1%} before"
+    if not found.measurable:
+        return f"{text}, which cannot be told from chance ({found.chance:.1%})"
+    if goal.name == "suppress":
+        return text
+    expected = goal.never_knew * found.before
+    return f"{text}; of what the model never knew, {expected:.1%} would be"
+
+
+def describe_start(trial: Trial, *, unnamed: bool) -> str:
+    """What was done to the layer before the step, to stand before "step"; empty if nothing was."""
+    name = "name taken, " if unnamed else ""
+    return name + (f"merge {trial.merge:g}, " if trial.merge else "")

@@ -13,16 +13,13 @@ from helpers.networks import build_network
 from torch import Tensor
 
 import slsgu
-import slsgu.search.candidates as candidates
 from slsgu.baselines.merge import merge
 from slsgu.baselines.methods import METHODS
-from slsgu.direction.kfac import KroneckerFisher
 from slsgu.direction.merge import merged
 from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
-from slsgu.models.layers import inventory
 from slsgu.search.method import Edit
-from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences, whole_merge
+from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
 from slsgu.task.task import Task
 
 
@@ -198,66 +195,3 @@ def test_settings_that_make_no_sense_are_refused(
     with pytest.raises(SlsguError, match="finite dial and a positive damping"):
         merge(task, task.ledger(), **given)
     assert isinstance(merge(task, task.ledger(), dial=0.5, damping=1.0), Edit)  # control
-
-
-# -- before a step ---------------------------------------------------------------------------------
-
-
-def moved(outcome: slsgu.Outcome) -> float:
-    """How far the mean of the beagle's features is still from its siblings', after the patch."""
-    task = outcome.task
-    projection = LastProjection.of(task.clip)
-    means = PooledFeatures.read(projection, task, task.ledger()).means
-    apart = mean_differences(means, task.request).float()
-    assert outcome.edit.trace is not None
-    delta = outcome.edit.patch.delta["visual.proj"].T
-    return float((projection.matrix.float() @ apart + delta @ apart).norm())
-
-
-def test_the_search_begins_from_the_merged_projection(
-    taught: Clip, photos: Path, make: Callable[..., Task]
-) -> None:
-    """A fixed step of next to nothing shows the merge alone, and the patch says how far it was."""
-    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
-    found = {}
-    for dial in (0.0, 0.5, 1.0):
-        settings = slsgu.Settings(layer="visual.proj", step=1e-7, merge=dial, force=True)
-        plan = slsgu.make_plan(taught, ["beagle"], settings=settings, **where)
-        outcome = slsgu.run_plan(plan)
-        assert outcome.edit.patch.metadata["merge"] == dial
-        found[dial] = moved(outcome)
-    assert found[0.5] == pytest.approx(found[0.0] / 2, rel=1e-3)
-    assert found[1.0] < 1e-3 * found[0.0]
-
-
-def test_where_nothing_can_be_merged_the_step_begins_where_the_layer_is(
-    make: Callable[..., Task],
-) -> None:
-    task = make("beagle")
-    projection = LastProjection.of(task.clip)
-    width = projection.layer.shape[0]
-    inputs = torch.eye(width, dtype=torch.float64)
-    fisher = KroneckerFisher(inputs, inputs, transposed=True)
-    text = next(x for x in inventory(task.clip.model) if x.tower == "language" and x.last)
-    inner = next(x for x in inventory(task.clip.model) if x.tower == "vision" and not x.last)
-    for layer, known in ((projection.layer, None), (text, fisher), (inner, fisher)):
-        assert whole_merge(task, layer, known) is None
-    alone = replace(task, splits=replace(task.splits, gradient=task.forget_samples))
-    assert whole_merge(alone, projection.layer, fisher) is None
-    whole = whole_merge(task, projection.layer, fisher)  # control
-    assert whole is not None and whole.shape == projection.layer.shape and whole.any()
-
-
-def test_a_merge_that_is_not_asked_for_reads_no_images(
-    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[float] = []
-    found = candidates.whole_merge
-    monkeypatch.setattr(candidates, "whole_merge", lambda *given: read.append(1) or found(*given))
-    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
-    for dial, times in ((0.0, 0), (None, 1)):
-        settings = slsgu.Settings(layer="visual.proj", merge=dial, force=True)
-        plan = slsgu.make_plan(taught, ["beagle"], settings=settings, **where)
-        outcome = slsgu.run_plan(plan)
-        assert len(read) == times
-        assert (outcome.edit.patch.metadata["merge"] == 0) == (times == 0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from helpers.trials import measures_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsgu.evaluation.metrics import KEYS, Measures
+from slsgu.evaluation.metrics import KEYS
 from slsgu.evaluation.unseen import Unseen
 from slsgu.search.choice import Trial, choose, choose_paper
 from slsgu.search.goal import Goal
@@ -50,21 +50,8 @@ def test_the_search_stops_at_its_limit() -> None:
     assert [step for step, _ in never] == [1, 2, 4, 8, 16]
 
 
-def measures(forget: float, kept: float, q_u: float, unseen: Unseen | None = None) -> Measures:
-    keys = ("forget_fine", "forget_coarse", "retain_fine", "retain_coarse")
-    fields: dict[str, Any] = {
-        "before": dict.fromkeys(keys, 1.0),
-        "after": dict(zip(keys, (forget, 1.0, kept, 1.0), strict=True)),
-        "kept_ratios": {"forget_coarse": 1.0, "retain_fine": kept, "retain_coarse": None},
-        "levels": (),
-        "forget_accuracy": forget,
-    }
-    scores = {"quality": 1 - forget, "utility": kept, "q_u": q_u}
-    return Measures(**fields, **scores, counts={}, unseen=unseen)
-
-
 def trial(name: str, forget: float, kept: float, q_u: float, length: float = 0.1) -> Trial:
-    return Trial(name, 1.0, length, measures(forget, kept, q_u))
+    return Trial(name, 1.0, length, measures_of(forget, kept, q_u))
 
 
 GOAL = Goal(target=0.05, floors={"forget_coarse": 0.9, "retain_fine": 0.9, "retain_coarse": 0.9})
@@ -89,7 +76,7 @@ SURE, UNSURE = Unseen(0.01, 0.2, 20), Unseen(0.04, 0.5, 20)
 
 
 def held(name: str, step: float, unseen: Unseen | None, q_u: float = 1.0) -> Trial:
-    return Trial(name, step, step, measures(0.0, 1.0, q_u, unseen))
+    return Trial(name, step, step, measures_of(0.0, 1.0, q_u, unseen))
 
 
 def test_a_step_must_hold_on_unseen_images() -> None:
@@ -124,14 +111,14 @@ def test_the_papers_rule_takes_the_least_forget_accuracy_whatever_is_lost() -> N
 
 
 def test_a_floor_that_can_not_be_measured_is_not_called_broken() -> None:
-    assert GOAL.broken_floors(measures(0, 1.0, 1.0)) == []
-    assert GOAL.broken_floors(measures(0, 0.89, 1.0)) == ["retain_fine"]
+    assert GOAL.broken_floors(measures_of(0, 1.0, 1.0)) == []
+    assert GOAL.broken_floors(measures_of(0, 0.89, 1.0)) == ["retain_fine"]
     assert not math.isnan(GOAL.target)
 
 
 def test_a_missed_goal_is_told_in_words_a_stranger_knows() -> None:
-    (forget,) = GOAL.misses(measures(0.3, 1.0, 0.7), "beagle")
-    (kept,) = GOAL.misses(measures(0.0, 0.5, 0.7), "beagle")
+    (forget,) = GOAL.misses(measures_of(0.3, 1.0, 0.7), "beagle")
+    (kept,) = GOAL.misses(measures_of(0.0, 0.5, 0.7), "beagle")
     assert forget == "beagle is still recognised 30.0% of the time (target 5.0%)"
     assert kept == (
         "accuracy on other images at the finest level falls to 50.0% of what it was (floor 90.0%)"
@@ -141,7 +128,7 @@ def test_a_missed_goal_is_told_in_words_a_stranger_knows() -> None:
 
 def along(*steps: tuple[float, bool]) -> list[Trial]:
     """Trials at given steps that meet the goal or do not."""
-    return [Trial("a", at, at, measures(0.0 if met else 1.0, 1.0, 0.5)) for at, met in steps]
+    return [Trial("a", at, at, measures_of(0.0 if met else 1.0, 1.0, 0.5)) for at, met in steps]
 
 
 def test_the_goal_is_met_from_the_first_to_the_last_step_of_each_run() -> None:

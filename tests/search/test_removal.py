@@ -1,0 +1,65 @@
+"""The choice that removes: how far to merge is decided by how often a few images find a concept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from helpers.trials import measures_of
+
+from slsgu.evaluation.found import Found
+from slsgu.search.choice import NEAR, USUAL_DIAL, Trial, choose
+from slsgu.search.goal import Goal
+from slsgu.search.met_ranges import describe_found, describe_start
+
+FLOORS = {"forget_coarse": 0.85, "retain_fine": 0.85, "retain_coarse": 0.85}
+REMOVE = Goal(0.05, FLOORS, name="remove", never_knew=0.9)
+SUPPRESS = replace(REMOVE, name="suppress")
+
+
+def trial(merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0) -> Trial:
+    """One start of one layer, and how many of its images are found again."""
+    found = Found(before=before, after=after, count=200, chance=0.01)
+    return Trial("proj", 1.0, 0.1, replace(measures_of(0.0, 1.0, q_u), found=found), merge)
+
+
+def test_the_merge_is_taken_that_leaves_a_concept_like_one_that_was_never_known() -> None:
+    trials = [trial(0.1, 1.0), trial(0.2, 0.99), trial(0.3, 0.91), trial(0.4, 0.6)]
+    assert choose(trials, REMOVE) is trials[2]
+    farther = replace(REMOVE, never_knew=0.6)
+    assert choose(trials, farther) is trials[3]
+
+
+def test_what_is_harder_to_find_than_the_unknown_is_no_better() -> None:
+    trials = [trial(0.1, 0.9), trial(0.3, 0.5)]
+    assert choose(trials, REMOVE) is trials[0]
+
+
+def test_a_few_images_do_not_outweigh_the_usual_merge() -> None:
+    usual, odd = trial(USUAL_DIAL, 0.92), trial(1.0, 0.9)
+    assert choose([odd, usual], REMOVE) is usual
+    far = trial(USUAL_DIAL, 0.2)  # control: what they say clearly does
+    assert choose([odd, far], REMOVE) is odd
+
+
+@pytest.mark.parametrize(("given_up", "taken"), [(0.5 * NEAR, True), (2 * NEAR, False)])
+def test_little_q_u_is_given_up(given_up: float, taken: bool) -> None:
+    removed, better = trial(0.2, 0.9, q_u=1 - given_up), trial(0.0, 1.0)
+    assert (choose([removed, better], REMOVE) is removed) == taken
+    assert choose([removed, better], SUPPRESS) is better  # control
+
+
+def test_where_nothing_can_be_found_the_usual_merge_is_taken() -> None:
+    trials = [trial(dial, 0.0, before=0.0) for dial in (0.0, USUAL_DIAL, 0.6)]
+    assert REMOVE.distance(trials[0].measures) is None
+    assert choose(trials, REMOVE) is trials[1]
+
+
+def test_words_say_what_a_few_images_find() -> None:
+    text = describe_found(trial(0.2, 0.8).measures, REMOVE)
+    assert "80.0%" in text and "100.0%" in text and "90.0%" in text
+    assert "90.0%" not in describe_found(trial(0.2, 0.8).measures, SUPPRESS)
+    assert "chance" in describe_found(trial(0.2, 0.0, before=0.0).measures, REMOVE)
+    assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE)
+    assert describe_start(trial(0.2, 0.8), unnamed=True) == "name taken, merge 0.2, "
+    assert describe_start(trial(0.0, 0.8), unnamed=False) == ""

@@ -1,0 +1,170 @@
+"""Before a step: a concept is merged as far as asked, and its name scores as its siblings do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import slsgu
+import slsgu.search.start as start_module
+from slsgu.direction.kfac import KroneckerFisher
+from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
+from slsgu.search.start import DIALS, Start, name_differences, whole_merge
+from slsgu.task.plan import Plan
+
+
+@pytest.fixture
+def make(taught: Clip, photos: Path) -> Callable[..., Plan]:
+    """Plans on the taught model and the photographs."""
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+
+    def plan(*concepts: str, **settings: Any) -> Plan:
+        chosen = slsgu.Settings(layer="visual.proj", force=True, **settings)
+        return slsgu.make_plan(taught, concepts, settings=chosen, **where)
+
+    return plan
+
+
+@pytest.fixture
+def prepared(
+    make: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Any, Start | None]]:
+    """Runs a plan; returns its search set and the start that its search was given."""
+
+    def run(*concepts: str, **settings: Any) -> tuple[Any, Start | None]:
+        seen: list[tuple[Any, Start | None]] = []
+        of = Start.of
+
+        def watched(plan: Plan, layer: Any, fisher: Any, search_set: Any) -> Start | None:
+            seen.append((search_set, of(plan, layer, fisher, search_set)))
+            return seen[-1][1]
+
+        monkeypatch.setattr(start_module.Start, "of", watched)
+        slsgu.run_plan(make(*concepts, **settings))
+        return seen[-1]
+
+    return run
+
+
+# -- the merge ------------------------------------------------------------------------------------
+
+
+def moved(outcome: slsgu.Outcome) -> float:
+    """How far the mean of the beagle's features is still from its siblings', after the patch."""
+    task = outcome.task
+    projection = LastProjection.of(task.clip)
+    means = PooledFeatures.read(projection, task, task.ledger()).means
+    apart = mean_differences(means, task.request).float()
+    delta = outcome.edit.patch.delta["visual.proj"].T
+    return float((projection.matrix.float() @ apart + delta @ apart).norm())
+
+
+def test_the_search_begins_from_the_merged_projection(make: Callable[..., Plan]) -> None:
+    """A fixed step of next to nothing shows the merge alone, and the patch says how far it was."""
+    found = {}
+    for dial in (0.0, 0.5, 1.0):
+        outcome = slsgu.run_plan(make("beagle", step=1e-7, merge=dial))
+        assert outcome.edit.patch.metadata["merge"] == dial
+        assert outcome.edit.patch.metadata["unnamed"] is False
+        found[dial] = moved(outcome)
+    assert found[0.5] == pytest.approx(found[0.0] / 2, rel=1e-3)
+    assert found[1.0] < 1e-3 * found[0.0]
+
+
+def test_only_the_last_projection_of_the_image_side_has_a_start(
+    make: Callable[..., Plan], prepared: Callable[..., tuple[Any, Start | None]]
+) -> None:
+    search_set, _ = prepared("beagle")
+    plan = make("beagle")
+    projection = LastProjection.of(plan.task.clip)
+    inputs = torch.eye(projection.layer.shape[0], dtype=torch.float64)
+    outputs = torch.eye(projection.layer.shape[1], dtype=torch.float64)
+    fisher = KroneckerFisher(inputs, outputs, transposed=True)
+    text = next(x for x in inventory(plan.task.clip.model) if x.tower == "language" and x.last)
+    inner = next(x for x in inventory(plan.task.clip.model) if x.tower == "vision" and not x.last)
+    for layer, known in ((projection.layer, None), (text, fisher), (inner, fisher)):
+        assert Start.of(plan, layer, known, search_set) is None
+    start = Start.of(plan, projection.layer, fisher, search_set)  # control
+    assert start is not None and start.at(0.5).shape == projection.layer.shape
+    paper = make("beagle", search="paper")
+    assert Start.of(paper, projection.layer, fisher, search_set) is None
+
+
+def test_without_siblings_nothing_is_merged(make: Callable[..., Plan]) -> None:
+    task = make("beagle").task
+    projection = LastProjection.of(task.clip)
+    inputs = torch.eye(projection.matrix.shape[1], dtype=torch.float64)
+    fisher = KroneckerFisher(inputs, inputs, transposed=True)
+    alone = replace(task, splits=replace(task.splits, gradient=task.forget_samples))
+    assert whole_merge(alone, projection, fisher) is None
+    whole = whole_merge(task, projection, fisher)  # control
+    assert whole is not None and whole.any()
+
+
+def test_a_merge_that_is_not_asked_for_reads_no_images(
+    make: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    found = start_module.whole_merge
+    monkeypatch.setattr(start_module, "whole_merge", lambda *given: read.append(1) or found(*given))
+    for settings, times in (({"merge": 0.0}, 0), ({"goal": "suppress"}, 0), ({}, 1)):
+        outcome = slsgu.run_plan(make("beagle", **settings))
+        assert len(read) == times, settings
+        if not times:
+            assert outcome.edit.patch.metadata["merge"] == 0
+
+
+# -- the name -------------------------------------------------------------------------------------
+
+
+def scores(start: Start, differences: Tensor, inputs: Tensor, dial: float) -> Tensor:
+    """U'(W h + b) of features h [n, i] after a start."""
+    delta = start.at(dial)
+    weight = start.projection.matrix + (delta.T if start.projection.transposed else delta)
+    embeddings = inputs @ weight.T
+    if start.projection.bias is not None:
+        embeddings = embeddings + start.projection.bias
+    return embeddings @ differences
+
+
+def test_a_name_scores_what_its_siblings_score_on_average_for_every_image(
+    prepared: Callable[..., tuple[Any, Start | None]],
+) -> None:
+    _, start = prepared("beagle")
+    assert start is not None and start.names is not None and start.projection.bias is None
+    differences = start.names.differences
+    inputs = torch.randn(20, start.projection.matrix.shape[1], dtype=torch.float64)
+    for dial in DIALS:
+        assert float(scores(start, differences, inputs, dial).abs().max()) < 1e-9
+    kept = replace(start, names=None)  # control
+    assert float(scores(kept, differences, inputs, 0.5).abs().max()) > 1e-3
+
+
+def test_the_names_of_a_group_and_of_all_below_it_are_taken(
+    prepared: Callable[..., tuple[Any, Start | None]],
+) -> None:
+    search_set, _ = prepared("dog")
+    differences = name_differences(search_set)
+    forgotten = [int(x.sum()) for x in search_set.exam.forgotten_classes]
+    assert differences is not None and min(forgotten) > 0
+    assert differences.shape[1] == sum(forgotten)
+    search_set, _ = prepared("beagle")  # control: the level above keeps its names
+    alone = name_differences(search_set)
+    assert alone is not None and alone.shape[1] == 1
+
+
+def test_no_name_is_taken_where_nobody_asks(
+    prepared: Callable[..., tuple[Any, Start | None]],
+) -> None:
+    _, start = prepared("beagle", unname=False)
+    assert start is not None and start.names is None
+    _, start = prepared("beagle", unname=False, goal="suppress")
+    assert start is None
