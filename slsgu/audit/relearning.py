@@ -11,9 +11,9 @@ template, the model's own logit scale). What lies before the last stage stays as
   (arXiv 2505.22310).
 
 Accuracy is zero-shot on the test images of the forgotten leaves among all leaves (first template),
-after 0, 1, 2, 5, 10 and 20 steps. `before` is the unedited model without training, `after` the
-edited one after the last step, `never_knew` the control after as many. The way back is
-(last - first) / (before - first).
+after 0, 1, 2, 5, 10 and 20 steps. Whoever trains stops where it is best: `before` is the unedited
+model without training, `after` the best of the edited one, `never_knew` the best of the control.
+The way back is (best - first) / (before - first).
 
 A schedule that teaches nothing says nothing. So a schedule with forget images counts only if it
 teaches the unedited model a name that no model knows (`NEW_NAME`) for the same images, to at least
@@ -44,7 +44,7 @@ MOST_RETAIN = 256  # examples of what is kept
 BATCH = 32
 STEPS = 20
 READ_AT = (0, 1, 2, 5, 10, 20)
-RATE = 3e-4
+RATE = 1e-4
 TEACHES = 0.8
 NEW_NAME = "wuzzlefinch"
 
@@ -93,7 +93,7 @@ def _filled(
     way_back = {name: _way_back(curve, known) for name, curve in curves.items()}
     counts = True
     if schedule.forget:
-        taught = original.curve(schedule, NEW_NAME)[-1]
+        taught = max(original.curve(schedule, NEW_NAME))
         extra["teaches"] = taught / known if known else 0.0
         counts = extra["teaches"] >= TEACHES
         note = (
@@ -107,16 +107,16 @@ def _filled(
         extra["way_back"] = way_back["after"]
         if (control := way_back.get("control")) is not None:
             extra |= {"control_way_back": control, "faster": way_back["after"] - control}
-    control_end = curves["control"][-1] if "control" in curves else None
+    control_best = max(curves["control"]) if "control" in curves else None
     return replace(
-        empty, before=known, after=curves["after"][-1], never_knew=control_end,
+        empty, before=known, after=max(curves["after"]), never_knew=control_best,
         note=note, extra=extra,
     )  # fmt: skip
 
 
 def _way_back(curve: Sequence[float], known: float) -> float | None:
-    """The share of the way from the first to what was known before; None where there is none."""
-    return None if known - curve[0] < 0.05 else (curve[-1] - curve[0]) / (known - curve[0])
+    """How far the best lies on the way from the first to what was known; None without a way."""
+    return None if known - curve[0] < 0.05 else (max(curve) - curve[0]) / (known - curve[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -171,17 +171,18 @@ def describe(
     task: Task, patch: Patch, control: Clip | None, unknown: Unknown | None
 ) -> dict[str, Any]:
     """What an audit is of, as JSON values; equal `key`s mean that readings may be reused."""
+    edit = {name: layer_hash(name, patch.patched(name)) for name in patch.layers}
     about: dict[str, Any] = {
         "request": task.request.describe(),
         "model": task.clip.describe(),
-        "layers": list(patch.layers),
+        "edit": edit,
         "data": task.splits.description,
     }
     what = {
         "protocol": PROTOCOL,
         "model": task.clip.sha256,
         "request": about["request"],
-        "edit": {name: layer_hash(name, patch.patched(name)) for name in patch.layers},
+        "edit": edit,
         "images": task.splits.sha256,
         "templates": list(task.templates),
         "seed": task.seed,

@@ -31,6 +31,9 @@ from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
 
 MOST_EXAMPLES = 20  # of a class, that a probe learns from
+FEW_EXAMPLES = 5  # of a kept class, where there are many classes
+ALL_EXAMPLES = 4000  # of all kept classes; more would take long and say no more
+ALL_TESTS = 2500  # likewise, of test images; siblings of the forgotten leaves are not counted
 Moment = Literal["before", "after", "control"]
 
 
@@ -141,6 +144,11 @@ class Subject:
     @cached_property
     def examples(self) -> Images:
         """Images that have a class, at most `MOST_EXAMPLES` of each: what a probe learns from."""
+        request = self.task.request
+        share = ALL_EXAMPLES // max(len(request.retain_leaves), 1)
+        most = dict.fromkeys(
+            request.retain_leaves, min(max(share, FEW_EXAMPLES), MOST_EXAMPLES)
+        ) | dict.fromkeys(request.forget_leaves, MOST_EXAMPLES)
         counts: dict[Concept, int] = {}
         chosen: dict[str, Sample] = {}
         used = {x.fingerprint for x in (*self.task.splits.search, *self.task.splits.test)}
@@ -148,16 +156,29 @@ class Subject:
             leaf = sample.leaf
             if leaf is None or sample.fingerprint in used or sample.fingerprint in chosen:
                 continue
-            if counts.get(leaf, 0) < MOST_EXAMPLES:
+            if counts.get(leaf, 0) < most.get(leaf, MOST_EXAMPLES):
                 counts[leaf] = counts.get(leaf, 0) + 1
                 chosen[sample.fingerprint] = sample
         return self.read(list(chosen.values()), "gradient")
 
     @cached_property
     def tests(self) -> Images:
-        """All test images that have a class."""
+        """The test images that have a class; of classes that are no siblings a share, where there
+        are many."""
         _ = self.examples  # first, so that these claim the pictures that are in both
-        return self.read([x for x in self.task.splits.test if x.leaf is not None], "test")
+        request = self.task.request
+        share = max(1, ALL_TESTS // max(len(request.retain_leaves), 1))
+        whole = {x for leaf in request.forget_leaves for x in (leaf, *request.siblings(leaf))}
+        if len(whole) == len(self.task.taxonomy.leaves):  # a flat list: all are siblings
+            whole = set(request.forget_leaves)
+        counts: dict[Concept, int] = {}
+        chosen = []
+        for sample in self.task.splits.test:
+            if sample.leaf is not None:
+                counts[sample.leaf] = counts.get(sample.leaf, 0) + 1
+                if sample.leaf in whole or counts[sample.leaf] <= share:
+                    chosen.append(sample)
+        return self.read(chosen, "test")
 
     @cached_property
     def questions(self) -> Images:

@@ -74,13 +74,13 @@ def make(taught: Clip, photos: Path) -> Callable[..., slsgu.Task]:
 
 
 def test_each_section_adds_to_its_table(added: dict[str, dict[str, Any]]) -> None:
-    new = ["angle", "sparse", "random-step", "neighbours", ".lst", "ip-adapter-plus"]
+    new = ["angle", "sparse", "random-step", "nearest", ".lst", "ip-adapter-plus"]
     assert all(name in table for name, table in zip(new, TABLES, strict=True))
 
 
 def test_the_tables_are_as_before() -> None:
     """Control: without the page there is none of it."""
-    new = ["angle", "sparse", "random-step", "neighbours", ".lst", "ip-adapter-plus"]
+    new = ["angle", "sparse", "random-step", "nearest", ".lst", "ip-adapter-plus"]
     assert not any(name in table for name, table in zip(new, TABLES, strict=True))
 
 
