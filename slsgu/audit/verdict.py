@@ -177,11 +177,11 @@ def _about_images(
         floor = sum(x.floor or 0 for x in images) / len(images)
         text += f", {floor:.0%} by a model that never knew"
     if left is None:
-        return [f"{text}. A model that never knew is found as well, so images cannot tell."]
-    beyond = "a model that never knew" if with_reference else "chance"
+        return [f"{text}. One that never knew finds as much, so images cannot tell."]
+    beyond = "that" if with_reference else "chance"
     if left < -0.1:
-        return [f"{text}: less than {beyond}, which itself can be noticed."]
-    return [f"{text}: {max(left, 0):.0%} of what lay beyond {beyond} is left."]
+        return [f"{text}. That is less than {beyond}, which itself can be noticed."]
+    return [f"{text}. Of what lay beyond {beyond}, {max(left, 0):.0%} is left."]
 
 
 def _about_towers(readings: Sequence[ProbeReading], towers: Sequence[str]) -> list[str]:
