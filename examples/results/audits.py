@@ -26,9 +26,10 @@ from typing import Any
 import click
 
 LEAVES = ("golden retriever", "taxi")
-BREEDS = ("golden retriever", "beagle", "chow")
+BREEDS = ("golden retriever", "beagle", "chow chow")
 SHOWN = (
-    ("other words", "name"), ("other words", "worst template"), ("other words", "worst misspelling"),
+    ("other words", "name"), ("other words", "worst template"),
+    ("other words", "worst misspelling"),
     ("prototypes", "1 image"), ("prototypes", "5 images"), ("prototypes", "20 images"),
     ("retrieval", "by text, recall"), ("retrieval", "by image, recall"),
     ("linear probe", "visual.ln_post"), ("linear probe", "visual.trunk"),

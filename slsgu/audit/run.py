@@ -171,7 +171,7 @@ def describe(
     task: Task, patch: Patch, control: Clip | None, unknown: Unknown | None
 ) -> dict[str, Any]:
     """What an audit is of, as JSON values; equal `key`s mean that readings may be reused."""
-    edit = {name: layer_hash(name, patch.patched(name)) for name in patch.layers}
+    edit = edit_sha256(patch)
     about: dict[str, Any] = {
         "request": task.request.describe(),
         "model": task.clip.describe(),
@@ -190,6 +190,11 @@ def describe(
         "unknown": None if unknown is None else unknown.sha256,
     }
     return {**about, "protocol": PROTOCOL, "key": json_sha256(what)}
+
+
+def edit_sha256(patch: Patch) -> dict[str, str]:
+    """The hash of every layer as an edit leaves it."""
+    return {name: layer_hash(name, patch.patched(name)) for name in patch.layers}
 
 
 def _reference(control: Clip | None, unknown: Unknown | None) -> str | None:

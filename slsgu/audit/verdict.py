@@ -13,6 +13,8 @@ read (chance, where there is no reference):
 * *removed*: left <= `REMOVED`, every measurable reading of words, images and weights is at its
   floor, and no schedule that counts relearns it more than `FASTER` further than the reference.
 * *partly removed*: anything else.
+
+*Not measurable*: no reading is, or the reference itself finds more than half by the name.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ RISE = 0.02
 SUPPRESSED = 0.8
 REMOVED = 0.2
 FASTER = 0.1
+KNOWS = 0.5  # share of what the name found, from which on a reference knows the concept
 LEAST_SPAN = 0.02  # mean of before - floor below which images cannot tell who knew
 
 
@@ -70,6 +73,12 @@ def judge(
     name = next((x for x in found if (x.probe, x.setting) == ("other words", "name")), None)
     if not found:
         why = "no probe finds the concept before the edit, so none can say what became of it."
+        return Verdict("not measurable", None, (why,))
+    if name is not None and (name.never_knew or 0.0) > KNOWS * (name.before or 0.0):
+        why = (
+            f"the reference finds {name.never_knew:.0%} of the concept's images by its name: it is "
+            "none of a model that never knew it."
+        )
         return Verdict("not measurable", None, (why,))
     left = share_left(images)
     word = _word(found, images, name, left, with_reference=reference is not None)
