@@ -21,6 +21,7 @@ from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
     from slsgu.evaluation.other_sets import Also
+    from slsgu.patch.patch import Patch
     from slsgu.pipeline.result import Outcome
     from slsgu.pipeline.run_folder import RunFolder
     from slsgu.task.plan import Plan
@@ -104,6 +105,7 @@ def apply(
         for name, path in paths.items():
             if path is not None:
                 click.echo(f"{name:<9}  {path}")
+        _lead(folder, result.patch)
     _judge(result, folder, console)
 
 
@@ -140,6 +142,20 @@ def _publish(result: Outcome, folder: RunFolder, patch_path: Path | None) -> dic
             title = f"Which layers hold {result.task.request.title}?"
             save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
     return summary
+
+
+def _lead(folder: RunFolder, patch: Patch | None) -> None:
+    """Where an audit of this very patch lies beside the run, let its verdict lead the report."""
+    from slsgu.audit.run import edit_sha256
+    from slsgu.report.audit import audit_of, lead_report
+
+    if patch is None or not (folder.path / "audit.json").exists():
+        return
+    found = audit_of(folder.path, edit_sha256(patch))
+    if found is None:
+        click.echo("audit      audit.json is of an earlier patch: run `slsgu audit` again")
+    elif lead_report(folder.path):
+        click.echo(f"audit      {found.verdict.word} (see {folder.path / 'audit.html'})")
 
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:

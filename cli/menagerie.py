@@ -159,7 +159,8 @@ def train(
 ) -> None:
     """Train the menagerie's model from scratch.
 
-    Writes it as an OpenCLIP local-dir.
+    Writes it as an OpenCLIP local-dir. A training that was ended early goes on where it was when
+    the same command is run again.
     """
     from slsgu.menagerie.train import STEPS, default_cache
     from slsgu.menagerie.train import train as fit

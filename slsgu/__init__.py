@@ -18,6 +18,7 @@ from slsgu.version import __version__ as __version__
 
 _HOME = {
     "Also": "slsgu.evaluation.other_sets",
+    "Audit": "slsgu.audit.run",
     "Clip": "slsgu.models.clip",
     "Concept": "slsgu.concepts.taxonomy",
     "DataSettings": "slsgu.task.settings",
@@ -45,6 +46,7 @@ _HOME = {
     "make_plan": "slsgu.task.plan",
     "make_task": "slsgu.task.task",
     "rewrite_model": "slsgu.patch.rewrite",
+    "run_audit": "slsgu.audit.run:audit",
     "run_method": "slsgu.pipeline.run",
     "run_plan": "slsgu.pipeline.run",
     "save_local_dir": "slsgu.models.local_dir",
@@ -52,6 +54,8 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from slsgu.audit.run import Audit as Audit
+    from slsgu.audit.run import audit as _audit
     from slsgu.concepts.request import Request as Request
     from slsgu.concepts.taxonomy import Concept as Concept
     from slsgu.concepts.taxonomy import Taxonomy as Taxonomy
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
     from slsgu.utils.progress import Progress as Progress
 
     Result = Outcome
+    run_audit = _audit
 
 __all__ = sorted(_HOME)
 

@@ -7,18 +7,21 @@ photographs are enough to tell apart what a model was never taught.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from slsgu.data.ledger import Ledger
-from slsgu.data.samples import Sample
-from slsgu.evaluation.proof import Embedded, embed
-from slsgu.patch.patch import Patch
-from slsgu.task.task import Task
-from slsgu.utils.progress import SILENT, Progress
 from slsgu.utils.statistics import wilson
+
+if TYPE_CHECKING:
+    from slsgu.audit.subject import Subject
+
+Kind = Literal["find", "keep", "trace"]
+"""What a reading is about: whether the concept is found, whether something else is kept, or whether
+the edit shows which images it was made from."""
+
+TOLERANCE = 0.05  # least distance to the reference that counts as one
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class ProbeReading:
         count: images that were asked.
         chance: the accuracy of a guess; None where nothing was read.
         before, after: accuracy without and with the patch; None where nothing was read.
-        never_knew: accuracy of a model that was never taught the concept; None without a control.
-        note: why nothing was read.
+        never_knew: accuracy of a model that was never taught the concept; None without a reference.
+        note: why nothing was read, or what else a reader must know.
+        kind: what it is about.
+        extra: further figures, as JSON values.
 
     >>> ProbeReading("prototypes", "5 images per class", 50, 0.1, before=0.9, after=0.6).measurable
     True
@@ -48,63 +53,90 @@ class ProbeReading:
     after: float | None = None
     never_knew: float | None = None
     note: str = ""
+    kind: Kind = "find"
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def before_interval(self) -> tuple[float, float] | None:
-        """95 % Wilson interval of `before`."""
-        return None if self.before is None else wilson(self.before * self.count, self.count)
+        """95 % interval of `before`: Wilson; of an area under the curve, Hanley and McNeil's."""
+        return self._interval(self.before)
 
     @property
     def after_interval(self) -> tuple[float, float] | None:
-        """95 % Wilson interval of `after`."""
-        return None if self.after is None else wilson(self.after * self.count, self.count)
+        """95 % interval of `after`."""
+        return self._interval(self.after)
 
     @property
     def measurable(self) -> bool:
         """Whether the probe finds the concept before the patch: the interval lies above chance. If
-        it does not, what it reads afterwards says nothing about the patch."""
+        it does not, what it reads afterwards says nothing about the patch. A trace of the edit can
+        only be there after it, and is always measurable where something was read."""
         interval = self.before_interval
+        if self.kind == "trace":
+            return self.after is not None
         return interval is not None and self.chance is not None and interval[0] > self.chance
 
+    @property
+    def floor(self) -> float | None:
+        """What it would read of a concept that is gone: the reference, or chance without one."""
+        return self.chance if self.never_knew is None else self.never_knew
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What probes look at: a task, a patch, and images that are embedded once for all probes.
+    @property
+    def distance(self) -> float | None:
+        """How far `after` lies above (or, negative, below) the never-knew reference."""
+        if self.after is None or self.never_knew is None:
+            return None
+        return self.after - self.never_knew
 
-    Attributes:
-        task: what was to be forgotten, on which images.
-        patch: the edit.
-        ledger: keeps the images that a probe learns from and those that it is asked apart.
-        progress: told how many images are read.
+    @property
+    def at_floor(self) -> bool:
+        """Whether the concept is found no more than the floor has it: `after` lies at most
+        `TOLERANCE` above it, or its interval reaches down to it."""
+        interval, floor = self.after_interval, self.floor
+        if interval is None or floor is None or self.after is None:
+            return False
+        return self.after <= floor + TOLERANCE or interval[0] <= floor
+
+    def to_json(self) -> dict[str, Any]:
+        """The reading as JSON values, with what follows from it."""
+        values = {x.name: getattr(self, x.name) for x in fields(self)}
+        bounds = {"before": self.before_interval, "after": self.after_interval}
+        return {
+            **values,
+            "extra": dict(self.extra),
+            "intervals": {name: None if b is None else list(b) for name, b in bounds.items()},
+            "measurable": self.measurable,
+            "distance": self.distance,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ProbeReading:
+        """The reading that `to_json` wrote."""
+        return cls(**{x.name: value[x.name] for x in fields(cls)})
+
+    def _interval(self, value: float | None) -> tuple[float, float] | None:
+        if value is None:
+            return None
+        if self.kind != "trace":
+            return wilson(value * self.count, self.count)
+        positive, negative = self.extra["positive"], self.extra["negative"]
+        return auc_interval(value, positive, negative)
+
+
+def auc_interval(area: float, positive: int, negative: int) -> tuple[float, float]:
+    """95 % interval of an area under the curve (Hanley and McNeil, 1982).
+
+    >>> low, high = auc_interval(0.5, 50, 50)
+    >>> round(low, 2), round(high, 2)
+    (0.39, 0.61)
     """
-
-    task: Task
-    patch: Patch
-    ledger: Ledger = field(default_factory=Ledger)
-    progress: Progress = SILENT
-
-    @cached_property
-    def examples(self) -> Embedded:
-        """The gradient images that have a class: what a probe may learn from."""
-        samples = [sample for sample in self.task.splits.gradient if sample.leaf is not None]
-        return self._embed(samples, "gradient")
-
-    @cached_property
-    def questions(self) -> Embedded:
-        """The test images of what was to be forgotten: what a probe is asked."""
-        _ = self.examples  # first, so that these claim the pictures that are in both
-        return self._embed(self.task.forget_test_samples, "test")
-
-    def _embed(self, samples: Sequence[Sample], split: str) -> Embedded:
-        return embed(
-            self.task.clip,
-            samples,
-            patch=self.patch,
-            split=split,
-            ledger=self.ledger,
-            reading=self.task.reading,
-            progress=self.progress,
-        )
+    if not positive or not negative:
+        return 0.0, 1.0
+    one, two = area / (2 - area), 2 * area * area / (1 + area)
+    spread = area * (1 - area)
+    spread += (positive - 1) * (one - area * area) + (negative - 1) * (two - area * area)
+    half = 1.959964 * math.sqrt(max(spread, 0.0) / (positive * negative))
+    return max(0.0, area - half), min(1.0, area + half)
 
 
 class Probe(Protocol):

@@ -4,9 +4,9 @@ Each class is the mean of the embeddings of k photographs, and an image is of th
 is nearest. Whoever has five photographs of a concept can look for it like this, whatever became of
 its name.
 
-Protocol: classes are the leaves of the taxonomy that have an image in the gradient split; the k
-photographs of each are drawn from that split, the same before and after; accuracy is the share of
-test images of the forgotten leaves that are given their own leaf, averaged over `DRAWS` draws.
+Protocol: classes are the leaves of the taxonomy that have an example; the k photographs of each are
+drawn from the examples, the same before and after; accuracy is the share of test images of the
+forgotten leaves that are given their own leaf, averaged over `DRAWS` draws.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from slsgu.audit.probe import ProbeReading, Subject
-from slsgu.concepts.taxonomy import Concept
+from slsgu.audit.pool import Pool, readings_of
+from slsgu.audit.probe import ProbeReading
+from slsgu.audit.subject import Subject
 
 NAME = "prototypes"
 SHOTS = (1, 5, 20)
@@ -27,27 +28,28 @@ DRAWS = 20  # of the photographs; a single draw of one photograph says little
 
 def prototypes(subject: Subject) -> Iterator[ProbeReading]:
     """Read the accuracy for 1, 5 and 20 photographs per class, as far as there are so many."""
-    places: dict[Concept, list[int]] = {}
-    for index, sample in enumerate(subject.examples.samples):
-        assert sample.leaf is not None
-        places.setdefault(sample.leaf, []).append(index)
-    asked = [sample.leaf for sample in subject.questions.samples]
+    pool = Pool.of(subject)
     for shots in SHOTS:
-        setting = f"{shots} image{'s' if shots > 1 else ''} per class"
-        note = _why_not(places, asked, shots)
+        note = pool.why_not(shots)
         if note:
-            yield ProbeReading(NAME, setting, note=note)
+            yield ProbeReading(NAME, setting(shots), note=note)
             continue
-        labels = torch.tensor([list(places).index(leaf) for leaf in asked if leaf is not None])
-        drawn = draw(list(places.values()), shots, subject.task.seed)
-        before, after = (
-            accuracy(examples, drawn, questions, labels)
-            for examples, questions in (
-                (subject.examples.before, subject.questions.before),
-                (subject.examples.after, subject.questions.after),
-            )
+        drawn = draw(pool.places, shots, subject.task.seed)
+        yield readings_of(
+            subject,
+            ProbeReading(NAME, setting(shots), len(pool.asked), 1 / len(pool.places)),
+            lambda view, drawn=drawn: accuracy(  # type: ignore[misc]
+                subject.examples.embeddings(view),
+                drawn,
+                subject.questions.embeddings(view),
+                pool.labels,
+            ),
         )
-        yield ProbeReading(NAME, setting, len(asked), 1 / len(places), before, after)
+
+
+def setting(shots: int) -> str:
+    """What a number of photographs is called."""
+    return f"{shots} image{'s' if shots > 1 else ''} per class"
 
 
 def draw(places: Sequence[Sequence[int]], shots: int, seed: int) -> Tensor:
@@ -73,21 +75,12 @@ def accuracy(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor)
         questions: normalised embeddings [M, d].
         labels: the right class of each [M].
     """
+    return float(right(examples, drawn, questions, labels).double().mean())
+
+
+def right(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor) -> Tensor:
+    """Whether each question is nearest to the mean of its own class, in each draw [D, M];
+    arguments as for `accuracy`."""
     means = normalize(examples[drawn.to(examples.device)].mean(dim=2), dim=-1)  # [D, C, d]
     predicted = torch.einsum("md,kcd->kmc", questions, means).argmax(dim=2)  # [D, M]
-    return float((predicted == labels.to(predicted)).double().mean())
-
-
-def _why_not(places: dict[Concept, list[int]], asked: Sequence[Concept | None], shots: int) -> str:
-    """Why nothing can be read with so many photographs per class; empty if it can."""
-    if not asked:
-        return "there is no test image of what was to be forgotten"
-    missing = next((leaf for leaf in asked if leaf not in places), None)
-    if missing is not None:
-        return f"there is no gradient image of {missing.key}"
-    if len(places) < 2:
-        return "there are images of one class only"
-    scarce = min(places, key=lambda leaf: len(places[leaf]))
-    if len(places[scarce]) < shots:
-        return f"{scarce.key} has only {len(places[scarce])} of {shots} gradient images"
-    return ""
+    return predicted == labels.to(predicted)

@@ -2,18 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from slsgu.audit.probe import Probe, ProbeReading, Subject
+from slsgu.audit.linear import linear
+from slsgu.audit.membership import membership
+from slsgu.audit.neighbours import neighbours
+from slsgu.audit.probe import Probe, ProbeReading
 from slsgu.audit.prototypes import prototypes
+from slsgu.audit.reference import Unknown
+from slsgu.audit.relearning import relearning
+from slsgu.audit.retrieval import retrieval
+from slsgu.audit.subject import Subject
+from slsgu.audit.verdict import Verdict, judge
+from slsgu.audit.weights import weights
+from slsgu.audit.words import words
+from slsgu.data.samples import Sample
 from slsgu.errors import SlsguError
-from slsgu.patch.patch import Patch
+from slsgu.models.clip import Clip
+from slsgu.patch.patch import Patch, layer_hash
 from slsgu.task.task import Task
+from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
 
+PROTOCOL = 1
+"""Raised whenever the same inputs would give other readings."""
+
 PROBES: dict[str, Probe] = {
+    "other words": words,
     "prototypes": prototypes,
+    "retrieval": retrieval,
+    "linear probe": linear,
+    "relearning": relearning,
+    "weights": weights,
+    "neighbours": neighbours,
+    "membership": membership,
 }
+
+Done = Mapping[str, Sequence[ProbeReading]]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What all probes read, and what it comes to. Iterates over the readings.
+
+    Attributes:
+        readings: in the order of the probes.
+        towers: that the edit touches.
+        reference: what `never_knew` is taken from, in words; None if there is none.
+        about: the request, the model, the data and the protocol, as JSON values.
+        seconds: of every probe that ran.
+    """
+
+    readings: tuple[ProbeReading, ...]
+    towers: tuple[str, ...]
+    reference: str | None
+    about: Mapping[str, Any]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[ProbeReading]:
+        return iter(self.readings)
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """In one word, with the reasons."""
+        return judge(self.readings, reference=self.reference, towers=self.towers)
+
+    def to_json(self) -> dict[str, Any]:
+        """The audit as JSON values; accuracies are fractions."""
+        verdict = self.verdict
+        return {
+            "schema": 1,
+            **self.about,
+            "reference": self.reference,
+            "towers": list(self.towers),
+            "verdict": verdict.word,
+            "left": verdict.left,
+            "reasons": list(verdict.reasons),
+            "readings": [reading.to_json() for reading in self.readings],
+            "seconds": dict(self.seconds),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Audit:
+        """The audit that `to_json` wrote; its verdict is worked out again."""
+        derived = ("schema", "verdict", "left", "reasons", "readings", "reference", "towers")
+        return cls(
+            readings=tuple(ProbeReading.from_json(x) for x in value["readings"]),
+            towers=tuple(value["towers"]),
+            reference=value["reference"],
+            about={k: v for k, v in value.items() if k not in (*derived, "seconds")},
+            seconds=value["seconds"],
+        )
 
 
 def audit(
@@ -21,24 +107,97 @@ def audit(
     patch: Patch,
     *,
     probes: Iterable[str] | None = None,
+    control: Clip | None = None,
+    unknown: Unknown | None = None,
+    examples: Sequence[Sample] = (),
+    done: Done | None = None,
+    on_probe: Callable[[Audit], None] = lambda so_far: None,
     progress: Progress = SILENT,
-) -> tuple[ProbeReading, ...]:
+) -> Audit:
     """Read what can still be found of a concept after a patch.
 
     Args:
         task: what was to be forgotten, on which images; the model is unedited.
         patch: the edit.
         probes: names in `PROBES`; None takes all.
-        progress: told how many images are read.
+        control: a model that was trained without the concept, as the never-knew reference.
+        unknown: images of concepts that the model does not know, as the reference instead.
+        examples: images that a probe may learn from besides the gradient images of the task.
+        done: readings of an earlier audit of the same (`key`), by probe, which are not read again.
+        on_probe: called with what there is whenever a probe is done.
+        progress: told what is done.
 
     Raises:
-        SlsguError: there is no such probe.
+        SlsguError: there is no such probe, or two references are given.
         LayerMismatchError: the patch was not made for this model.
+        DataError: the images of unknown concepts cannot be used.
     """
-    names = list(PROBES) if probes is None else list(probes)
+    names = list(PROBES) if probes is None else list(dict.fromkeys(probes))
     for name in names:
         if name not in PROBES:
             raise SlsguError(f"unknown probe {name!r}: choose {', '.join(PROBES)}")
+    if control is not None and unknown is not None:
+        raise SlsguError("give a control model or unknown concepts as the reference, not both")
     patch.check(dict(task.clip.model.named_parameters()))
-    subject = Subject(task, patch, task.ledger(), progress)
-    return tuple(reading for name in names for reading in PROBES[name](subject))
+    subject = Subject(task, patch, task.ledger(), progress, control, tuple(examples))
+    vision = {"vision" if name.startswith("visual.") else "language" for name in patch.layers}
+    about = describe(task, patch, control, unknown)
+    found: list[ProbeReading] = []
+    seconds: dict[str, float] = {}
+    done = done or {}
+    towers = tuple(sorted(vision, reverse=True))
+
+    def so_far() -> Audit:
+        reference = _reference(control, unknown)
+        return Audit(tuple(found), towers, reference, about, dict(seconds))
+
+    for name in names:
+        if name in done:
+            progress.say(f"{name}: done before")
+            found += done[name]
+            continue
+        start = time.perf_counter()
+        readings = list(PROBES[name](subject))
+        if unknown is not None:
+            readings = [unknown.applied(reading, subject) for reading in readings]
+        found += readings
+        seconds[name] = time.perf_counter() - start
+        progress.say(f"{name}: {len(readings)} readings, {seconds[name]:.0f} s")
+        on_probe(so_far())
+    return so_far()
+
+
+def describe(
+    task: Task, patch: Patch, control: Clip | None, unknown: Unknown | None
+) -> dict[str, Any]:
+    """What an audit is of, as JSON values; equal `key`s mean that readings may be reused."""
+    edit = edit_sha256(patch)
+    about: dict[str, Any] = {
+        "request": task.request.describe(),
+        "model": task.clip.describe(),
+        "edit": edit,
+        "data": task.splits.description,
+    }
+    what = {
+        "protocol": PROTOCOL,
+        "model": task.clip.sha256,
+        "request": about["request"],
+        "edit": edit,
+        "images": task.splits.sha256,
+        "templates": list(task.templates),
+        "seed": task.seed,
+        "control": None if control is None else control.sha256,
+        "unknown": None if unknown is None else unknown.sha256,
+    }
+    return {**about, "protocol": PROTOCOL, "key": json_sha256(what)}
+
+
+def edit_sha256(patch: Patch) -> dict[str, str]:
+    """The hash of every layer as an edit leaves it."""
+    return {name: layer_hash(name, patch.patched(name)) for name in patch.layers}
+
+
+def _reference(control: Clip | None, unknown: Unknown | None) -> str | None:
+    if control is not None:
+        return f"a model that was trained without the concept ({control.name})"
+    return None if unknown is None else unknown.title

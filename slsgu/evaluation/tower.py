@@ -118,6 +118,17 @@ class Tower:
         for span in self._spans:
             yield span.start, span.stop, functools.partial(self._run, span)
 
+    @property
+    def kept(self) -> Tensor | None:
+        """What the stage before the cut puts out for all inputs; None where nothing is kept."""
+        kept = [span.kept for span in self._spans if span.kept is not None]
+        return torch.cat(kept) if kept and len(kept) == len(self._spans) else None
+
+    def run_from(self, kept: Tensor) -> Tensor:
+        """Features [n, d] of any n inputs, at most as many as a batch, by their rows of `kept`;
+        gradients flow if they are enabled."""
+        return self._run(_Span(0, len(kept), self._spans[0].cut, kept))
+
     def run(self) -> Tensor:
         """Features [count, d] with the weights as they are now."""
         with torch.no_grad():

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.errors import SlsguError
+from slsgu.menagerie.lessons import PREPROCESS_CFG
 from slsgu.menagerie.paths import MODEL_DIR, TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
-from slsgu.menagerie.train import MODEL_CFG, PREPROCESS_CFG
+from slsgu.menagerie.train import MODEL_CFG
 from slsgu.utils.files import read_json
 from slsgu.utils.reading import open_regular
 

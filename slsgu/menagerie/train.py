@@ -28,14 +28,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.errors import SlsguError
-from slsgu.menagerie.canvas import Dice
 from slsgu.menagerie.captions import Phrases, phrases
 from slsgu.menagerie.draw import DRAW_VERSION
+from slsgu.menagerie.lessons import PREPROCESS_CFG, Lessons
 from slsgu.menagerie.paths import TAXONOMY_FILE
 from slsgu.menagerie.pool import draw_pool
 from slsgu.menagerie.targets import Targets
+from slsgu.menagerie.unfinished import EVERY, Unfinished
 from slsgu.utils.cache import cache_folder
-from slsgu.utils.files import replacing_folder
+from slsgu.utils.files import json_sha256, replacing_folder
 
 TRAIN_SEED = 1_000_003
 """The stream of drawings that training uses; evaluate on any other."""
@@ -52,12 +53,6 @@ MODEL_CFG: dict[str, Any] = {
         "mlp_ratio": 4.0,
     },
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3},
-}
-PREPROCESS_CFG: dict[str, Any] = {
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.25, 0.25, 0.25],
-    "interpolation": "bicubic",
-    "resize_mode": "shortest",
 }
 BATCH = 256
 STEPS = 2000
@@ -88,6 +83,8 @@ def train(
         cache: folder in which the pool of drawings is kept between runs.
         progress: called with a line when something happens.
 
+    A training that was ended early goes on where it last wrote its state, beside ``out``.
+
     Returns:
         ``out``.
 
@@ -114,9 +111,15 @@ def train(
     torch.manual_seed(seed)
     text_cfg = {**MODEL_CFG["text_cfg"], "vocab_size": len(vocabulary)}
     model = CLIP(**{**MODEL_CFG, "text_cfg": text_cfg})
+    recipe_key = json_sha256([
+        [entry.concept.key for entry in taught], taxonomy.sha256, DRAW_VERSION, images_per_leaf,
+        steps, minutes, seed, MODEL_CFG,
+    ])  # fmt: skip
+    unfinished = Unfinished.of(out, recipe_key)
     steps_taken = fit(
-        model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress
-    )
+        model, pictures, images_per_leaf, taught, targets, tokens, steps, minutes, seed, progress,
+        unfinished,
+    )  # fmt: skip
     with replacing_folder(out) as partial:
         recipe = {
             "seed": seed,
@@ -128,6 +131,7 @@ def train(
             "left_out": [c.key for c in without],
         }
         save(model, vocabulary, partial, recipe)
+    unfinished.remove()
     return out
 
 
@@ -157,16 +161,23 @@ def fit(
     minutes: float,
     seed: int,
     progress: Callable[[str], None],
+    unfinished: Unfinished | None = None,
 ) -> int:
-    """The training loop: AdamW, warm-up, cosine to zero, bf16 products. Returns the steps taken."""
+    """The training loop: AdamW, warm-up, cosine to zero, bf16 products. Returns the steps taken.
+
+    It takes up what an earlier, unfinished training of the same has come to: random numbers are
+    drawn again up to there, so that every step sees what it would have seen.
+    """
     optimizer = _optimizer(model)
-    bits = np.random.Generator(np.random.PCG64(seed))
-    dice = Dice("phrases", seed)
-    order = np.empty(0, np.int64)
-    started = time.monotonic()
+    lessons = Lessons(pictures, taught, BATCH, seed)
+    done, spent = (0, 0.0) if unfinished is None else unfinished.load(model, optimizer)
+    if done:
+        progress(f"going on after {done} steps")
+    lessons.skip(done)
+    started = time.monotonic() - spent
     running = 0.0
     model.train()
-    for step in range(steps):
+    for step in range(done, steps):
         # A slow machine runs out of minutes first: the schedule then follows the clock.
         share = max(step / steps, (time.monotonic() - started) / (60 * minutes))
         if share >= 1:
@@ -174,17 +185,13 @@ def fit(
             return step
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, share)
-        if len(order) < BATCH:
-            order = bits.permutation(len(pictures))
-        batch, order = order[:BATCH], order[BATCH:]
-        images = prepare(pictures[batch], bits)
+        batch, images, named, other = lessons.take()
         labels = torch.from_numpy(batch // per_leaf)
-        named = torch.stack([tokens[entry.pick_named(dice)] for entry in taught])
-        other = torch.stack([tokens[entry.pick_other(dice)] for entry in taught])
+        texts = torch.stack([tokens[phrase] for phrase in (*named, *other)])
         # Plain attention takes half the time of the fused kernel on so few tokens.
         with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
             v = model.encode_image(images)
-            t = model.encode_text(torch.cat([named, other]))
+            t = model.encode_text(texts)
         v, t = F.normalize(v.float(), dim=1), F.normalize(t.float(), dim=1)
         logits = model.logit_scale.exp() * v @ t.T  # [B, 2C]
         count = len(taught)
@@ -195,7 +202,7 @@ def fit(
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0.0, math.log(100))
-        running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
+        running = loss.item() if step == done else 0.95 * running + 0.05 * loss.item()
         if step % 50 == 0 or step + 1 == steps:
             accuracy = targets.accuracy(logits[:, :count], labels)
             progress(
@@ -203,6 +210,8 @@ def fit(
                 f"scale {model.logit_scale.exp().item():.1f}  "
                 f"{time.monotonic() - started:.0f} s"
             )
+        if unfinished is not None and (step + 1) % EVERY == 0:
+            unfinished.save(model, optimizer, step + 1, time.monotonic() - started)
     return steps
 
 
@@ -218,22 +227,6 @@ def _rate(step: int, share: float) -> float:
     """Learning rate of a step, after a share of the schedule."""
     warm_up = min(1.0, (step + 1) / WARM_UP)
     return PEAK_RATE * warm_up * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def prepare(pictures: NDArray[np.uint8], bits: np.random.Generator) -> Tensor:
-    """Moves and mirrors pictures a little, and normalises them: ``[B, 3, 64, 64]``."""
-    images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-    flip = torch.from_numpy(bits.random(len(images)) < 0.5)
-    images = torch.where(flip[:, None, None, None], images.flip(3), images).float()
-    size, pad = images.shape[-1], 4
-    wide = F.pad(images, (pad, pad, pad, pad), mode="replicate")
-    # One shift for each eighth of the batch keeps this to a few copies.
-    parts = []
-    for part in wide.chunk(8):
-        dy, dx = (int(n) for n in bits.integers(2 * pad + 1, size=2))
-        parts.append(part[:, :, dy : dy + size, dx : dx + size])
-    mean, std = (torch.tensor(PREPROCESS_CFG[k])[:, None, None] for k in ("mean", "std"))
-    return (torch.cat(parts) / 255 - mean) / std
 
 
 def save(model: CLIP, vocabulary: Tensor, folder: Path, recipe: dict[str, Any]) -> None:

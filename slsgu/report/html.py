@@ -71,7 +71,7 @@ def write(result: Outcome, path: Path, *, command: str, patch: Path | None) -> N
 def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     """The report as text. The same result gives the same text."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+        loader=jinja2.FunctionLoader(template_text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -82,7 +82,7 @@ def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     return page
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
     """The text of a template, or of a file that one includes."""
     return files("slsgu.report").joinpath(name).read_text(encoding="utf-8")
 

@@ -74,13 +74,13 @@ def make(taught: Clip, photos: Path) -> Callable[..., slsgu.Task]:
 
 
 def test_each_section_adds_to_its_table(added: dict[str, dict[str, Any]]) -> None:
-    new = ["angle", "sparse", "random-step", "neighbours", ".lst", "ip-adapter-plus"]
+    new = ["angle", "sparse", "random-step", "nearest", ".lst", "ip-adapter-plus"]
     assert all(name in table for name, table in zip(new, TABLES, strict=True))
 
 
 def test_the_tables_are_as_before() -> None:
     """Control: without the page there is none of it."""
-    new = ["angle", "sparse", "random-step", "neighbours", ".lst", "ip-adapter-plus"]
+    new = ["angle", "sparse", "random-step", "nearest", ".lst", "ip-adapter-plus"]
     assert not any(name in table for name, table in zip(new, TABLES, strict=True))
 
 
@@ -119,12 +119,12 @@ def test_the_method_and_the_probe_are_used_by_name(
     weight = task.clip.model.get_parameter("visual.proj")
     share = outcome.patch.delta["visual.proj"].norm() / weight.norm()
     assert float(share) == pytest.approx(0.1)
-    (reading,) = audit(task, 0 * outcome.patch, probes=["neighbours"])
+    (reading,) = audit(task, 0 * outcome.patch, probes=["nearest"])
     assert reading.before == reading.after and reading.measurable
     assert reading.chance == pytest.approx(1 / 4)
     line = torch.randn(32, 1) @ torch.randn(1, 32) - weight  # control: all pictures on one line
     ruined = slsgu.Patch({"visual.proj": line}, {"visual.proj": weight.detach().clone()})
-    (reading,) = audit(task, ruined, probes=["neighbours"])
+    (reading,) = audit(task, ruined, probes=["nearest"])
     assert reading.before is not None and reading.after is not None
     assert reading.after < reading.before
 

@@ -248,6 +248,41 @@ def test_training_never_draws_what_is_left_out(
         train(out)
 
 
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    barely_trained: tuple[Path, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slsgu.menagerie.train as recipe
+
+    monkeypatch.setattr(recipe, "BATCH", 16)
+    monkeypatch.setattr(recipe, "EVERY", 1)
+    monkeypatch.setattr(
+        recipe, "draw_pool", lambda leaves, n, **options: draw_pool(leaves, n, workers=1, **options)
+    )
+    given: dict[str, Any] = {"leave_out": ["dog"], "images_per_leaf": 2, "steps": 2}
+    out = tmp_path / "model"
+
+    def end(line: str) -> None:
+        if line.startswith("step     1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(out, progress=end, **given)
+    state = tmp_path / "model.training.safetensors"
+    assert state.exists() and not out.exists()
+    said: list[str] = []
+    recipe.train(out, progress=said.append, **given)
+    assert "going on after 1 steps" in said and not state.exists()
+    whole = load_file(barely_trained[0] / "open_clip_model.safetensors")
+    again = load_file(out / "open_clip_model.safetensors")
+    assert all(torch.allclose(whole[k].float(), again[k].float(), atol=1e-3) for k in whole)
+    other = tmp_path / "other"  # control: the state of another recipe is not gone on with
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(other, progress=end, **given)
+    said.clear()
+    recipe.train(other, progress=said.append, **{**given, "seed": 1})
+    assert not any("going on" in line for line in said)
+
+
 def rows_of(model_dir: Path, text: str) -> torch.Tensor:
     import open_clip
 

@@ -1,0 +1,317 @@
+"""`slsgu audit`: what can still be found of a concept after an edit."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .audit_tables import print_audit
+from .console import Console, echo_json
+from .data_options import data_options, model_options
+from .groups import GroupedCommand, option
+from .options import concept_option, json_option
+from .run_options import read_run, task_of_run, typed, with_run
+from .search_options import machine_options
+from .values import load_clip, load_patches, settings_from
+
+if TYPE_CHECKING:
+    from slsgu.audit.reference import Unknown
+    from slsgu.audit.run import Audit
+    from slsgu.models.clip import Clip
+    from slsgu.patch.patch import Patch
+    from slsgu.task.task import Task
+
+
+@click.command(cls=GroupedCommand)
+@option(
+    "Request",
+    "--run",
+    "--run-folder",  # as everywhere: torchrun takes --run for an abbreviation of its own
+    "run",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Audit the patch of a run, with its model, data, taxonomy, templates, seed and images.",
+)
+@option(
+    "Request",
+    "--patch",
+    "patches",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Audit this patch: a patch file, or a run folder. Several patches are added.",
+)
+@option(
+    "Request",
+    "--edited",
+    metavar="SPEC",
+    help="Audit this model, an edited copy of --model; --concept says what it forgot.",
+)
+@concept_option("What counts as forgotten.  [default: what the patch was made for]")
+@model_options
+@option(
+    "Model",
+    "--control",
+    metavar="SPEC",
+    help="A model that was trained without the concept: the never-knew reference.",
+)
+@data_options
+@option(
+    "Data",
+    "--unknown",
+    metavar="SOURCE",
+    help="Images of concepts that the model does not know, as the reference instead: class "
+    "folders, a table or shards.",
+)
+@option(
+    "Data",
+    "--known",
+    metavar="SOURCE",
+    help="Images of concepts of the taxonomy that it knows, to stand beside --unknown.  [default: "
+    "those of --data]",
+)
+@option(
+    "Method",
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="NAME",
+    help="Only this probe. May be given several times.  [default: all]",
+)
+@machine_options
+@json_option
+@option(
+    "Output",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for audit.json and audit.html.  [default: the run folder, or "
+    "runs/audit-<concept>-<hash>]",
+)
+def audit(
+    run: Path | None,
+    patches: tuple[Path, ...],
+    edited: str | None,
+    concepts: tuple[str, ...],
+    probes: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Look for what an edit was to remove: by other words, by example images, by training, and
+    by probes at every stage of the image tower.
+
+    Reads every probe before and after the edit, beside chance and, with --control or --unknown,
+    beside a model that never knew the concept. Ends in a verdict: suppressed, partly removed,
+    removed, or more visible than before. Probes that are done are not repeated when the same
+    command is run again.
+    """
+    from slsgu.audit.run import audit as look
+
+    given = _Given.of(run, patches, edited, options)
+    console = Console()
+    clip = load_clip(given.options)
+    patch = given.patch(clip)
+    task = _task(given, concepts, clip, patch, console)
+    control, unknown = _reference(given.options, task)
+    output = _Output.of(given.run, out, task, patch, control, unknown)
+    found = look(
+        task,
+        patch,
+        probes=probes or None,
+        control=control,
+        unknown=unknown,
+        examples=_examples(task, given),
+        done=output.done(),
+        on_probe=output.write,
+        progress=console,
+    )
+    output.write(found, pages=True)
+    if as_json:
+        echo_json(found.to_json())
+        return
+    print_audit(found)
+    for path in (output.folder / "audit.json", output.page):
+        click.echo(f"{path.suffix[1:]:<8}  {path}")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the command line names: a run, patches, or an edited model.
+
+    Attributes:
+        options: completed by those of the run.
+        run: the run folder; None without one.
+        of_run: what the run was made with.
+    """
+
+    options: dict[str, Any]
+    run: Path | None
+    of_run: dict[str, Any] | None
+    patches: tuple[Path, ...]
+    edited: str | None
+
+    @classmethod
+    def of(
+        cls,
+        run: Path | None,
+        patches: tuple[Path, ...],
+        edited: str | None,
+        options: dict[str, Any],
+    ) -> _Given:
+        from slsgu.pipeline.run_folder import RunFolder
+
+        if run is None and not patches and edited is None:
+            raise click.UsageError("say what to audit: --run DIR, --patch FILE, or --edited MODEL")
+        if edited is not None and (run is not None or patches):
+            raise click.UsageError("--edited is a model; give it without --run and --patch")
+        if options["known"] and not options["unknown"]:
+            raise click.UsageError("--known goes with --unknown")
+        if options["control"] and options["unknown"]:
+            raise click.UsageError("--control and --unknown are two references: give one")
+        if run is None and len(patches) == 1 and RunFolder(patches[0]).request.is_file():
+            run, patches = patches[0], ()
+        if run is None:
+            return cls(options, None, None, patches, edited)
+        of_run = read_run(run)
+        return cls(with_run(options, of_run), run, of_run, patches or (run,), None)
+
+    def patch(self, clip: Clip) -> Patch:
+        """The edit.
+
+        Raises:
+            ModelError: the edited model is not an edit of the model.
+        """
+        from slsgu.patch.difference import difference
+
+        if self.edited is None:
+            return load_patches(self.patches)
+        other = {**self.options, "model": self.edited, "pretrained": None}
+        return difference(clip.model, load_clip(other).model)
+
+
+def _task(
+    given: _Given, concepts: tuple[str, ...], clip: Clip, patch: Patch, console: Console
+) -> Task:
+    """What was to be forgotten, on the images of the run, or on those that the options name,
+    divided as for the patch."""
+    from slsgu.errors import SlsguError
+    from slsgu.task.task import make_task
+
+    own = not (concepts or typed("data") or typed("taxonomy") or typed("seed"))
+    if given.of_run is not None and own:
+        task = task_of_run(given.of_run, clip)
+    else:
+        wanted = concepts or patch.requested_paths()
+        if not wanted:
+            raise SlsguError(
+                "nothing says what was to be forgotten: name it with --concept, as it is called "
+                "in the taxonomy"
+            )
+        settings = settings_from(given.options)
+        seeds = {part.get("seed") for part in patch.parts}
+        if not typed("seed") and len(seeds) == 1 and isinstance(seed := seeds.pop(), int):
+            settings = replace(settings, seed=seed)
+        task = make_task(
+            clip,
+            wanted,
+            data=given.options["data"],
+            taxonomy=given.options["taxonomy"],
+            settings=settings.data,
+            machine=settings.machine,
+        )
+    made_on = {part.get("data") for part in patch.parts}
+    drawn = task.splits.description.get("kind") == "drawings"  # no split shares any with another
+    if made_on != {task.splits.sha256} and not drawn:
+        console.say(
+            "note: it is not known which images the edit was made from: some may be among those "
+            "that are asked (--run DIR knows them)"
+        )
+    return task
+
+
+def _reference(options: dict[str, Any], task: Task) -> tuple[Clip | None, Unknown | None]:
+    from slsgu.audit.reference import Unknown
+    from slsgu.errors import SlsguError
+
+    if options["unknown"]:
+        return None, Unknown.find(task, options["unknown"], options["known"])
+    if not options["control"]:
+        return None, None
+    control = load_clip({**options, "model": options["control"], "pretrained": None})
+    if control.sha256 == task.clip.sha256:
+        raise SlsguError(
+            f"--control {options['control']} is the model itself: give one that was trained "
+            "without the concept"
+        )
+    return control, None
+
+
+def _examples(task: Task, given: _Given) -> tuple[Any, ...]:
+    """More images to learn from, where the data is one that can be divided again."""
+    from slsgu.audit.examples import more_examples
+    from slsgu.errors import SlsguError
+
+    if given.of_run is not None and given.of_run["forget"] and given.options["data"] is None:
+        return ()
+    with contextlib.suppress(SlsguError):
+        return more_examples(task, given.options["data"])
+    return ()
+
+
+@dataclass(frozen=True)
+class _Output:
+    """The folder of an audit, with what an earlier one has read."""
+
+    folder: Path
+    run: Path | None
+    key: str
+
+    @classmethod
+    def of(
+        cls,
+        run: Path | None,
+        out: Path | None,
+        task: Task,
+        patch: Patch,
+        control: Clip | None,
+        unknown: Unknown | None,
+    ) -> _Output:
+        from slsgu.audit.run import describe
+        from slsgu.pipeline.run_folder import RUNS
+        from slsgu.utils.files import slug
+
+        key = describe(task, patch, control, unknown)["key"]
+        folder = out or run or RUNS / f"audit-{slug(task.request.title)}-{key[:8]}"
+        return cls(folder, run if out is None else None, key)
+
+    @property
+    def page(self) -> Path:
+        """The page with the figures."""
+        return self.folder / "audit.html"
+
+    def done(self) -> dict[str, list[Any]]:
+        """What an earlier audit of the same has read, by probe."""
+        from slsgu.report.audit import read_audit
+
+        earlier = read_audit(self.folder)
+        if earlier is None or earlier.about["key"] != self.key:
+            return {}
+        found: dict[str, list[Any]] = {}
+        for reading in earlier.readings:
+            found.setdefault(reading.probe, []).append(reading)
+        return found
+
+    def write(self, found: Audit, *, pages: bool = False) -> None:
+        """Write what there is; the pages once all is."""
+        from slsgu.report.audit import lead_report, write_audit, write_page
+
+        write_audit(found, self.folder)
+        if pages:
+            write_page(found, self.page)
+            if self.run is not None:
+                lead_report(self.folder)

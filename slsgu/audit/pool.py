@@ -1,0 +1,86 @@
+"""The classes that a probe without words chooses among, and how a reading is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from slsgu.audit.probe import ProbeReading
+from slsgu.audit.subject import Subject
+from slsgu.concepts.taxonomy import Concept
+from slsgu.data.samples import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Classes that have examples, and questions about some of them.
+
+    Attributes:
+        classes: C leaves.
+        places: the examples of each class, by their index.
+        asked: the leaf of each question.
+    """
+
+    classes: tuple[Concept, ...]
+    places: tuple[tuple[int, ...], ...]
+    asked: tuple[Concept | None, ...]
+
+    @classmethod
+    def of(cls, subject: Subject) -> Pool:
+        """The examples and the questions of a subject."""
+        return cls.from_samples(subject.examples.samples, subject.questions.samples)
+
+    @classmethod
+    def from_samples(cls, examples: Sequence[Sample], questions: Sequence[Sample]) -> Pool:
+        """From images that all have a class."""
+        places: dict[Concept, list[int]] = {}
+        for index, sample in enumerate(examples):
+            assert sample.leaf is not None
+            places.setdefault(sample.leaf, []).append(index)
+        asked = tuple(sample.leaf for sample in questions)
+        return cls(tuple(places), tuple(map(tuple, places.values())), asked)
+
+    @property
+    def labels(self) -> Tensor:
+        """The right class of each question [M]."""
+        return torch.tensor([self.classes.index(x) for x in self.asked if x is not None])
+
+    @property
+    def example_labels(self) -> Tensor:
+        """The class of each example [N]."""
+        labels = torch.empty(sum(map(len, self.places)), dtype=torch.long)
+        for label, own in enumerate(self.places):
+            labels[list(own)] = label
+        return labels
+
+    def why_not(self, shots: int) -> str:
+        """Why nothing can be read with so many images per class; empty if it can."""
+        if not self.asked:
+            return "there is no test image of what was to be forgotten"
+        missing = next((leaf for leaf in self.asked if leaf not in self.classes), None)
+        if missing is not None:
+            return f"there is no gradient image of {missing.key}"
+        if len(self.classes) < 2:
+            return "there are images of one class only"
+        scarce = min(range(len(self.classes)), key=lambda i: len(self.places[i]))
+        if len(self.places[scarce]) < shots:
+            count = len(self.places[scarce])
+            return f"{self.classes[scarce].key} has only {count} of {shots} gradient images"
+        return ""
+
+
+def readings_of(
+    subject: Subject, reading: ProbeReading, value: Callable[[str], float | None]
+) -> ProbeReading:
+    """A reading with what each view gives.
+
+    Args:
+        value: the accuracy of a view, by its name; None where it has none.
+    """
+    filled = replace(reading, before=value("before"), after=value("after"))
+    if subject.control is None:
+        return filled
+    return replace(filled, never_knew=value("control"))

@@ -1,0 +1,159 @@
+"""The audit on paper: `audit.json` for programs, `audit.html` for people, and the verdict that
+leads the report of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from slsgu.audit.probe import ProbeReading
+from slsgu.audit.run import Audit
+from slsgu.errors import ArtifactError, SlsguError
+from slsgu.report.audit_pictures import relearning_curves, stage_curve
+from slsgu.report.html import interval, percent, template_text
+from slsgu.report.values import plain
+from slsgu.utils.files import read_json, write_json, write_text
+from slsgu.utils.reading import read_text
+from slsgu.version import __version__
+
+FILE, PAGE = "audit.json", "audit.html"
+BEGIN, END = "<!-- audit -->", "<!-- /audit -->"  # in report.html, what lies between is ours
+TONES = {"removed": "good", "partly removed": "fair"}  # any other verdict is bad
+
+
+def write_audit(found: Audit, folder: Path) -> None:
+    """Write `audit.json`.
+
+    Raises:
+        SlsguError: the disk refuses.
+    """
+    write_json(folder / FILE, plain({**found.to_json(), "version": __version__}))
+
+
+def read_audit(folder: Path) -> Audit | None:
+    """The audit in a folder; None where there is none that can be read: it is then made again."""
+    try:
+        value = read_json(folder / FILE, "audit")
+        if not isinstance(value, dict) or value.get("schema") != 1:
+            return None
+        found = Audit.from_json(value)
+        _ = found.verdict, found.about["key"], found.about["edit"], found.about["request"]
+    except (ArtifactError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return found
+
+
+def audit_of(folder: Path, edit: Mapping[str, str]) -> Audit | None:
+    """The audit in a folder, if it is of this edit.
+
+    Args:
+        edit: the hash of every layer as the edit leaves it.
+    """
+    found = read_audit(folder)
+    return found if found is not None and dict(found.about["edit"]) == dict(edit) else None
+
+
+def write_page(found: Audit, path: Path) -> None:
+    """Write the audit as a page of its own.
+
+    Raises:
+        SlsguError: the disk refuses.
+    """
+    write_text(path, _render("audit_page.html.j2", found))
+
+
+def lead_report(folder: Path) -> bool:
+    """Put the verdict at the head of the run's report.html, in place of an earlier one.
+
+    Returns:
+        Whether there is a report and an audit.
+
+    Raises:
+        SlsguError: the disk refuses.
+    """
+    found, report = read_audit(folder), folder / "report.html"
+    if found is None or not report.is_file():
+        return False
+    try:
+        text = read_text(report, "the report")
+    except SlsguError:
+        return False
+    section = f"{BEGIN}\n{_render('audit.html.j2', found)}\n{END}"
+    old = re.compile(f"{BEGIN}.*?{END}", re.S)
+    if old.search(text):
+        text = old.sub(lambda _: section, text, count=1)
+    elif "<main>" in text:
+        text = text.replace("<main>", f"<main>\n{section}", 1)
+    else:
+        return False
+    write_text(report, text)
+    return True
+
+
+def _render(name: str, found: Audit) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(template_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"pct": percent, "span": interval}
+    return str(environment.get_template(name).render(**_view(found)))
+
+
+def _view(found: Audit) -> dict[str, Any]:
+    verdict = found.verdict
+    groups: dict[str, list[ProbeReading]] = {}
+    for reading in found.readings:
+        groups.setdefault(reading.probe, []).append(reading)
+    words = {
+        "title": " and ".join(found.about["request"]["concepts"]),
+        "word": verdict.word,
+        "reasons": verdict.reasons,
+        "reference": found.reference,
+        "facts": _facts(found),
+        "version": __version__,
+        "seconds": sum(found.seconds.values()),
+    }
+    return {
+        **plain(words),
+        "tone": TONES.get(verdict.word, "bad"),
+        "groups": [{"name": plain(name), "rows": _rows(own)} for name, own in groups.items()],
+        "stages": stage_curve(found.readings),
+        "relearning": relearning_curves(found.readings),
+    }
+
+
+def _rows(readings: list[ProbeReading]) -> list[dict[str, Any]]:
+    rows = []
+    for x in readings:
+        row = {"setting": plain(x.setting), "note": plain(x.note), "kind": x.kind,
+               "measurable": x.measurable, "count": x.count}  # fmt: skip
+        if x.before is None or x.after is None or x.before_interval is None:
+            rows.append({**row, "read": False})
+            continue
+        rows.append({
+            **row, "read": True, "chance": x.chance, "before": x.before, "after": x.after,
+            "before_interval": x.before_interval, "after_interval": x.after_interval,
+            "never_knew": x.never_knew, "distance": x.distance,
+        })  # fmt: skip
+    return rows
+
+
+def _facts(found: Audit) -> list[tuple[str, str]]:
+    about = found.about
+    return [
+        ("Model", str(about["model"].get("name"))),
+        ("Model SHA-256", str(about["model"].get("sha256"))),
+        ("Layers", ", ".join(about["edit"]) if len(about["edit"]) < 6 else
+         f"{len(about['edit'])} tensors"),
+        ("Images", str(about["data"].get("root") or about["data"].get("kind"))),
+        ("Protocol", str(about["protocol"])),
+        ("Reference", found.reference or "none"),
+        ("Time", f"{sum(found.seconds.values()):.0f} s"),
+    ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""`slsgu audit`: from a run, a patch or two models to a verdict, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.commands import Ran
+
+QUICK = ["--probe", "prototypes", "--probe", "linear probe"]
+
+
+@pytest.fixture
+def run(cli: Callable[..., Ran], world: list[str], tmp_path: Path) -> Path:
+    """A run folder with a patch that makes the model forget one class."""
+    done = cli("apply", "--concept", "beagle", *world, "--run", "run", "--force", report=True)
+    assert (tmp_path / "run" / "patch.safetensors").exists(), done.err
+    return tmp_path / "run"
+
+
+def test_a_run_is_audited_and_its_verdict_leads_the_report(
+    cli: Callable[..., Ran], run: Path, world: list[str]
+) -> None:
+    done = cli("audit", "--run", run, *QUICK)
+    assert done.code == 0, done.err
+    written = json.loads((run / "audit.json").read_text())
+    assert f"beagle: {written['verdict']}" in done.out
+    assert {x["probe"] for x in written["readings"]} == {"prototypes", "linear probe"}
+    assert all(x["never_knew"] is None for x in written["readings"])
+    report = (run / "report.html").read_text()
+    title = f"beagle: {written['verdict']}"
+    assert report.index(title) < report.index("slsgu report ·")
+    assert title in (run / "audit.html").read_text()
+    cli("audit", "--run", run, *QUICK)  # a second time, the section is replaced
+    assert (run / "report.html").read_text().count(title) == 1
+    again = cli("apply", "--concept", "beagle", *world, "--run", run, "--force", report=True)
+    assert f"audit      {written['verdict']}" in again.out
+    assert title in (run / "report.html").read_text()
+
+
+def test_a_second_audit_goes_on_where_the_first_stopped(cli: Callable[..., Ran], run: Path) -> None:
+    cli("audit", "--run", run, "--probe", "prototypes")
+    done = cli("audit", "--run", run, *QUICK)
+    assert "prototypes: done before" in done.err
+    assert "linear probe: done before" not in done.err
+    (run / "audit.json").write_text("{}")  # control: nothing that can be used
+    assert "done before" not in cli("audit", "--run", run, *QUICK).err
+
+
+def test_an_audit_of_another_patch_does_not_lead(
+    cli: Callable[..., Ran], run: Path, world: list[str]
+) -> None:
+    cli("audit", "--run", run, "--probe", "prototypes")
+    text = json.loads((run / "audit.json").read_text())
+    text["edit"] = {"visual.proj": "0" * 64}
+    (run / "audit.json").write_text(json.dumps(text))
+    again = cli("apply", "--concept", "beagle", *world, "--run", run, "--force", report=True)
+    assert "audit.json is of an earlier patch" in again.out
+    assert "slsgu audit ·" not in (run / "report.html").read_text()
+
+
+def test_a_patch_file_and_two_models_give_the_readings_of_the_run(
+    cli: Callable[..., Ran], run: Path, world: list[str], tmp_path: Path
+) -> None:
+    def readings(*words: str | Path) -> list[dict[str, Any]]:
+        done = cli("audit", *words, *QUICK, "--json")
+        assert done.code == 0, done.err
+        return [x for x in json.loads(done.out)["readings"] if x["setting"] != "1 image"]
+
+    first = readings("--run", run)
+    patch = run / "patch.safetensors"
+    assert readings("--patch", patch, *world, "--out", "of-patch") == first
+    assert (tmp_path / "of-patch" / "audit.html").exists()
+    model = world[1].removeprefix("local-dir:")
+    made = cli("patch", "apply", patch, model, "--out", "edited")
+    assert made.code == 0, made.err
+    edited = ["--edited", "local-dir:edited", "--concept", "beagle", *world]
+    of_models = readings(*edited)
+    for one, other in zip(first, of_models, strict=True):
+        assert one["after"] == pytest.approx(other["after"], abs=0.02)
+        assert one["before"] == other["before"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "say what to audit"),
+        (["--run", "run", "--edited", "x"], "give it without --run"),
+        (["--patch", "p", "--known", "x"], "--known goes with --unknown"),
+        (["--patch", "p", "--control", "x", "--unknown", "y"], "give one"),
+    ],
+)
+def test_wrong_usage_is_refused_before_a_model_is_loaded(
+    cli: Callable[..., Ran], words: list[str], says: str
+) -> None:
+    done = cli("audit", *words)
+    assert done.code == 2 and says in done.err
+
+
+def test_mistakes_are_told(cli: Callable[..., Ran], run: Path, world: list[str]) -> None:
+    done = cli("audit", "--run", run, "--probe", "guess")
+    assert done.code == 1 and "unknown probe 'guess'" in done.err
+    done = cli("audit", "--run", run, "--control", world[1])
+    assert done.code == 1 and "is the model itself" in done.err
+    done = cli("audit", "--edited", world[1], *world, "--concept", "beagle")
+    assert done.code == 1 and "the same" in done.err
+    done = cli("audit", "--run", run, "--unknown", "nowhere")
+    assert done.code == 1 and "nowhere" in done.err
