@@ -6,8 +6,9 @@
         --into docs/results-photographs.md                                    # put them there
 
 DIR holds dogs/ (`train/` and `test/`, a folder for each of the 99 breeds of `imagenet-dogs`),
-dogs-web/known/ (other photographs of some of these breeds) and imagenet-1000/ (a folder for each
-class of ImageNet). All folders are named by wnid.
+dogs-web/known/ (other photographs of some of these breeds), dogs-web/unknown/ (breeds that ImageNet
+does not have) and imagenet-1000/ (a folder for each class of ImageNet). All folders but the unknown
+are named by wnid.
 
 Each request is a run as `slsgu apply --layer visual.head.proj.weight` would make it. Since this
 layer is the last, what comes before it is computed once for each photograph and kept. The JSON
@@ -29,8 +30,11 @@ from PIL import Image
 from torch import Tensor
 
 import slsgu
+import slsgu.audit.points as audit_points
 import slsgu.evaluation.replay as replay
 import slsgu.evaluation.tower as tower
+from slsgu.audit.points import EMBEDDING
+from slsgu.audit.reference import Unknown
 from slsgu.audit.run import audit
 from slsgu.concepts.prompts import PromptBook
 from slsgu.data.batches import Reading
@@ -48,7 +52,7 @@ from photographs_tables import filled, print_tables
 from q_u import hold
 
 LAYER = "visual.head.proj.weight"
-FOLDERS = ("dogs", "dogs-web/known", "imagenet-1000")
+FOLDERS = ("dogs", "dogs-web/known", "dogs-web/unknown", "imagenet-1000")
 ENDINGS = (".jpg", ".jpeg", ".png")
 AT_ONCE = 16  # pictures in one pass
 COUNTS = (2, 5, 10, 20, 35)  # images per breed: two thirds for the gradient, the rest to search
@@ -111,13 +115,13 @@ def with_pooled_features(clip: slsgu.Clip, folders: Sequence[Path]) -> slsgu.Cli
     whole = trunk.forward
     trunk.forward = lambda pixels: pixels.flatten(1) if pixels.shape[1] != 3 else whole(pixels)
     stages = replay.stages
-    for module in (replay, tower):
+    for module in (replay, tower, audit_points):
         module.stages = lambda model, name: [] if name == "vision" else stages(model, name)
     values = {each.name: getattr(clip, each.name) for each in fields(clip)}
     return Remembering(**{**values, "preprocess": pooled})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
     """What all requests share."""
 
@@ -125,6 +129,7 @@ class Bench:
     tree: slsgu.Taxonomy
     data: Path
     shelf: dict[str, Image.Image]
+    unknown: Unknown | None = None
 
     def task(self, names: Sequence[str], **settings: Any) -> tuple[slsgu.Plan, Task]:
         chosen = slsgu.Settings(layer=LAYER, force=True, workers=0, batch_size=64, **settings)
@@ -143,6 +148,7 @@ class Bench:
         row = {
             "success": outcome.success,
             "shortfall": outcome.shortfall,
+            "merge": outcome.trace.chosen.merge,
             "relative_step": outcome.trace.chosen.relative_step,
             "q_u": measures.q_u,
             "interval": measures.intervals.get("q_u"),
@@ -154,10 +160,28 @@ class Bench:
             "web": self.elsewhere(task, outcome.patch),
             "imagenet": imagenet_row(outcome.also[0]),
         }
-        for reading in audit(task, outcome.patch, probes=["prototypes"]):
-            if reading.before is not None:
-                row[f"found {reading.setting}"] = [reading.before, reading.after]
-        return row
+        return {**row, **self.again(task, outcome.patch)}
+
+    def again(self, task: Task, patch: slsgu.Patch) -> dict[str, list[float | None]]:
+        """What is found again without a name: before, after, by a model that never knew, count."""
+        if self.unknown is None:
+            web = self.data / "dogs-web"
+            self.unknown = Unknown.find(task, str(web / "unknown"), str(web / "known"))
+        options: Any = {"limit": None, "seed": 0, "excluded": {}, "strict": False}
+        folder = str(self.data / "dogs" / "train")
+        examples = images_of(folder, task.taxonomy, task.taxonomy.leaves, **options).samples
+        readings = audit(
+            task, patch, probes=("prototypes", "linear probe"), unknown=self.unknown,
+            examples=examples,
+        )  # fmt: skip
+        return {
+            f"found: {reading.probe}, {reading.setting}": [
+                reading.before, reading.after, reading.never_knew, reading.count
+            ]
+            for reading in readings
+            if reading.before is not None
+            and (reading.probe == "prototypes" or reading.setting == EMBEDDING)
+        }  # fmt: skip
 
     def elsewhere(self, task: Task, patch: slsgu.Patch) -> dict[str, Any] | None:
         """The same patch on photographs from elsewhere, which know 26 of the breeds."""

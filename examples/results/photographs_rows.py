@@ -29,7 +29,12 @@ ELSEWHERE = (
     "Q-U 42.6 for NHL+KL, 84.9 for the best of all methods."
 )
 WEB_TARGET = 97.0
-FOUND = "found 5 images per class"
+FOUND = {
+    "found: prototypes, 1 image per class": "1 photograph",
+    "found: prototypes, 5 images per class": "5 photographs",
+    "found: prototypes, 20 images per class": "20 photographs",
+    "found: linear probe, embedding": "linear probe",
+}
 FAMILIES = {
     "ten": "ten breeds at once",
     "images": "ten breeds at once, from few images",

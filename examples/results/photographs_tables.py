@@ -33,6 +33,8 @@ from photographs_rows import (
     unfinished,
 )
 
+from slsgu.utils.statistics import wilson
+
 PUBLISHED = "published Q-U (NHL+KL, ViT-L/14)"
 BEFORE = "requested images named right [%]: before"
 PLACE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n(?P<table>.*?)<!-- end -->", re.S)
@@ -195,15 +197,33 @@ def kept(rows: Row) -> str:
 
 
 def found_again(rows: Row) -> str:
-    """What five photographs find again."""
-    heads = ["requests", "search", "read on", "found before", "found after", "rose on"]
+    """What is found again without a name."""
+    heads = ["requests", "search", "read on", "found by", "before", "after", "never knew"]
+    heads += ["mean distance to never knew", "rose on", "rose beyond the interval on"]
     lines = []
     for title, shown, requests in families_of(rows):
-        pairs = list(requests.values(FOUND).values())
-        if pairs:
-            sides = [percent(mean(pair[side] for pair in pairs)) for side in (0, 1)]
-            rose = sum(after > before for before, after in pairs)
-            lines.append([title, shown, str(len(pairs)), *sides, str(rose)])
+        for key, probe in FOUND.items():
+            readings = list(requests.values(key).values())
+            if not readings:
+                continue
+            columns = [percent(mean(reading[side] for reading in readings)) for side in (0, 1, 2)]
+            distance = percent(mean(abs(after - never) for _, after, never, _ in readings))
+            rose = sum(after > before for before, after, *_ in readings)
+            beyond = sum(
+                after > wilson(before * count, count)[1] for before, after, _, count in readings
+            )
+            lines.append(
+                [
+                    title,
+                    shown,
+                    str(len(readings)),
+                    probe,
+                    *columns,
+                    distance,
+                    str(rose),
+                    str(beyond),
+                ]
+            )
     return table(heads, lines, any_unfinished(rows))
 
 
