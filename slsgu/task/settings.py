@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from slsgu.concepts.request import KEPT
 from slsgu.data.splits.splits import Limits
 from slsgu.errors import SlsguError
-from slsgu.task.checks import at_least_one, between, one_of
+from slsgu.task.checks import at_least_one, between, one_of, whole
+from slsgu.utils.names import refuse_kind
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ GradientPrecision = Literal["fp32", "bf16"]
 P = TypeVar("P", "MethodSettings", "DataSettings", "MachineSettings")
 MOST_SEED = 2**63 - 1
 MOST_TRIALS = 60  # doubled as often, a step leaves every weight behind
+MOST_WORKERS = 1024  # more than any machine reads pictures with
 MOST_AT_ONCE = 64  # images per forward pass, where nothing speaks against it
 
 
@@ -139,6 +141,8 @@ class MethodSettings(_Checked):
         from slsgu.losses.retain import RETAIN_LOSSES
 
         super().__post_init__()
+        refuse_kind(self.floors, Mapping, "floors")
+        refuse_kind(self.layer, (str, type(None)), "layer")
         object.__setattr__(self, "floors", Floors.of(self.floors))
         one_of("search", self.search, get_args(SearchMode))
         one_of("forget loss", self.forget_loss_used, FORGET_LOSSES)
@@ -151,10 +155,13 @@ class MethodSettings(_Checked):
         between("target", self.target, 0, 1)
         between("confidence", self.confidence, 0, 0.9999)
         at_least_one("contrastive_batch", self.contrastive_batch)
+        whole("trials", self.trials)
         between("trials", self.trials, 1, MOST_TRIALS)
         if self.step is not None:
             if self.layer is None:
                 raise SlsguError("a step size was given without a layer; name the layer too")
+            if not isinstance(self.step, int | float):
+                raise SlsguError(f"step is {self.step!r}; it must be a number")
             if not math.isfinite(self.step) or self.step <= 0:
                 raise SlsguError(
                     f"step is {self.step}; it must be positive and finite "
@@ -216,6 +223,8 @@ class DataSettings(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_kind(self.limits, Limits, "limits")
+        whole("seed", self.seed)
         between("seed", self.seed, 0, MOST_SEED)
 
 
@@ -240,6 +249,9 @@ class MachineSettings(_Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one("batch_size", 1 if self.batch_size is None else self.batch_size)
+        if self.workers is not None:
+            whole("workers", self.workers)
+            between("workers", self.workers, 0, MOST_WORKERS)
         if self.activation_memory is not None:
             between("activation_memory", self.activation_memory, 0, 2**20)
 
