@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ import warnings
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import get_completion_class
 
 import slsgu
 from slsgu.errors import SlsguError
@@ -24,6 +26,7 @@ from slsgu.utils.signals import INTERRUPTED, interrupts, status
 from .groups import Commands
 from .streams import flush, safe_streams
 
+COMPLETE = "_SLSGU_COMPLETE"  # click's own, by which a shell asks for completions
 STARTED = "slsgu.cli.started"  # where a context keeps when its command began
 
 COMMANDS = {
@@ -76,6 +79,7 @@ class Program(Commands):
         # Figures go to files; a backend that matplotlib does not know would stop its import.
         os.environ["MPLBACKEND"] = "agg"
         with safe_streams(), interrupts():
+            _check_completion()
             try:
                 super().main(*args, **kwargs)
             except SystemExit as end:
@@ -137,8 +141,30 @@ def _refuse_empty(words: list[str]) -> None:
             raise click.UsageError(f"{name} is empty (a variable not set?)")
 
 
+def _check_completion() -> None:
+    """Say what is wrong where a shell's completion is asked for in a way that no shell does."""
+    asked = os.environ.get(COMPLETE)
+    if not asked:
+        return
+    words, number = (os.environ.get(name) for name in ("COMP_WORDS", "COMP_CWORD"))
+    shell, _, instruction = asked.partition("_")
+    wrong = None
+    if get_completion_class(shell) is None or instruction not in ("source", "complete"):
+        wrong = "write bash_source, zsh_source or fish_source, or unset it"
+    elif instruction == "complete" and (
+        words is None or (shell != "fish" and not re.fullmatch("[0-9]{1,6}", number or ""))
+    ):  # of fish, COMP_CWORD is the word itself
+        wrong = "COMP_WORDS and COMP_CWORD are not as a shell sets them"
+    if wrong is not None:
+        click.echo(f"Error: {COMPLETE} is {asked!r} in the environment: {wrong}", err=True)
+        sys.exit(2)
+
+
 def _is_a_later_process() -> bool:
-    """Whether this is one of several processes of `torchrun`, and not the first."""
+    """Whether this is one of several processes of `torchrun`, and not the first. Where somebody
+    else set some of its variables, nobody else says what is wrong."""
+    if "MASTER_ADDR" not in os.environ:
+        return False
     return os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slsgu.patch.patch import Patch
 
 PATH = click.Path(path_type=Path)
+LARGE = 10.0  # times its norm that a layer is changed by, from which on it is seldom meant
 patches_argument = click.argument(
     "patches", type=PATH, nargs=-1, required=True, metavar="PATCH [PATCH]..."
 )
@@ -149,7 +150,7 @@ def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
         raise click.UsageError("give at least two patches to add")
     refuse_target(out, force=force)
     total = load_patches(patches)
-    models = {str(part.get("model", {}).get("sha256")): part for part in total.parts}
+    models = {part.get("model", {}).get("sha256", "unknown"): part for part in total.parts}
     if len(models) > 1:
         names = ", ".join(
             " ".join([*model_names([part]), sha[:12]]) for sha, part in models.items()
@@ -175,7 +176,7 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
     local-dir or imagenet-lite0; it does not change. Several patches are added, then applied.
     """
-    _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
+    _warn_of_size(_rewrite(patches, model, out, scale, lambda patch: patch.apply_to))
     click.echo(f"patched    {out}")
 
 
@@ -225,6 +226,17 @@ def _rewrite(
         loaded = scale * loaded
     Console().say_not_copied(rewrite_model(model, out, change(loaded)))
     return loaded
+
+
+def _warn_of_size(loaded: Patch) -> None:
+    """Say where little of a layer is left."""
+    for name in loaded.layers:
+        size = _layer(loaded, name)["relative_change"]
+        if size > LARGE:
+            Console().say(
+                f"Warning: {name} is changed by {share(size)} its norm, so that little of it is "
+                "left: is --scale what you mean?"
+            )
 
 
 def _check_form(model: Path, out: Path) -> None:

@@ -6,6 +6,7 @@ A key is an option's name; the command line overrides the file. Paths in a file 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -229,8 +230,15 @@ def _scalar(param: click.Parameter, value: Any) -> Any:
             if is_flag
             else f"{value!r} stands for a truth in YAML: put quotes around it"
         )
-    if "\0" in str(value):  # the system ends a path there
+    if not isinstance(value, bool | int | float | str):  # bytes, a set
+        raise click.BadParameter("give text or a number: put quotes around it")
+    text = str(value)
+    if "\0" in text:  # the system ends a path there
         raise click.BadParameter("it holds a NUL character")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise click.BadParameter("it holds half a character (a lone surrogate)") from None
     return value if is_flag else str(value)
 
 

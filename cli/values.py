@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -203,11 +205,18 @@ def load_patches(paths: Sequence[Path]) -> Patch:
         LayerMismatchError: they were made for different weights of one layer, or one is given
             twice, which would double its step.
     """
+    from slsgu.errors import LayerMismatchError
     from slsgu.patch.header import refuse_repeated
     from slsgu.patch.patch import Patch
 
-    first, *others = (Patch.load(patch_file(path)) for path in paths)
-    for other in others:
-        first = first + other
-    refuse_repeated(first.metadata)
-    return first
+    files = [patch_file(path) for path in paths]
+    for index, file in enumerate(files):
+        if file in files[:index]:
+            raise LayerMismatchError(
+                f"{file} is given twice, which would double its step: give it once. To take a "
+                "larger step, use a scale"
+            )
+    loaded = [Patch.load(file) for file in files]
+    named = zip(files, loaded, strict=True)
+    refuse_repeated([(str(file), part) for file, patch in named for part in patch.parts])
+    return functools.reduce(operator.add, loaded)

@@ -9,6 +9,7 @@ before anything is downloaded.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, weights_file
 from slsgu.models.config import PREPROCESS_KEYS, read_config
 from slsgu.photographs import NAME
+from slsgu.utils.names import at_home, refuse_kind
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 
@@ -51,6 +53,9 @@ def resolve(
     Raises:
         ModelError: see the module's docstring; the message says what to do.
     """
+    refuse_kind(model, str, "the model")
+    refuse_kind(pretrained, (str, Path, type(None)), "the weights")
+    pretrained = None if pretrained is None else str(pretrained)
     if model.startswith((LOCAL, HUB)):
         prefix = LOCAL if model.startswith(LOCAL) else HUB
         if pretrained is not None:
@@ -76,7 +81,7 @@ def local_folder(model: str) -> Path | None:
     """The folder of a `local-dir:` spec, None for any other."""
     if not model.startswith(LOCAL):
         return None
-    return Path(model.removeprefix(LOCAL)).expanduser().resolve()
+    return at_home(model.removeprefix(LOCAL)).resolve()
 
 
 def own_folder(model: str) -> Path | None:
@@ -96,8 +101,8 @@ def own_folder(model: str) -> Path | None:
 
 
 def _local(model: str) -> ModelSpec:
-    folder = Path(model.removeprefix(LOCAL)).expanduser()
-    if not folder.is_dir():
+    folder = at_home(model.removeprefix(LOCAL))
+    if not os.path.isdir(folder):  # noqa: PTH112 - no error where the name is too long
         raise ModelError(f"no such folder: {folder} (from {model})")
     config = folder / CONFIG_NAME
     if not config.is_file():
@@ -123,7 +128,7 @@ def _hub(model: str, cache_dir: str | None) -> ModelSpec:
 
 
 def _json(model: str, pretrained: str | None) -> ModelSpec:
-    config = Path(model).expanduser()
+    config = at_home(model)
     if not config.is_file():
         raise ModelError(f"no such model configuration: {config}")
     model_cfg, preprocess_cfg = read_config(config)
@@ -134,7 +139,7 @@ def _json(model: str, pretrained: str | None) -> ModelSpec:
             f"{config} wants a Hugging Face tokenizer, which only a local-dir can bring: put the "
             f"configuration, weights and tokenizer in one folder and use {LOCAL}FOLDER"
         )
-    path = weights_file(Path(pretrained).expanduser())
+    path = weights_file(at_home(pretrained))
     return ModelSpec(model_cfg, preprocess_cfg, lambda: path, "")
 
 
@@ -157,8 +162,8 @@ def _named(
         preprocess = {key: tag_cfg[key] for key in PREPROCESS_KEYS if key in tag_cfg}
         title = f"{name} {pretrained}"
         return ModelSpec(model_cfg, preprocess, lambda: _download(tag_cfg, title, cache_dir), name)
-    path = Path(pretrained).expanduser()
-    if not path.is_file():
+    path = at_home(pretrained)
+    if not os.path.isfile(path):  # noqa: PTH113 - likewise
         raise ModelError(_unknown_tag(name, pretrained, tags))
     path = weights_file(path)
     if quick_gelu is None:
@@ -222,8 +227,8 @@ def _twin(name: str) -> str:
 
 
 def _unknown_name(model: str, names: list[str]) -> str:
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = at_home(model)
+    if os.path.isdir(path):  # noqa: PTH112 - no error where the name is too long
         return f"{model} is a folder: write {LOCAL}{model}"
     if path.suffix in SUFFIXES:
         return (

@@ -114,24 +114,28 @@ def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], mad
     )
 
 
-def refuse_repeated(metadata: Mapping[str, Any]) -> None:
-    """Refuse the sum of files in which one patch stands twice, which would double its step without
-    a word. (In Python, `patch + patch` is what it says.)
+def refuse_repeated(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Refuse files that hold one patch, be it at two scales: their steps would add up without a
+    word. (In Python, `patch + patch` is what it says, and its file is one.)
 
     Args:
-        metadata: of the sum. A part without any is nobody's copy.
+        parts: of each file, with its name. A part without metadata is nobody's copy.
 
     Raises:
-        LayerMismatchError: two parts are the same.
+        LayerMismatchError: two files hold the same patch.
     """
-    parts = [part for part in metadata.get("sum_of", ()) if part]
-    for index, part in enumerate(parts):
-        if part in parts[:index]:
-            paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
-            raise LayerMismatchError(
-                f"the same patch, to forget {paths}, is given twice, which would double its step: "
-                "give it once. To take a larger step, use a scale"
-            )
+    made = [
+        (file, {key: value for key, value in part.items() if key != "scale"})
+        for file, part in parts
+    ]
+    for index, (file, part) in enumerate(made):
+        for other, same in made[:index]:
+            if part and part == same and file != other:
+                paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
+                raise LayerMismatchError(
+                    f"{other} and {file} hold the same patch, to forget {paths}: their steps would "
+                    "add up. Give one of them. To take a larger step, use a scale"
+                )
 
 
 def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

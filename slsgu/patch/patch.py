@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,11 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
 from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
 from slsgu.patch.weights import refuse_infinite, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
-from slsgu.utils.names import refuse_blank
+from slsgu.utils.names import refuse_blank, refuse_kind
 
 SCHEMA = 1
 KIND = "slsgu-patch"
@@ -88,6 +89,8 @@ class Patch:
     def __mul__(self, factor: float) -> Patch:
         if not isinstance(factor, int | float):
             return NotImplemented
+        if not math.isfinite(factor):
+            raise SlsguError(f"a patch cannot be scaled by {factor}: give a finite number")
         delta = {name: tensor * float(factor) for name, tensor in self.delta.items()}
         return Patch(delta, self.original, scaled(self.metadata, float(factor)))
 
@@ -126,6 +129,7 @@ class Patch:
             LayerMismatchError: a layer is absent, is not the one the patch was made for, is
                 patched already, or would hold what its precision has no number for.
         """
+        refuse_kind(model, nn.Module, "the model")
         changed = self._changed(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
         write_weights(dict(patched.named_parameters()), changed)
@@ -138,6 +142,7 @@ class Patch:
         Raises:
             LayerMismatchError: as for `apply`.
         """
+        refuse_kind(model, nn.Module, "the model")
         tensors = dict(model.named_parameters())
         changed = self._changed(tensors)
         originals = {name: tensors[name].detach().clone() for name in self.delta}

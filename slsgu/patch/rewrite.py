@@ -44,6 +44,8 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     weights = weights_file(model)
     if exists(out):
         raise SlsguError(f"{out} exists already; give a new --out")
+    if model.is_dir() and out.resolve().is_relative_to(model.resolve()):
+        raise SlsguError(f"{out} lies in {model}, which is not changed: give an --out elsewhere")
     before = read_state_dict(weights)
     tensors = change(before)
     if all(name in before and _same(tensor, before[name]) for name, tensor in tensors.items()):

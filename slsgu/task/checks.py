@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 from slsgu.errors import SlsguError
 
 
 def one_of(what: str, value: object, choices: Any) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise SlsguError(f"unknown {what} {value!r}; known: {', '.join(choices)}")
 
 
+def whole(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise SlsguError(f"{what} is {value!r}; it must be a whole number")
+
+
 def at_least_one(what: str, value: int) -> None:
+    whole(what, value)
     if value < 1:
         raise SlsguError(f"{what} is {value}; it must be at least 1")
 
 
-def between(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+def between(what: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise SlsguError(f"{what} is {value!r}; it must be a number")
+    if not low <= float(value) <= high:
         raise SlsguError(f"{what} is {value}; it must lie between {low} and {high}")

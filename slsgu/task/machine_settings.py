@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slsgu.task.checks import at_least_one, between
+from slsgu.task.checks import at_least_one, between, whole
 
 if TYPE_CHECKING:
     import torch
 
     from slsgu.models.clip import Clip
 
+MOST_WORKERS = 1024  # more than any machine reads pictures with
 MOST_AT_ONCE = 64  # images per forward pass, where nothing speaks against it
 
 
@@ -42,6 +43,9 @@ class MachineSettings(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one("batch_size", 1 if self.batch_size is None else self.batch_size)
+        if self.workers is not None:
+            whole("workers", self.workers)
+            between("workers", self.workers, 0, MOST_WORKERS)
         if self.activation_memory is not None:
             between("activation_memory", self.activation_memory, 0, 2**20)
 

@@ -21,6 +21,7 @@ from slsgu.task.pairs import Pairs
 from slsgu.task.settings import MethodSettings, Settings
 from slsgu.task.task import Task, make_task
 from slsgu.utils.files import json_sha256, slug
+from slsgu.utils.names import refuse_kind
 
 ALGORITHM = 1  # of the gradients: raised whenever the same key would give others
 
@@ -127,7 +128,9 @@ def make_plan(
         ConceptError: a concept is unknown or ambiguous.
         DataError: images or taxonomy cannot be used.
     """
-    settings = settings or Settings()
+    refuse_kind(clip, Clip, "the model")
+    settings = Settings() if settings is None else settings
+    refuse_kind(settings, Settings, "settings")
     task = make_task(
         clip,
         concepts,

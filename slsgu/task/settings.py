@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar, get_args
 from slsgu.concepts.request import KEPT
 from slsgu.data.splits.splits import Limits
 from slsgu.errors import SlsguError
-from slsgu.task.checks import at_least_one, between, one_of
+from slsgu.task.checks import at_least_one, between, one_of, whole
 from slsgu.task.machine_settings import Checked, MachineSettings
+from slsgu.utils.names import refuse_kind
 
 SearchMode = Literal["default", "paper"]
 GoalName = Literal["suppress", "remove"]
@@ -141,6 +142,8 @@ class MethodSettings(Checked):
         from slsgu.losses.retain import RETAIN_LOSSES
 
         super().__post_init__()
+        refuse_kind(self.floors, Mapping, "floors")
+        refuse_kind(self.layer, (str, type(None)), "layer")
         object.__setattr__(self, "floors", Floors.of(self.floors))
         one_of("search", self.search, get_args(SearchMode))
         one_of("forget loss", self.forget_loss_used, FORGET_LOSSES)
@@ -150,15 +153,18 @@ class MethodSettings(Checked):
             one_of("tower", self.tower, get_args(TowerChoice))
         one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
         one_of("goal", self.goal, get_args(GoalName))
-        between("merge", self.merge or 0.0, 0, 2)
+        between("merge", 0.0 if self.merge is None else self.merge, 0, 2)
         between("never_knew", self.never_knew, 0, 1)
         between("target", self.target, 0, 1)
         between("confidence", self.confidence, 0, 0.9999)
         at_least_one("contrastive_batch", self.contrastive_batch)
+        whole("trials", self.trials)
         between("trials", self.trials, 1, MOST_TRIALS)
         if self.step is not None:
             if self.layer is None:
                 raise SlsguError("a step size was given without a layer; name the layer too")
+            if not isinstance(self.step, int | float):
+                raise SlsguError(f"step is {self.step!r}; it must be a number")
             if not math.isfinite(self.step) or self.step <= 0:
                 raise SlsguError(
                     f"step is {self.step}; it must be positive and finite "
@@ -236,6 +242,8 @@ class DataSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_kind(self.limits, Limits, "limits")
+        whole("seed", self.seed)
         between("seed", self.seed, 0, MOST_SEED)
 
 

@@ -1,4 +1,4 @@
-"""Names that were given, as far as something was given."""
+"""Names and values that were given, as far as they are of any use."""
 
 from __future__ import annotations
 
@@ -21,3 +21,27 @@ def refuse_blank(name: str | Path | None, what: str, error: type[SlsguError]) ->
     """
     if isinstance(name, str) and not name.strip():
         raise error(f"{what} is empty: give a name, or leave it out")
+
+
+def refuse_kind(value: object, kind: type | tuple[type, ...], what: str) -> None:
+    """Refuse a value of another type, before it fails somewhere within.
+
+    Args:
+        kind: the types that are fine.
+        what: what the value is, for the message.
+
+    Raises:
+        SlsguError: the value is of another type.
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
+        raise SlsguError(f"{what} is of type {type(value).__name__}; give {names}")
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with `~` written out; where there is no such user, a file is called so."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)

@@ -55,8 +55,11 @@ def _read(path: Path, what: str, loader: type[yaml.SafeLoader], if_missing: str 
         raise DataError(f"{what} file {path} is nested too deeply") from None
     except (_TwiceError, _EndlessError) as error:
         raise DataError(f"{what} file {path}: {error}") from None
-    except (yaml.YAMLError, ValueError, OverflowError, LookupError, TypeError) as error:
-        # Of PyYAML's own: 2001-99-99 is a ValueError to it, an empty !!float an IndexError.
+    except (
+        yaml.YAMLError, ValueError, OverflowError, LookupError, TypeError, AttributeError
+    ) as error:  # fmt: skip
+        # Of PyYAML's own: 2001-99-99 is a ValueError to it, an empty !!float an IndexError, and
+        # a !!timestamp that is none an AttributeError.
         raise DataError(f"{what} file {path} is not valid YAML: {_problem(error)}") from None
 
 

@@ -75,6 +75,7 @@ TAXONOMIES = {
     "not yaml": "dog: [beagle\n",
     "tabs": "dog:\n\t- beagle\n",
     "date": "dog: 2001-99-99\n",
+    "no date": "dog: !!timestamp x\n",
     "empty number": "dog: !!float ''\n",
     "binary": "dog: !!binary gIGC\n",
     "code": "dog: !!python/object/apply:os.system ['touch pwned']\n",
@@ -142,7 +143,7 @@ def test_things_of_the_wrong_kind(
         ("--model", "local-dir:", "nothing after"),
         ("--model", str(taught_dir), "write local-dir:"),
         ("--model", "ViT-B-23", "did you mean"),
-        ("--model", long, "File name too long"),
+        ("--model", long, "unknown architecture"),
     ):
         refused(cli(*apply, *with_option(world, name, value)), word)
     for options, word in (

@@ -155,3 +155,46 @@ def test_figures_are_shown_in_words(cli: Cli, tmp_path: Path) -> None:
     out = cli("patch", "show", "p").out
     assert "requested images at the finest level" in out and " 90.0% ->  10.0%" in out
     assert "forget_fine" not in out and "None" not in out
+
+
+def test_files_that_hold_the_same_patch_are_named(
+    cli: Cli, runs: tuple[Path, Path], taught_dir: Path
+) -> None:
+    one, two = runs
+    file = one / "patch.safetensors"
+    patch = Patch.load(file)
+    for name, value in (("half", 0.5 * patch), ("twice", patch + patch)):
+        value.save(one.parent / f"{name}.safetensors")
+    Patch(patch.delta, patch.original).save(one.parent / "anonymous.safetensors")
+    for words in ((one, file), ("anonymous.safetensors", "anonymous.safetensors")):
+        ran = cli("patch", "add", *words, "--out", "sum.safetensors")
+        assert ran.code == 1 and f"{Path(words[1]).name} is given twice" in ran.err
+    for other in ("half.safetensors", "twice.safetensors"):
+        ran = cli("patch", "apply", one, other, taught_dir, "--out", "sum")
+        assert ran.code == 1 and f"{file} and {other} hold the same patch" in ran.err
+    # Control: another patch is added, and a sum that was made on purpose is a patch like others.
+    assert cli("patch", "add", one, two, "--out", "sum.safetensors").code == 0
+    assert cli("patch", "show", "twice.safetensors").code == 0
+    ran = cli("patch", "add", one, "anonymous.safetensors", "--out", "third.safetensors")
+    assert ran.code == 0 and "None" not in ran.err and "unknown" in ran.err
+
+
+def test_a_scale_that_leaves_little_of_a_layer_is_told(
+    cli: Cli, runs: tuple[Path, Path], taught_dir: Path
+) -> None:
+    ran = cli("patch", "apply", runs[0], taught_dir, "--out", "far", "--scale", "1e20")
+    assert ran.code == 0 and "Warning: visual.proj is changed by" in ran.err
+    assert "times its norm" in ran.err and "--scale" in ran.err
+    ran = cli("patch", "revert", runs[0], "far", "--out", "back", "--scale", "1e20")
+    assert ran.code == 0 and "equal to the original model" in ran.out and not ran.err
+    ran = cli("patch", "apply", runs[0], taught_dir, "--out", "near", "--scale", "2")  # control
+    assert ran.code == 0 and not ran.err
+
+
+def test_a_model_is_not_written_into_itself(
+    cli: Cli, runs: tuple[Path, Path], taught_dir: Path
+) -> None:
+    before = sorted(taught_dir.iterdir())
+    ran = cli("patch", "apply", runs[0], taught_dir, "--out", taught_dir / "new")
+    assert ran.code == 1 and "give an --out elsewhere" in ran.err
+    assert sorted(taught_dir.iterdir()) == before

@@ -272,3 +272,30 @@ def test_json_shows_the_same_progress(
     assert told[0] == told[1]
     assert {"retain gradient", "step search", "test images"} <= {what for what, _ in told[0][0]}
     assert "gradients: reusing" in told[0][2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words", "number", "told"),
+    [
+        ("nonsense", "", "", "write bash_source"),
+        ("tcsh_source", "", "", "write bash_source"),
+        ("bash_complete", "", "", "not as a shell sets them"),
+        ("bash_complete", "slsgu x", "y", "not as a shell sets them"),
+    ],
+)
+def test_completion_as_no_shell_asks_for_it(asked: str, words: str, number: str, told: str) -> None:
+    ran = program("--help", _SLSGU_COMPLETE=asked, COMP_WORDS=words, COMP_CWORD=number)
+    assert ran.returncode == 2 and told in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_what_is_mistyped_can_be_completed() -> None:
+    env = {"_SLSGU_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    ran = program(COMP_WORDS="slsgu aply --", **env)
+    assert ran.returncode == 0 and not ran.stderr
+    ran = program(COMP_WORDS="slsgu apply --dat", **env)  # control
+    assert ran.returncode == 0 and ran.stdout.strip() == "plain,--data"
+
+
+def test_a_rank_that_nobody_else_shares_is_told(tmp_path: Path) -> None:
+    ran = program("evaluate", cwd=tmp_path, RANK="1", WORLD_SIZE="2")
+    assert ran.returncode == 1 and "MASTER_ADDR" in ran.stderr

@@ -174,3 +174,10 @@ def test_folder_without_configuration_or_prefix(tiny_dir: Path, tmp_path: Path) 
         load(f"local-dir:{tmp_path}", device="cpu")
     with pytest.raises(ModelError, match=f"write local-dir:{tiny_dir}"):
         load(str(tiny_dir), device="cpu")
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/x", "x" * 300])
+def test_a_path_that_the_system_cannot_look_up(path: str) -> None:
+    for model, pretrained in ((path, None), (f"local-dir:{path}", None), ("ViT-B-32", path)):
+        with pytest.raises(ModelError, match=path):
+            load(model, pretrained)

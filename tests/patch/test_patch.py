@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slsgu.errors import ArtifactError, LayerMismatchError
+import slsgu
+from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
 from slsgu.patch.patch import Patch, layer_hash
 from slsgu.utils.artifact import content_sha256, write_artifact
 from slsgu.utils.files import file_sha256
@@ -245,3 +246,25 @@ def test_a_patch_that_leaves_the_range_of_the_stored_precision_is_refused() -> N
     with pytest.raises(LayerMismatchError, match=r"takes a out of the range of float16"):
         (1e8 * patch).apply(net)
     assert same(net, Net().half())
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "model", [], torch.zeros(2)])
+def test_a_model_of_another_type_is_refused_in_words(wrong: object) -> None:
+    model = Net()
+    patch = patch_for(model)
+    with pytest.raises(SlsguError, match="the model is of type"):
+        patch.apply(wrong)  # type: ignore[arg-type]
+    with pytest.raises(SlsguError, match="the model is of type"), patch.applied(wrong):  # type: ignore[arg-type]
+        pass
+    with pytest.raises(SlsguError, match="the model is of type"):
+        slsgu.make_plan(wrong, "beagle")  # type: ignore[arg-type]
+    if wrong is not None and not isinstance(wrong, str):
+        with pytest.raises(SlsguError, match="the model is of type"):
+            slsgu.load(wrong)  # type: ignore[arg-type]
+    assert patch.apply(model) is not model  # control
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
+def test_a_factor_that_is_no_number_is_refused(factor: float) -> None:
+    with pytest.raises(SlsguError, match="cannot be scaled by"):
+        factor * patch_for(Net())

@@ -188,7 +188,12 @@ def test_the_same_patch_twice_is_refused(tiny_dir: Path) -> None:
         Patch(plain.delta, plain.original, {"request": {"paths": [path]}, "step_size": 1.0})
         for path in ("dog/pug", "cat/tabby")
     )
-    refuse_repeated((one + two).metadata)  # control
-    for same in (one + one, one + two + one):
-        with pytest.raises(LayerMismatchError, match="dog/pug, is given twice"):
-            refuse_repeated(same.metadata)
+    files = {"one": one, "two": two, "half": 0.5 * one, "both": one + two}
+
+    def check(*names: str) -> None:
+        refuse_repeated([(name, part) for name in names for part in files[name].parts])
+
+    check("one", "two")  # control
+    for first, second in (("one", "half"), ("one", "both"), ("both", "half")):
+        with pytest.raises(LayerMismatchError, match=f"{first} and {second} hold the same .*pug"):
+            check(first, second)

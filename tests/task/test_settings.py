@@ -55,6 +55,18 @@ def test_the_three_parts_are_disjoint_and_all_there_is() -> None:
         ({"trials": 0}, "trials is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"target": float("nan")}, "target is nan"),
+        ({"target": "0.1"}, "target is '0.1'; it must be a number"),
+        ({"trials": 2.5}, "trials is 2.5; it must be a whole number"),
+        ({"seed": True}, "seed is True"),
+        ({"batch_size": float("nan")}, "batch_size is nan; it must be a whole number"),
+        ({"contrastive_batch": 1.5}, "contrastive_batch is 1.5"),
+        ({"workers": 10**400}, "workers is 1000"),
+        ({"workers": -1}, "workers is -1"),
+        ({"step": "1", "layer": "visual.proj"}, "step is '1'"),
+        ({"layer": 5}, "layer is of type int; give str or None"),
+        ({"limits": 5}, "limits is of type int; give Limits"),
+        ({"floors": "0.5"}, "floors is of type str; give Mapping"),
+        ({"forget_loss": ["cosine"]}, "unknown forget loss"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, object], message: str) -> None:

@@ -46,8 +46,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, limit in asdict(self).items():
-            if limit is not None and (isinstance(limit, bool) or limit < 1):
-                raise DataError(f"{name} limit is {limit}; give 1 or more images")
+            if limit is not None and (type(limit) is not int or limit < 1):
+                raise DataError(f"{name} limit is {limit!r}; give 1 or more images")
 
     def of(self, split: str) -> int | None:
         """The limit of one split."""
