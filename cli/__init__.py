@@ -34,7 +34,7 @@ COMMANDS = {
     "pareto": "Rank the layers by their gradients.",
     "layers": "List the layers of a model that can be edited.",
     "evaluate": "Measure accuracy at every level, with and without a patch.",
-    "patch": "Show, add, apply or revert patches.",
+    "patch": "Show, merge, scale, apply or revert patches.",
     "cache": "List or clear what is kept for later requests.",
     "menagerie": "Draw, check or train the embedded world of drawings.",
 }

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
-from slsgu.patch.weights import refuse_infinite, write_weights
+from slsgu.patch.live import Overlay
+from slsgu.patch.weights import refuse_infinite, refuse_unsavable, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.utils.names import refuse_blank
 
@@ -97,14 +98,18 @@ class Patch:
         """The opposite step from the same model. (To take a patch back, use `revert`.)"""
         return self * -1.0
 
-    def __add__(self, other: Patch) -> Patch:
-        """Both changes at once.
+    def __add__(self, other: Patch | int) -> Patch:
+        """Both changes at once. 0 and `Patch({}, {})` change nothing, so that `sum` works.
 
         Raises:
             LayerMismatchError: the patches were made for different weights of one layer.
         """
+        if other == 0 or (isinstance(other, Patch) and not other.delta):
+            return self
         if not isinstance(other, Patch):
             return NotImplemented
+        if not self.delta:
+            return other
         shared = self.delta.keys() & other.delta.keys()
         for name in sorted(shared):
             if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
@@ -117,6 +122,8 @@ class Patch:
         parts = [dict(part) for patch in (self, other) for part in patch.parts]
         return Patch(delta, {**self.original, **other.original}, {"sum_of": parts})
 
+    __radd__ = __add__
+
     # -- models -------------------------------------------------------------------------------
 
     def apply(self, model: nn.Module) -> nn.Module:
@@ -126,7 +133,7 @@ class Patch:
             LayerMismatchError: a layer is absent, is not the one the patch was made for, is
                 patched already, or would hold what its precision has no number for.
         """
-        changed = self._changed(dict(model.named_parameters()))
+        changed = self.changed(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
         write_weights(dict(patched.named_parameters()), changed)
         return patched
@@ -136,16 +143,15 @@ class Patch:
         """Apply in place, and restore bit for bit on exit, whatever happens inside.
 
         Raises:
-            LayerMismatchError: as for `apply`.
+            LayerMismatchError: as for `apply`; on exit, if another change of a layer was made
+                inside and is still on (`with` blocks that are not left in reverse order).
         """
-        tensors = dict(model.named_parameters())
-        changed = self._changed(tensors)
-        originals = {name: tensors[name].detach().clone() for name in self.delta}
+        overlay = Overlay()
         try:
-            write_weights(tensors, changed)
+            overlay.put_on(model, self.changed)
             yield model
         finally:
-            write_weights(tensors, originals)
+            overlay.take_off(model)
 
     # -- state dicts --------------------------------------------------------------------------
 
@@ -155,7 +161,7 @@ class Patch:
         Raises:
             LayerMismatchError: as for `apply`.
         """
-        return {**tensors, **self._changed(tensors)}
+        return {**tensors, **self.changed(tensors)}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict with the layers as they were before this patch, exact to the bit. Warns if
@@ -219,9 +225,12 @@ class Patch:
             return "patched"
         return "foreign"
 
-    def _changed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The layers with the change, each in its dtype; everything is refused before a weight is
-        touched."""
+    def changed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The layers of a state dict that the patch changes, with the change, each in its dtype.
+
+        Raises:
+            LayerMismatchError: as for `apply`; before a weight is touched.
+        """
         self.check(tensors)
         changed = {}
         for name, delta in self.delta.items():
@@ -234,6 +243,7 @@ class Patch:
 
     def save(self, path: str | Path) -> None:
         """Write the patch file, whole or not at all."""
+        refuse_unsavable(self.delta)
         tensors, header = self._content()
         write_artifact(Path(path), tensors, kind=KIND, schema=SCHEMA, header=header)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from slsgu.errors import LayerMismatchError
+from slsgu.errors import ArtifactError, LayerMismatchError
 
 
 @torch.no_grad()
@@ -25,3 +25,18 @@ def refuse_infinite(name: str, tensor: Tensor) -> None:
             f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
             "a smaller scale, or a copy of the model in float32"
         )
+
+
+def refuse_unsavable(delta: Mapping[str, Tensor]) -> None:
+    """A patch file holds finite numbers, of one layer at least.
+
+    Raises:
+        ArtifactError: nothing is changed, or a sum or a multiple is out of the range of float32.
+    """
+    if not delta:
+        raise ArtifactError("the patch changes no layer: there is nothing to save")
+    for name, tensor in delta.items():
+        if not bool(tensor.isfinite().all()):
+            raise ArtifactError(
+                f"the change of {name} is out of the range of float32: use a smaller scale"
+            )
