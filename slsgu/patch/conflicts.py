@@ -34,7 +34,7 @@ def conflicts(patches: Sequence[Patch]) -> list[Conflict]:
 
     Each of them was measured alone; what their sum does must be measured.
 
-    >>> one, zero = torch.ones(2), torch.zeros(2)
+    >>> one, zero = torch.ones(4), torch.zeros(4)
     >>> patch = Patch({"w": one}, {"w": zero})
     >>> conflicts([patch, -patch])
     [Conflict(layer='w', first=0, second=1, cosine=-1.0)]
