@@ -1,6 +1,6 @@
 """What it costs to apply a patch: to a checkpoint of a billion weights on disk, and in memory.
 
-    python examples/benchmarks/patching.py
+    OMP_NUM_THREADS=1 python examples/benchmarks/patching.py
 
 The checkpoint (float16, 2 GB) is made in a temporary folder and removed at the end. Applying a
 patch to it is compared with `shutil.copyfile` and `os.fsync` of the same file, alternating. The

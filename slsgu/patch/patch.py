@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
 from slsgu.patch.live import Overlay
-from slsgu.patch.weights import refuse_infinite, refuse_unsavable, write_weights
+from slsgu.patch.weights import refuse_infinite, refuse_unsavable, same_values, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.utils.names import refuse_blank
 
@@ -112,7 +112,7 @@ class Patch:
             return other
         shared = self.delta.keys() & other.delta.keys()
         for name in sorted(shared):
-            if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
+            if not same_values(self.original[name], other.original[name]):
                 raise LayerMismatchError(
                     f"the patches were made for different weights of {name} and cannot be added: "
                     "make both from the same model"
@@ -215,13 +215,13 @@ class Patch:
         """`original`, `patched` or `foreign`. A patched layer may have been rounded on saving."""
         if name not in tensors or tensors[name].shape != self.delta[name].shape:
             return "foreign"
-        current = layer_hash(name, tensors[name])
+        current = tensors[name]
         original = self.original[name]
-        if current == layer_hash(name, original):
+        if same_values(current, original):
             return "original"
         patched = self.patched(name)
-        dtypes = {torch.float32, original.dtype, tensors[name].dtype}
-        if any(current == layer_hash(name, patched.to(dtype)) for dtype in dtypes):
+        dtypes = {torch.float32, original.dtype, current.dtype}
+        if any(same_values(current, patched.to(dtype)) for dtype in dtypes):
             return "patched"
         return "foreign"
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from slsgu.errors import ArtifactError
 from slsgu.patch.conflicts import conflicts
 from slsgu.patch.header import refuse_repeated
-from slsgu.patch.patch import Patch
+from slsgu.patch.patch import Patch, layer_hash
+from slsgu.patch.weights import same_values
+from slsgu.utils.artifact import all_finite
 
 ORIGINAL = {
     name: torch.randn(3, 2, generator=torch.Generator().manual_seed(place))
@@ -139,3 +141,21 @@ def test_a_patch_that_stands_in_two_sums_is_noticed() -> None:
     refuse_repeated(sum(named).metadata)  # type: ignore[union-attr]  # control
     with pytest.raises(Exception, match="to forget x, is given twice"):
         refuse_repeated(((named[0] + named[1]) + (named[2] + named[0])).metadata)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_one_value_that_is_not_finite_is_found(dtype: torch.dtype, bad: float) -> None:
+    tensor = torch.randn(1001).to(dtype)
+    assert all_finite(tensor) and all_finite(tensor[:0])  # control
+    for place in (0, 500, 1000):
+        assert not all_finite(tensor.index_fill(0, torch.tensor([place]), bad))
+
+
+def test_values_are_compared_as_the_layer_hash_does() -> None:
+    layer = torch.tensor([1.5, 0.0])
+    for other in (layer.half(), layer.double(), layer.clone(), -layer, layer * torch.tensor([1, -1]),
+                  layer[None], torch.tensor([1.5, 1e-45])):  # fmt: skip
+        same = layer_hash("a", layer) == layer_hash("a", other)
+        assert same_values(layer, other) == same
+    assert same_values(layer, layer.half()) and not same_values(layer, layer + 1)
