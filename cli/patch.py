@@ -14,6 +14,7 @@ from slsgu.utils.wording import share
 from .console import Console, echo_json, percent
 from .groups import Commands, GroupedCommand, option
 from .options import json_option, out_option
+from .patch_export import export, export_options
 from .patch_values import PATH, a_scale, diff, merge, patches_argument, scale
 from .values import load_patches
 
@@ -129,12 +130,17 @@ patch.add_command(diff)
 @model_argument
 @out_option("Where to write the patched model; must not exist.", metavar="PATH")
 @scale_option("Multiply the step by this factor.")
-def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
+@export_options
+def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **options: Any) -> None:
     """Apply patches to a model.
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
-    local-dir or imagenet-lite0; it does not change. Several patches are added, then applied.
+    local-dir or imagenet-lite0, or with --pretrained the name of an architecture; it does not
+    change. Several patches are added, then applied.
     """
+    if any(value is not None for value in options.values()):
+        export(patches, str(model), out, scale=scale, **options)
+        return
     _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
     click.echo(f"patched    {out}")
 

@@ -100,10 +100,11 @@ def on_disk(folder: Path, repeats: int) -> None:
             f"copyfile and fsync {copied['seconds']:6.2f} s, apply {ours['seconds']:6.2f} s, ratio "
             f"{ratio:.2f}, peak {ours['mib']:.0f} MiB above the imports"
         )
-    medians = [statistics.median(x[i]["seconds"] for x in pairs) for i in (0, 1)]
+    ratios = [ours["seconds"] / copied["seconds"] for copied, ours in pairs]
+    most = 4 * WIDTH * WIDTH * 2 / 2**20 + 200
     print(
-        f"medians: {medians[0]:.2f} s and {medians[1]:.2f} s, ratio {medians[1] / medians[0]:.2f}; "
-        f"target: at most 1.20 and {4 * WIDTH * WIDTH * 2 / 2**20 + 200:.0f} MiB"
+        f"median ratio {statistics.median(ratios):.2f}; targets: 1.20 and {most:.0f} MiB, the "
+        "layer and 200 more"
     )
 
 

@@ -47,24 +47,7 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     weights = weights_file(model)
     if exists(out):
         raise SlsguError(f"{out} exists already; give a new --out")
-    before = read_state_dict(weights, whole=False)
-    after = change(before)
-    changed = {n: t for n, t in after.items() if n not in before or not _same(t, before[n])}
-    if not changed:
-        raise SlsguError(
-            f"nothing in {model} would change: the step is smaller than the distance between two "
-            "numbers in which the weights are stored. Use a larger scale"
-        )
-
-    def write(path: Path) -> None:
-        in_place = after.keys() == before.keys() and all(
-            fits(changed[n], before[n]) for n in changed
-        )
-        if in_place and weights.suffix == path.suffix == ".safetensors":
-            splice(weights, path, changed)
-        else:
-            write_state_dict(path, after, like=weights)
-
+    write = changed_weights(weights, change)
     if weights == model:
         write(out)
         return []
@@ -72,6 +55,35 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
         left_out = copy_others(model, part, weights.name)
         write(part / weights.name)
     return left_out
+
+
+def changed_weights(weights: Path, change: Change) -> Callable[[Path], None]:
+    """Change the tensors of a checkpoint file.
+
+    Returns:
+        What writes the changed file to a path, whose suffix chooses the format.
+
+    Raises:
+        ModelError: the file cannot be read.
+        SlsguError: no bit would change.
+    """
+    before = read_state_dict(weights, whole=False)
+    after = change(before)
+    changed = {n: t for n, t in after.items() if n not in before or not _same(t, before[n])}
+    if not changed:
+        raise SlsguError(
+            f"nothing in {weights} would change: the step is smaller than the distance between two "
+            "numbers in which the weights are stored. Use a larger scale"
+        )
+    in_place = after.keys() == before.keys() and all(fits(changed[n], before[n]) for n in changed)
+
+    def write(path: Path) -> None:
+        if in_place and weights.suffix == path.suffix == ".safetensors":
+            splice(weights, path, changed)
+        else:
+            write_state_dict(path, after, like=weights)
+
+    return write
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
