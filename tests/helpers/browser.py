@@ -21,7 +21,7 @@ class Page:
     """One page of a browser (the Chrome DevTools Protocol, messages that end with a zero byte)."""
 
     def __init__(self, read: int, write: int) -> None:
-        self._read, self._write = os.fdopen(read, "rb", 0), os.fdopen(write, "wb", 0)
+        self._read, self._write = read, write
         self._buffer, self._number, self._session = b"", 0, ""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
@@ -58,10 +58,10 @@ class Page:
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
-        self._write.write(json.dumps(message).encode() + b"\0")
+        os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._buffer:
-                data = self._read.read(1 << 16)
+                data = os.read(self._read, 1 << 16)
                 assert data, "the browser has ended"
                 self._buffer += data
             text, _, self._buffer = self._buffer.partition(b"\0")
