@@ -320,7 +320,8 @@ def test_the_page_shows_before_and_after(
         # A foreign one cannot be clicked, and says why.
         foreign = box.replace("NAME", "foreign")
         assert page.run(f"{foreign}.querySelector('input').disabled")
-        assert "other weights" in page.run(f"{foreign}.innerText")
+        assert "Cannot be used with this model" in page.run(f"{foreign}.innerText")
+        assert "other weights" in page.run(f"{foreign}.querySelector('details p').textContent")
         page.run(f"{image}.querySelector('input').click()")
         page.wait("document.body.dataset.answers === '4'")
         assert text("#after") == first and text("#state") == "no patch"

@@ -109,7 +109,14 @@ function row({ name, on, refused, forgets, layers }) {
   const text = element("label", name);
   text.append(box);
   const what = forgets.length ? `forgets ${forgets.map((path) => path.split("/").pop()).join(", ")}` : "";
-  item.append(text, element("p", refused || [what, layers.join(", ")].filter(Boolean).join(" \u00b7 "), "detail"));
+  item.append(text);
+  if (refused) {
+    const detail = element("details", "", "detail");
+    detail.append(element("summary", "Cannot be used with this model"), element("p", refused));
+    item.append(detail);
+  } else {
+    item.append(element("p", [what, layers.join(", ")].filter(Boolean).join(" \u00b7 "), "detail"));
+  }
   return item;
 }
 
@@ -145,6 +152,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 $("drop").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") $("file").click();
 });
+window.addEventListener("focus", () => refresh().catch(complain)); // the folder may have new files
 refresh().then((found) => {
   offer(found.samples);
   document.body.dataset.ready = "true";
