@@ -117,6 +117,20 @@ def test_a_bare_file_that_nobody_knows_is_refused(cli: Cli, weights: Path, tiny:
     assert f"ARCHITECTURE --pretrained {weights}" in ran.err and not Path("out").exists()
 
 
+def test_the_activation_of_a_folder_can_be_corrected(
+    cli: Cli, tiny_dir: Path, tiny: Clip, tmp_path: Path
+) -> None:
+    patch_of(tiny, Path("p"))
+    for number, words in enumerate(([], ["--gelu"], ["--quick-gelu"])):
+        words = ["patch", "apply", "p", tiny_dir, "--to", "local-dir", *words, "-o", f"{number}"]
+        assert cli(*words).code == 0
+    plain, gelu, quick = (of_open_clip(tmp_path / f"{number}") for number in range(3))
+    assert equal(plain, gelu) == [True, True] and equal(plain, quick) == [False, False]
+    assert json.loads(Path("2/open_clip_config.json").read_text())["preprocess_cfg"] == (
+        PREPROCESS_CFG
+    )
+
+
 @pytest.mark.parametrize("form", ["safetensors", "pt"])
 def test_the_weights_alone_are_written_and_what_is_lost_is_told(
     cli: Cli, tiny_dir: Path, tiny: Clip, form: str
