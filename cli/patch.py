@@ -15,7 +15,15 @@ from .console import Console, echo_json, percent
 from .groups import Commands, GroupedCommand, option
 from .options import json_option, out_option
 from .patch_export import export, export_options
-from .patch_values import PATH, a_scale, diff, merge, patches_argument, scale
+from .patch_values import (
+    PATH,
+    a_scale,
+    diff,
+    merge,
+    patches_argument,
+    say_applied_conflicts,
+    scale,
+)
 from .values import load_patches
 
 if TYPE_CHECKING:
@@ -140,9 +148,10 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
     """
     if any(value is not None for value in options.values()):
         export(patches, str(model), out, scale=scale, **options)
-        return
-    _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
-    click.echo(f"patched    {out}")
+    else:
+        _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
+        click.echo(f"patched    {out}")
+    say_applied_conflicts(patches)
 
 
 @patch.command(cls=GroupedCommand)

@@ -202,6 +202,17 @@ def _say_conflicts(
         console.say(f"each patch was measured alone; to measure the sum: {measure}")
 
 
+def say_applied_conflicts(patches: Sequence[Path]) -> None:
+    """As `_say_conflicts`, of patches that are applied together without a file of their sum."""
+    from slsgu.patch.conflicts import conflicts
+
+    if len(patches) > 1:
+        loaded = [load_patches([path]) for path in patches]
+        words = [word for path in patches for word in ("--patch", str(path))]
+        measure = shlex.join(["slsgu", "evaluate", *words])
+        _say_conflicts(conflicts(loaded), patches, measure, Console())
+
+
 def _evaluation(total: Patch, patches: Sequence[Path], out: Path) -> str:
     """The command that measures a merged patch."""
     from slsgu.pipeline.run_folder import RunFolder

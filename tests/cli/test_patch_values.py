@@ -78,6 +78,16 @@ def test_conflicts_are_reported_and_can_be_measured(
     assert any(level["forgotten"] and level["images"] == "forget" for level in levels)
 
 
+def test_applying_patches_together_reports_their_conflicts_too(
+    cli: Cli, three: list[Path], taught_dir: Path
+) -> None:
+    ran = cli("patch", "apply", *three, taught_dir, "-o", "out")
+    assert ran.code == 0 and "conflict: 2 patches change visual.proj" in ran.err
+    assert f"slsgu evaluate --patch {three[0]} --patch {three[1]}" in ran.err
+    ran = cli("patch", "apply", *three[1:], taught_dir, "-o", "other")  # control
+    assert ran.code == 0 and "conflict" not in ran.err
+
+
 def test_the_command_for_merged_runs_knows_their_data(
     cli: Cli, world: list[str], tmp_path: Path
 ) -> None:
