@@ -184,14 +184,15 @@ class _Given:
         """The edit.
 
         Raises:
-            ModelError: the edited model is not an edit of the model.
+            LayerMismatchError: the edited model is not an edit of the model.
         """
         from slsgu.patch.difference import difference
 
         if self.edited is None:
             return load_patches(self.patches)
         other = {**self.options, "model": self.edited, "pretrained": None}
-        return difference(clip.model, load_clip(other).model)
+        states = (each.model.state_dict() for each in (clip, load_clip(other)))
+        return difference(*states, most=None)
 
 
 def _task(

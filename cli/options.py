@@ -54,7 +54,7 @@ def out_option(
 ) -> Callable[[F], F]:
     """`--out`: what a command writes, and where."""
     kind = click.Path(dir_okay=dir_okay, path_type=Path)
-    return option("Output", "--out", type=kind, required=required, metavar=metavar, help=text)
+    return option("Output", "-o", "--out", type=kind, required=required, metavar=metavar, help=text)
 
 
 run_option = option(

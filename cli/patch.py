@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,17 @@ from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
 from .groups import Commands, GroupedCommand, option
-from .options import force_option, json_option, out_option
+from .options import json_option, out_option
+from .patch_export import export, export_options
+from .patch_values import (
+    PATH,
+    a_scale,
+    diff,
+    merge,
+    patches_argument,
+    say_applied_conflicts,
+    scale,
+)
 from .values import load_patches
 
 if TYPE_CHECKING:
@@ -22,19 +31,8 @@ if TYPE_CHECKING:
 
     from slsgu.patch.patch import Patch
 
-PATH = click.Path(path_type=Path)
 LARGE = 10.0  # times its norm that a layer is changed by, from which on it is seldom meant
-patches_argument = click.argument(
-    "patches", type=PATH, nargs=-1, required=True, metavar="PATCH [PATCH]..."
-)
 model_argument = click.argument("model", type=PATH)
-
-
-def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse nan and inf, which `float` accepts, and 0, which changes nothing."""
-    if not math.isfinite(value) or value == 0:
-        raise click.BadParameter(f"{value:g} is not a finite number other than 0")
-    return value
 
 
 def scale_option(text: str) -> Callable[[Any], Any]:
@@ -53,7 +51,7 @@ def scale_option(text: str) -> Callable[[Any], Any]:
 
 @click.group(cls=Commands)
 def patch() -> None:
-    """Show patches, add them up, apply them to a checkpoint, or take them out again.
+    """Show patches, merge and scale them, apply them to a checkpoint, or take them out again.
 
     A PATCH is a patch file, or a run folder that holds one.
     """
@@ -133,36 +131,9 @@ def _times(part: Mapping[str, Any]) -> str:
     return "" if scale == 1.0 else f" times {scale:g} (the figures are of the whole step)"
 
 
-@patch.command(cls=GroupedCommand)
-@patches_argument
-@out_option("Where to write the sum, as a patch file.")
-@force_option
-def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
-    """Add patches, so that they can be applied together.
-
-    Each PATCH is a patch file, or a run folder that holds one. Patches that change the same layer
-    must be added before they are applied. They must be made for the same weights of that layer.
-    """
-    from slsgu.patch.header import model_names
-    from slsgu.utils.files import refuse_target
-
-    if len(patches) < 2:
-        raise click.UsageError("give at least two patches to add")
-    refuse_target(out, force=force)
-    total = load_patches(patches)
-    models = {part.get("model", {}).get("sha256", "unknown"): part for part in total.parts}
-    if len(models) > 1:
-        names = ", ".join(
-            " ".join([*model_names([part]), sha[:12]]) for sha, part in models.items()
-        )
-        Console().say(
-            f"note: the patches were made for models that differ ({names}); the sum fits a model "
-            "in which every layer that it changes is as its patch expects"
-        )
-    total.save(out)
-    click.echo(f"forgets    {', '.join(total.requested_paths()) or 'unknown'}")
-    click.echo(f"layers     {', '.join(total.layers)}")
-    click.echo(f"patch      {out}")
+patch.add_command(merge)
+patch.add_command(scale)
+patch.add_command(diff)
 
 
 @patch.command("apply", cls=GroupedCommand)
@@ -170,14 +141,20 @@ def add(patches: tuple[Path, ...], out: Path, force: bool) -> None:
 @model_argument
 @out_option("Where to write the patched model; must not exist.", metavar="PATH")
 @scale_option("Multiply the step by this factor.")
-def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> None:
+@export_options
+def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **options: Any) -> None:
     """Apply patches to a model.
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
-    local-dir or imagenet-lite0; it does not change. Several patches are added, then applied.
+    local-dir or imagenet-lite0, or with --pretrained the name of an architecture; it does not
+    change. Several patches are added, then applied.
     """
-    _warn_of_size(_rewrite(patches, model, out, scale, lambda patch: patch.apply_to))
-    click.echo(f"patched    {out}")
+    if any(value is not None for value in options.values()):
+        export(patches, str(model), out, scale=scale, **options)
+    else:
+        _warn_of_size(_rewrite(patches, model, out, scale, lambda patch: patch.apply_to))
+        click.echo(f"patched    {out}")
+    say_applied_conflicts(patches)
 
 
 @patch.command(cls=GroupedCommand)

@@ -1,7 +1,7 @@
 """State-dict files, read and written without building a model.
 
 Formats: `.safetensors`, and pickles (`.pt`, `.pth`, `.bin`) read with `weights_only=True`, so
-that a checkpoint cannot run code. Errors name the file and say what to do.
+that none can run code. Errors name the file and say what to do.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ def weights_file(spec: Path) -> Path:
     raise ModelError(f"{spec} has no weights: put them there as {WEIGHTS_NAME}")
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, *, whole: bool = True) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU, as they are stored.
 
     A `{"state_dict": ...}` wrapper and `module.` prefixes, as training loops leave them, are
-    removed. Pickles are mapped into memory rather than read, where their format allows.
+    removed. Files are mapped into memory rather than read, where their format allows.
+
+    Args:
+        whole: whether all of it will be held in memory, which must have room for it.
 
     Raises:
         ModelError: the file is missing, damaged, a TorchScript archive, a pickle that holds more
@@ -92,7 +95,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     path = weights_file(path)
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(path, whole=whole)
     return _unwrap(_read_pickle(path), path)
 
 
@@ -152,13 +155,12 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
     if same and like is not None:
         content = _rewrap(content, _read_pickle(like))
     with replacing(path) as part, part.open("wb") as file:
-        # Into a handle, because with a path torch puts the file's name inside the archive, and
-        # the same weights would not give the same bytes.
+        # Into a handle: given a path, torch puts the file's name inside, and bytes would differ.
         torch.save(content, file)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    _headers(path)
+def _read_safetensors(path: Path, *, whole: bool) -> dict[str, Tensor]:
+    _headers(path, whole=whole)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except _FAILURES as error:
@@ -263,7 +265,7 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _headers(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def _headers(path: Path, *, whole: bool = True) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     if path.suffix != ".safetensors":
         return {n: (t.dtype, tuple(t.shape)) for n, t in read_state_dict(path).items()}
     headers = {}
@@ -279,7 +281,7 @@ def _headers(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
         raise _damaged(path, error) from None
     if not headers:
         raise ModelError(f"{path} holds no tensors")
-    refuse_headers(headers, path)
+    refuse_headers(headers, path, whole=whole)
     prefix = "module." if all(name.startswith("module.") for name in headers) else ""
     return {name.removeprefix(prefix): header for name, header in headers.items()}
 

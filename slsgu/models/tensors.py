@@ -57,8 +57,13 @@ def refuse_odd(tensors: Mapping[str, Tensor], path: Path) -> None:
     refuse_headers(headers, path)
 
 
-def refuse_headers(headers: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], path: Path) -> None:
+def refuse_headers(
+    headers: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], path: Path, *, whole: bool = True
+) -> None:
     """Refuse dtypes and sizes that no model has.
+
+    Args:
+        whole: whether all of the weights will be held in memory.
 
     Raises:
         ModelError: the weights are complex, or larger than memory.
@@ -69,7 +74,7 @@ def refuse_headers(headers: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], p
                 f"{path}: {printable(name)} holds complex numbers; a model has real weights"
             )
     size = sum(math.prod(shape) * dtype.itemsize for dtype, shape in headers.values())
-    if size > (free := free_bytes()):
+    if whole and size > (free := free_bytes()):
         raise ModelError(
             f"{path} claims {size:,} bytes of weights, and {free:,} are free in memory"
         )

@@ -108,7 +108,7 @@ def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], mad
         return f"the patch was not made for this model{made_for}: {layer} has not the shape {shape}"
     return (
         f"{layer} has other weights than those that the patch expects. If another patch changed "
-        "this layer, add the two and apply the sum to the original model: `slsgu patch add A B "
+        "this layer, add the two and apply the sum to the original model: `slsgu patch merge A B "
         f"--out C`. If none did, the patch was not made for this model{made_for} (found "
         f"{hashes[0][:12]}, made for {hashes[1][:12]})"
     )

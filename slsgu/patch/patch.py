@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
 from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
-from slsgu.patch.weights import refuse_infinite, write_weights
+from slsgu.patch.live import Overlay
+from slsgu.patch.weights import refuse_infinite, refuse_unsavable, same_values, write_weights
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.utils.names import refuse_blank, refuse_kind
 
@@ -100,17 +101,21 @@ class Patch:
         """The opposite step from the same model. (To take a patch back, use `revert`.)"""
         return self * -1.0
 
-    def __add__(self, other: Patch) -> Patch:
-        """Both changes at once.
+    def __add__(self, other: Patch | int) -> Patch:
+        """Both changes at once. 0 and `Patch({}, {})` change nothing, so that `sum` works.
 
         Raises:
             LayerMismatchError: the patches were made for different weights of one layer.
         """
+        if other == 0 or (isinstance(other, Patch) and not other.delta):
+            return self
         if not isinstance(other, Patch):
             return NotImplemented
+        if not self.delta:
+            return other
         shared = self.delta.keys() & other.delta.keys()
         for name in sorted(shared):
-            if layer_hash(name, self.original[name]) != layer_hash(name, other.original[name]):
+            if not same_values(self.original[name], other.original[name]):
                 raise LayerMismatchError(
                     f"the patches were made for different weights of {name} and cannot be added: "
                     "make both from the same model"
@@ -119,6 +124,8 @@ class Patch:
         delta |= {name: self.delta[name] + other.delta[name] for name in shared}
         parts = [dict(part) for patch in (self, other) for part in patch.parts]
         return Patch(delta, {**self.original, **other.original}, {"sum_of": parts})
+
+    __radd__ = __add__
 
     # -- models -------------------------------------------------------------------------------
 
@@ -130,7 +137,7 @@ class Patch:
                 patched already, or would hold what its precision has no number for.
         """
         refuse_kind(model, nn.Module, "the model")
-        changed = self._changed(dict(model.named_parameters()))
+        changed = self.changed(dict(model.named_parameters()))
         patched = copy.deepcopy(model)
         write_weights(dict(patched.named_parameters()), changed)
         return patched
@@ -140,17 +147,16 @@ class Patch:
         """Apply in place, and restore bit for bit on exit, whatever happens inside.
 
         Raises:
-            LayerMismatchError: as for `apply`.
+            LayerMismatchError: as for `apply`; on exit, if another change of a layer was made
+                inside and is still on (`with` blocks that are not left in reverse order).
         """
         refuse_kind(model, nn.Module, "the model")
-        tensors = dict(model.named_parameters())
-        changed = self._changed(tensors)
-        originals = {name: tensors[name].detach().clone() for name in self.delta}
+        overlay = Overlay()
         try:
-            write_weights(tensors, changed)
+            overlay.put_on(model, self.changed)
             yield model
         finally:
-            write_weights(tensors, originals)
+            overlay.take_off(model)
 
     # -- state dicts --------------------------------------------------------------------------
 
@@ -160,7 +166,7 @@ class Patch:
         Raises:
             LayerMismatchError: as for `apply`.
         """
-        return {**tensors, **self._changed(tensors)}
+        return {**tensors, **self.changed(tensors)}
 
     def revert_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict with the layers as they were before this patch, exact to the bit. Warns if
@@ -214,19 +220,22 @@ class Patch:
         """`original`, `patched` or `foreign`. A patched layer may have been rounded on saving."""
         if name not in tensors or tensors[name].shape != self.delta[name].shape:
             return "foreign"
-        current = layer_hash(name, tensors[name])
+        current = tensors[name]
         original = self.original[name]
-        if current == layer_hash(name, original):
+        if same_values(current, original):
             return "original"
         patched = self.patched(name)
-        dtypes = {torch.float32, original.dtype, tensors[name].dtype}
-        if any(current == layer_hash(name, patched.to(dtype)) for dtype in dtypes):
+        dtypes = {torch.float32, original.dtype, current.dtype}
+        if any(same_values(current, patched.to(dtype)) for dtype in dtypes):
             return "patched"
         return "foreign"
 
-    def _changed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The layers with the change, each in its dtype; everything is refused before a weight is
-        touched."""
+    def changed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The layers of a state dict that the patch changes, with the change, each in its dtype.
+
+        Raises:
+            LayerMismatchError: as for `apply`; before a weight is touched.
+        """
         self.check(tensors)
         changed = {}
         for name, delta in self.delta.items():
@@ -239,6 +248,7 @@ class Patch:
 
     def save(self, path: str | Path) -> None:
         """Write the patch file, whole or not at all."""
+        refuse_unsavable(self.delta)
         tensors, header = self._content()
         write_artifact(Path(path), tensors, kind=KIND, schema=SCHEMA, header=header)
 

@@ -12,6 +12,7 @@ from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
 from slsgu.models.local_dir import copy_others
 from slsgu.models.resolve import own_folder
+from slsgu.models.splice import fits, splice
 from slsgu.utils.files import exists, replacing_folder
 from slsgu.utils.names import refuse_blank
 
@@ -20,6 +21,8 @@ Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:
     """Read `model`, change its tensors, write `out` in the same form. `model` is unchanged.
+
+    Of a safetensors file, only the tensors that `change` looks at are read into memory.
 
     Args:
         model: a checkpoint file, `imagenet-lite0`, or a local-dir, whose other files are copied
@@ -46,20 +49,43 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
         raise SlsguError(f"{out} exists already; give a new --out")
     if model.is_dir() and out.resolve().is_relative_to(model.resolve()):
         raise SlsguError(f"{out} lies in {model}, which is not changed: give an --out elsewhere")
-    before = read_state_dict(weights)
-    tensors = change(before)
-    if all(name in before and _same(tensor, before[name]) for name, tensor in tensors.items()):
-        raise SlsguError(
-            f"nothing in {model} would change: the step is smaller than the distance between two "
-            "numbers in which the weights are stored. Use a larger scale"
-        )
+    write = changed_weights(weights, change)
     if weights == model:
-        write_state_dict(out, tensors, like=weights)
+        write(out)
         return []
     with replacing_folder(out) as part:
         left_out = copy_others(model, part, weights.name)
-        write_state_dict(part / weights.name, tensors, like=weights)
+        write(part / weights.name)
     return left_out
+
+
+def changed_weights(weights: Path, change: Change) -> Callable[[Path], None]:
+    """Change the tensors of a checkpoint file.
+
+    Returns:
+        What writes the changed file to a path, whose suffix chooses the format.
+
+    Raises:
+        ModelError: the file cannot be read.
+        SlsguError: no bit would change.
+    """
+    before = read_state_dict(weights, whole=False)
+    after = change(before)
+    changed = {n: t for n, t in after.items() if n not in before or not _same(t, before[n])}
+    if not changed:
+        raise SlsguError(
+            f"nothing in {weights} would change: the step is smaller than the distance between two "
+            "numbers in which the weights are stored. Use a larger scale"
+        )
+    in_place = after.keys() == before.keys() and all(fits(changed[n], before[n]) for n in changed)
+
+    def write(path: Path) -> None:
+        if in_place and weights.suffix == path.suffix == ".safetensors":
+            splice(weights, path, changed)
+        else:
+            write_state_dict(path, after, like=weights)
+
+    return write
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from slsgu.errors import LayerMismatchError
+from slsgu.errors import ArtifactError, LayerMismatchError
+from slsgu.utils.artifact import all_finite
 
 
 @torch.no_grad()
@@ -17,11 +18,37 @@ def write_weights(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -
         tensors[name].copy_(value)
 
 
+def same_values(one: Tensor, other: Tensor) -> bool:
+    """Whether two layers have the same hash (`layer_hash`), at a fraction of its cost: the same
+    shape and, in float32, the same bits. Zero is not minus zero."""
+    if one.shape != other.shape:
+        return False
+    bits = [
+        x.detach().to("cpu", torch.float32).contiguous().view(torch.int32) for x in (one, other)
+    ]
+    return torch.equal(*bits)
+
+
 def refuse_infinite(name: str, tensor: Tensor) -> None:
     """A step that half precision cannot hold would become inf, and every answer nan."""
-    if not bool(tensor.isfinite().all()):
+    if not all_finite(tensor):
         dtype = str(tensor.dtype).removeprefix("torch.")
         raise LayerMismatchError(
             f"the patch takes {name} out of the range of {dtype}, in which this model is held: use "
             "a smaller scale, or a copy of the model in float32"
         )
+
+
+def refuse_unsavable(delta: Mapping[str, Tensor]) -> None:
+    """A patch file holds finite numbers, of one layer at least.
+
+    Raises:
+        ArtifactError: nothing is changed, or a sum or a multiple is out of the range of float32.
+    """
+    if not delta:
+        raise ArtifactError("the patch changes no layer: there is nothing to save")
+    for name, tensor in delta.items():
+        if not all_finite(tensor):
+            raise ArtifactError(
+                f"the change of {name} is out of the range of float32: use a smaller scale"
+            )

@@ -164,11 +164,16 @@ def read_header(
     return header
 
 
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no value is nan or infinite, in one pass that allocates nothing."""
+    return tensor.numel() == 0 or all(bool(x.isfinite()) for x in torch.aminmax(tensor))
+
+
 def _unusable(tensor: Tensor) -> str | None:
     """Why a tensor is none that slsgu writes, in words; None where it is one."""
     if tensor.dtype not in DTYPES:
         dtype = str(tensor.dtype).removeprefix("torch.")
         return f"holds {dtype} values, which slsgu writes nowhere"
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+    if tensor.is_floating_point() and not all_finite(tensor):
         return "holds values that are not finite numbers"
     return None

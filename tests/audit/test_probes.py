@@ -25,9 +25,8 @@ from slsgu.audit.tail import Tail
 from slsgu.audit.weights import to_int8
 from slsgu.baselines.merge import merge
 from slsgu.concepts.taxonomy import Concept
-from slsgu.errors import DataError, ModelError, SlsguError
+from slsgu.errors import DataError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
-from slsgu.patch.difference import difference
 from slsgu.patch.patch import Patch
 from slsgu.task.task import Task
 
@@ -249,17 +248,6 @@ def test_two_references_are_refused(task: Task, merged: Patch, taught: Clip) -> 
     unknown = Unknown((), (), "none")
     with pytest.raises(SlsguError, match="not both"):
         audit(task, merged, control=taught, unknown=unknown)
-
-
-def test_the_difference_of_two_models_is_a_patch(task: Task, merged: Patch) -> None:
-    edited = merged.apply(task.clip.model)
-    found = difference(task.clip.model, edited)
-    assert found.layers == merged.layers
-    assert torch.allclose(found.delta["visual.proj"], merged.delta["visual.proj"], atol=1e-6)
-    with pytest.raises(ModelError, match="the same"):
-        difference(task.clip.model, task.clip.model)
-    with pytest.raises(ModelError, match="one architecture"):
-        difference(task.clip.model, build_network("vit"))
 
 
 def test_misspellings_are_slips_and_never_the_name() -> None:

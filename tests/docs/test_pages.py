@@ -251,7 +251,8 @@ def python_blocks(page: Path) -> list[str]:
     not (MODEL_DIR / "open_clip_config.json").is_file(), reason="the embedded model is not here"
 )
 @pytest.mark.parametrize(
-    ("page", "least", "written"), [("python.md", 8, "report.html"), ("extend.md", 4, None)]
+    ("page", "least", "written"),
+    [("python.md", 8, "report.html"), ("extend.md", 4, None), ("serving.md", 1, None)],
 )
 def test_the_guides_to_python_run(
     page: str, least: int, written: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

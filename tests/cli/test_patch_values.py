@@ -1,0 +1,179 @@
+"""`slsgu patch merge`, `scale`, `diff`: what they write does what it says, and can be measured."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Ran
+from safetensors.torch import load_file, save_file
+
+import slsgu
+from slsgu.patch.patch import Patch
+
+Cli = Callable[..., Ran]
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture
+def three(taught_dir: Path, tmp_path: Path) -> list[Path]:
+    """Patch files: two that change `visual.proj`, and one of the text tower."""
+    clip = slsgu.load(f"local-dir:{taught_dir}", device="cpu")
+    weights = load_file(taught_dir / WEIGHTS)
+    files = []
+    for path, layer, seed in (
+        ("dog/beagle", "visual.proj", 1),
+        ("cat/tabby", "visual.proj", 2),
+        ("dog/pug", "text_projection", 3),
+    ):
+        random = torch.Generator().manual_seed(seed)
+        patch = Patch(
+            {layer: 0.1 * torch.randn(weights[layer].shape, generator=random)},
+            {layer: weights[layer]},
+            {"request": {"paths": [path]}, "model": clip.describe(), "step_size": 1.0},
+        )
+        files.append(tmp_path / f"{path.partition('/')[2]}.safetensors")
+        patch.save(files[-1])
+    return files
+
+
+def test_a_merged_patch_lists_every_request_and_can_be_merged_again(
+    cli: Cli, three: list[Path]
+) -> None:
+    beagle, tabby, pug = three
+    assert cli("patch", "merge", beagle, tabby, "-o", "bt").code == 0
+    ran = cli("patch", "merge", "bt", pug, "-o", "all", "--json")
+    told = json.loads(ran.out)
+    assert told["forgets"] == ["dog/beagle", "cat/tabby", "dog/pug"] and not told["conflicts"]
+    assert told["layers"] == ["visual.proj", "text_projection"] and "conflict" not in ran.err
+    assert told["sha256"] == Patch.load("all").file_sha256
+    assert cli("patch", "merge", *three, "-o", "direct").code == 0
+    assert Path("all").read_bytes() == Path("direct").read_bytes()
+    ran = cli("patch", "merge", "bt", beagle, "-o", "twice")  # it is in there already
+    assert ran.code == 1 and "to forget dog/beagle, is given twice" in ran.err
+
+
+def test_conflicts_are_reported_and_can_be_measured(
+    cli: Cli, three: list[Path], world: list[str]
+) -> None:
+    ran = cli("patch", "merge", *three, "-o", "all", "--json")
+    (found,) = json.loads(ran.out)["conflicts"]
+    deltas = [Patch.load(file).delta["visual.proj"].flatten() for file in three[:2]]
+    wanted = torch.nn.functional.cosine_similarity(deltas[0], deltas[1], dim=0)
+    assert found["layer"] == "visual.proj" and found["patches"] == [str(x) for x in three[:2]]
+    assert found["cosine"] == pytest.approx(float(wanted), abs=1e-5)
+    assert "conflict: 2 patches change visual.proj" in ran.err and f"{wanted:.2f}" in ran.err
+    assert "text_projection" not in ran.err  # control: one patch alone
+    # The command that is told measures the sum.
+    words = shlex.split(json.loads(ran.out)["evaluate"])
+    assert words[:4] == ["slsgu", "evaluate", "--patch", "all"] and shlex.join(words) in ran.err
+    data = world[world.index("--data") :]
+    ran = cli(*words[1 : words.index("--data")], *data, "--json")
+    assert ran.code == 0, ran
+    levels = json.loads(ran.out)["levels"]
+    assert any(level["forgotten"] and level["images"] == "forget" for level in levels)
+
+
+def test_applying_patches_together_reports_their_conflicts_too(
+    cli: Cli, three: list[Path], taught_dir: Path
+) -> None:
+    ran = cli("patch", "apply", *three, taught_dir, "-o", "out")
+    assert ran.code == 0 and "conflict: 2 patches change visual.proj" in ran.err
+    assert f"slsgu evaluate --patch {three[0]} --patch {three[1]}" in ran.err
+    ran = cli("patch", "apply", *three[1:], taught_dir, "-o", "other")  # control
+    assert ran.code == 0 and "conflict" not in ran.err
+
+
+def test_the_command_for_merged_runs_knows_their_data(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    small = ["--tower", "language", "--trials", "3", "--force", "--retain-images", "8"]
+    for name in ("beagle", "tabby"):
+        assert cli("apply", "--concept", name, *world, *small, "--run", name).code == 0
+    ran = cli("patch", "merge", "beagle", "tabby", "-o", "both", "--json")
+    told = json.loads(ran.out)
+    words = shlex.split(told["evaluate"])
+    assert words == shlex.split("slsgu evaluate --run beagle --patch beagle --patch tabby")
+    by_runs, by_file = cli(*words[1:], "--json"), cli("evaluate", "--patch", "both", *world)
+    assert set(json.loads(by_runs.out)["request"]["concepts"]) == {"beagle", "tabby"}
+    assert "left out, because the patch was made from them" in by_runs.err
+    assert "may be among those measured" not in by_runs.err
+    assert "may be among those measured" in by_file.err  # control: the file alone knows less
+
+
+@pytest.mark.parametrize("factor", ["0.5", "-1.5", "2e0"])
+def test_a_scaled_patch_is_a_multiple(cli: Cli, three: list[Path], factor: str) -> None:
+    ran = cli("patch", "scale", three[0], factor, "-o", "scaled", "--json")
+    assert ran.code == 0 and json.loads(ran.out)["forgets"] == ["dog/beagle"]
+    whole, scaled = Patch.load(three[0]), Patch.load("scaled")
+    assert torch.equal(scaled.delta["visual.proj"], float(factor) * whole.delta["visual.proj"])
+    assert scaled.metadata["scale"] == float(factor)
+    assert f"times {float(factor):g}" in cli("patch", "show", "scaled").out
+
+
+def test_what_cannot_be_scaled(cli: Cli, three: list[Path], tmp_path: Path) -> None:
+    for factor in ("0", "nan", "inf", "half"):
+        ran = cli("patch", "scale", three[0], factor, "-o", "out")
+        assert ran.code == 2 and factor in ran.err, factor
+    ran = cli("patch", "scale", three[0], "1e300", "-o", "out")
+    assert ran.code == 1 and "visual.proj is out of the range" in ran.err
+    ran = cli("patch", "scale", three[0], "2", "--forced", "-o", "out")
+    assert ran.code == 2 and "--forced" in ran.err
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").write_text("mine")
+    ran = cli("patch", "scale", three[0], "2", "-o", "out")
+    assert ran.code == 1 and "exists already" in ran.err
+    assert cli("patch", "scale", three[0], "2", "-o", "out", "--force").code == 0  # control
+
+
+@pytest.mark.parametrize("form", ["folder", ".safetensors", ".pt"])
+def test_the_difference_of_two_checkpoints_leads_from_one_to_the_other(
+    cli: Cli, three: list[Path], taught_dir: Path, tmp_path: Path, form: str
+) -> None:
+    if form == "folder":
+        before, after = taught_dir, tmp_path / "after"
+    else:
+        before, after = tmp_path / f"before{form}", tmp_path / f"after{form}"
+        tensors = load_file(taught_dir / WEIGHTS)
+        save_file(tensors, before) if form == ".safetensors" else torch.save(tensors, before)
+    assert cli("patch", "apply", three[0], three[2], before, "--out", after).code == 0
+    ran = cli("patch", "diff", before, after, "-o", "p", "--json")
+    assert ran.code == 0, ran
+    told = json.loads(ran.out)
+    assert set(told["layers"]) == {"visual.proj", "text_projection"} and told["exact"]
+    again = tmp_path / f"again{'' if form == 'folder' else form}"
+    assert cli("patch", "apply", "p", before, "--out", again).code == 0
+    one, other = (x / WEIGHTS if form == "folder" else x for x in (after, again))
+    assert one.read_bytes() == other.read_bytes()
+    back = tmp_path / f"back{'' if form == 'folder' else form}"
+    ran = cli("patch", "revert", "p", after, "--out", back)
+    assert ran.code == 0 and "(equal to the original model)" in ran.out
+    shown = cli("patch", "show", "p").out
+    assert "difference of two checkpoints" in json.dumps(Patch.load("p").metadata)
+    assert "slsgu patch diff" in shown
+
+
+def test_what_has_no_difference_or_too_much_of_it(
+    cli: Cli, taught_dir: Path, tiny_dir: Path, tmp_path: Path
+) -> None:
+    ran = cli("patch", "diff", taught_dir, taught_dir, "-o", "p")
+    assert ran.code == 1 and "hold the same weights" in ran.err
+    ran = cli("patch", "diff", tiny_dir, taught_dir, "-o", "p")
+    assert ran.code == 1 and "tensors (" in ran.err and "looks like two trained models" in ran.err
+    ran = cli("patch", "diff", "nowhere", taught_dir, "-o", "p")
+    assert ran.code == 1 and "no such checkpoint file or folder: nowhere" in ran.err
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_difference_across_precisions_is_told(cli: Cli, taught_dir: Path, tmp_path: Path) -> None:
+    tensors = load_file(taught_dir / WEIGHTS)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    half["visual.proj"] = half["visual.proj"] + 0.25
+    save_file(half, tmp_path / "half.safetensors")
+    ran = cli("patch", "diff", taught_dir, "half.safetensors", "-o", "p")
+    assert ran.code == 0 and "stores visual.proj in another precision" in ran.err
+    assert "differ     1 of " in ran.out

@@ -1,0 +1,184 @@
+"""A patch switched in a model in use: the bits come back, and two patches do not mix silently."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slsgu import interop
+from slsgu.errors import LayerMismatchError
+from slsgu.models.clip import Clip
+from slsgu.patch.patch import Patch
+
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+
+
+def net(dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Two layers; the first with a negative zero and a subnormal, which only bits tell apart."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).to(dtype)
+    with torch.no_grad():
+        model[0].weight[0, :2] = torch.tensor([-0.0, 1e-6])
+    return model
+
+
+def patch_of(model: nn.Module, *names: str, size: float = 0.1) -> Patch:
+    parameters = dict(model.named_parameters())
+    original = {name: parameters[name].detach().clone() for name in names}
+    return Patch({n: torch.full(t.shape, size) for n, t in original.items()}, original)
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    def raw(tensor: Tensor) -> bytes:
+        return tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+    return {name: raw(tensor) for name, tensor in model.named_parameters()}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_thousand_switches_leave_the_original_bits(dtype: torch.dtype) -> None:
+    model = net(dtype)
+    before = bits(model)
+    patch = patch_of(model, "0.weight")
+    switch = interop.toggle(model, patch)
+    patched = bits(patch.apply(model))
+    for _ in range(1000):
+        switch.on()
+        switch.off()
+    assert bits(model) == before != patched
+    switch.on()
+    assert bits(model) == patched
+    # Control: adding and subtracting the step is what does not come back.
+    drifting = net(dtype)
+    with torch.no_grad():
+        for _ in range(1000):
+            drifting[0].weight.add_(0.1).sub_(0.1)
+    assert bits(drifting) != before
+
+
+def test_switching_twice_is_switching_once() -> None:
+    model = net()
+    before = bits(model)
+    switch = interop.toggle(model, patch_of(model, "0.weight"))
+    assert not switch.is_on
+    switch.off()
+    switch.on()
+    once = bits(model)
+    switch.on()
+    assert switch.is_on and bits(model) == once != before
+    switch.off()
+    assert not switch.is_on and bits(model) == before
+
+
+def test_two_switches_of_one_layer_refuse_each_other_and_their_sum_works() -> None:
+    model = net()
+    before = bits(model)
+    a, b = patch_of(model, "0.weight"), patch_of(model, "0.weight", size=0.3)
+    one, two, both = (interop.toggle(model, p) for p in (a, b, a + b))
+    one.on()
+    on = bits(model)
+    for other in (two, both):
+        with pytest.raises(LayerMismatchError, match=r"another patch that changes 0\.weight is on"):
+            other.on()
+        assert bits(model) == on and not other.is_on
+    with pytest.raises(LayerMismatchError, match="other weights"):
+        interop.toggle(model, b)
+    one.off()
+    both.on()
+    assert bits(model) == bits((a + b).apply(net()))
+    both.off()
+    two.on()  # control: alone it can be switched
+    two.off()
+    assert bits(model) == before
+
+
+def test_switches_of_two_layers_do_not_know_each_other() -> None:
+    model = net()
+    before = bits(model)
+    one = interop.toggle(model, patch_of(model, "0.weight"))
+    two = interop.toggle(model, patch_of(model, "1.weight"))
+    one.on()
+    two.on()
+    one.off()
+    assert bits(model) == bits(patch_of(net(), "1.weight").apply(net()))
+    two.off()
+    assert bits(model) == before
+
+
+def test_a_switch_and_a_with_do_not_mix() -> None:
+    model = net()
+    before = bits(model)
+    a = patch_of(model, "0.weight")
+    switch = interop.toggle(model, a)
+    with a.applied(model):
+        inside = bits(model)
+        with pytest.raises(LayerMismatchError, match="is on in this model"):
+            switch.on()
+        assert bits(model) == inside
+    switch.on()
+    with pytest.raises(LayerMismatchError, match="applied already"), a.applied(model):
+        pass
+    on_top = patch_of(model, "0.weight", size=1.0)  # made for the patched layer
+    with on_top.applied(model):
+        with pytest.raises(LayerMismatchError, match="is on in this model"):
+            switch.off()
+    switch.off()
+    assert bits(model) == before
+
+
+def test_a_model_that_was_changed_meanwhile_is_refused() -> None:
+    model = net()
+    switch = interop.toggle(model, patch_of(model, "0.weight"))
+    switch.on()
+    with torch.no_grad():
+        model[0].weight[1, 1] += 1
+    trained = bits(model)
+    with pytest.raises(LayerMismatchError, match="no longer as the switch left it"):
+        switch.off()
+    assert bits(model) == trained and switch.is_on
+    for convert in (nn.Module.half, nn.Module.double):
+        model = net()
+        switch = interop.toggle(model, patch_of(model, "0.weight"))
+        convert(model)
+        with pytest.raises(LayerMismatchError, match="converted"):
+            switch.on()
+    # Control: a layer that the patch does not change may be.
+    model = net()
+    switch = interop.toggle(model, patch_of(model, "0.weight"))
+    with torch.no_grad():
+        model[1].weight.add_(1)
+    switch.on()
+    switch.off()
+
+
+def test_a_foreign_patch_gets_no_switch() -> None:
+    other = net()
+    with torch.no_grad():
+        other[0].weight.add_(1)
+    with pytest.raises(LayerMismatchError, match="other weights"):
+        interop.toggle(net(), patch_of(other, "0.weight"))
+
+
+def test_a_real_model_answers_as_the_patched_one_and_as_before(tiny: Clip) -> None:
+    pixels = torch.rand(1, 3, 32, 32)
+    before = tiny.encode_image(pixels)
+    name = "visual.transformer.resblocks.1.mlp.c_fc.weight"
+    patch = patch_of(tiny.model, name, size=0.2)
+    switch = interop.toggle(tiny.model, patch)
+    switch.on()
+    after = tiny.encode_image(pixels)
+    with torch.no_grad():
+        wanted = torch.nn.functional.normalize(
+            patch.apply(_original(tiny)).encode_image(pixels), dim=-1
+        )
+    assert torch.equal(after, wanted) and not torch.equal(after, before)
+    switch.off()
+    assert torch.equal(tiny.encode_image(pixels), before)
+
+
+def _original(clip: Clip) -> nn.Module:
+    """The same weights, loaded afresh."""
+    from slsgu.models.clip import load
+
+    return load(clip.name, device="cpu").model
