@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .audit_output import AuditOutput
 from .audit_tables import print_audit
 from .console import Console, echo_json
 from .data_options import data_options, model_options
@@ -20,7 +21,6 @@ from .values import load_clip, load_patches, settings_from
 
 if TYPE_CHECKING:
     from slsgu.audit.reference import Unknown
-    from slsgu.audit.run import Audit
     from slsgu.models.clip import Clip
     from slsgu.patch.patch import Patch
     from slsgu.task.task import Task
@@ -110,7 +110,7 @@ def audit(
     removed, or more visible than before. Probes that are done are not repeated when the same
     command is run again.
     """
-    from slsgu.audit.run import audit as look
+    from slsgu.audit.run import run_audit
 
     given = _Given.of(run, patches, edited, options)
     console = Console()
@@ -118,8 +118,8 @@ def audit(
     patch = given.patch(clip)
     task = _task(given, concepts, clip, patch, console)
     control, unknown = _reference(given.options, task)
-    output = _Output.of(given.run, out, task, patch, control, unknown)
-    found = look(
+    output = AuditOutput.of(given.run, out, task, patch, control, unknown)
+    found = run_audit(
         task,
         patch,
         probes=probes or None,
@@ -262,57 +262,3 @@ def _examples(task: Task, given: _Given) -> tuple[Any, ...]:
     with contextlib.suppress(SlsguError):
         return more_examples(task, given.options["data"])
     return ()
-
-
-@dataclass(frozen=True)
-class _Output:
-    """The folder of an audit, with what an earlier one has read."""
-
-    folder: Path
-    run: Path | None
-    key: str
-
-    @classmethod
-    def of(
-        cls,
-        run: Path | None,
-        out: Path | None,
-        task: Task,
-        patch: Patch,
-        control: Clip | None,
-        unknown: Unknown | None,
-    ) -> _Output:
-        from slsgu.audit.run import describe
-        from slsgu.pipeline.run_folder import RUNS
-        from slsgu.utils.files import slug
-
-        key = describe(task, patch, control, unknown)["key"]
-        folder = out or run or RUNS / f"audit-{slug(task.request.title)}-{key[:8]}"
-        return cls(folder, run if out is None else None, key)
-
-    @property
-    def page(self) -> Path:
-        """The page with the figures."""
-        return self.folder / "audit.html"
-
-    def done(self) -> dict[str, list[Any]]:
-        """What an earlier audit of the same has read, by probe."""
-        from slsgu.report.audit import read_audit
-
-        earlier = read_audit(self.folder)
-        if earlier is None or earlier.about["key"] != self.key:
-            return {}
-        found: dict[str, list[Any]] = {}
-        for reading in earlier.readings:
-            found.setdefault(reading.probe, []).append(reading)
-        return found
-
-    def write(self, found: Audit, *, pages: bool = False) -> None:
-        """Write what there is; the pages once all is."""
-        from slsgu.report.audit import lead_report, write_audit, write_page
-
-        write_audit(found, self.folder)
-        if pages:
-            write_page(found, self.page)
-            if self.run is not None:
-                lead_report(self.folder)

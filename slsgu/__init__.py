@@ -46,7 +46,7 @@ _HOME = {
     "make_plan": "slsgu.task.plan",
     "make_task": "slsgu.task.task",
     "rewrite_model": "slsgu.patch.rewrite",
-    "run_audit": "slsgu.audit.run:audit",
+    "run_audit": "slsgu.audit.run",
     "run_method": "slsgu.pipeline.run",
     "run_plan": "slsgu.pipeline.run",
     "save_local_dir": "slsgu.models.local_dir",
@@ -55,7 +55,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from slsgu.audit.run import Audit as Audit
-    from slsgu.audit.run import audit as _audit
+    from slsgu.audit.run import run_audit as run_audit
     from slsgu.concepts.request import Request as Request
     from slsgu.concepts.taxonomy import Concept as Concept
     from slsgu.concepts.taxonomy import Taxonomy as Taxonomy
@@ -89,7 +89,6 @@ if TYPE_CHECKING:
     from slsgu.utils.progress import Progress as Progress
 
     Result = Outcome
-    run_audit = _audit
 
 __all__ = sorted(_HOME)
 

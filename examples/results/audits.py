@@ -32,7 +32,7 @@ SHOWN = (
     ("other words", "worst misspelling"),
     ("prototypes", "1 image"), ("prototypes", "5 images"), ("prototypes", "20 images"),
     ("retrieval", "by text, recall"), ("retrieval", "by image, recall"),
-    ("linear probe", "visual.ln_post"), ("linear probe", "visual.trunk"),
+    ("linear probe", "visual.ln_post"), ("linear probe", "visual.trunk="),
     ("linear probe", "embedding"), ("relearning", "1 forget"), ("relearning", "5 forget"),
     ("relearning", "20 forget"), ("relearning", "retain"), ("weights", "rounded to bf16"),
     ("weights", "rounded to int8"), ("weights", "averaged with 10%"), ("neighbours", "worst"),
@@ -79,7 +79,10 @@ def table(audits: dict[str, dict[str, Any]]) -> str:
 
 
 def _reading(found: dict[str, Any], probe: str, start: str) -> dict[str, Any] | None:
+    """The reading whose setting begins so; with "=" at the end, is so."""
     rows = (x for x in found["readings"] if x["probe"] == probe)
+    if start.endswith("="):
+        return next((x for x in rows if x["setting"] == start[:-1]), None)
     return next((x for x in rows if x["setting"].startswith(start)), None)
 
 

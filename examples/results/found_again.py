@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 import slsgu
-from slsgu.audit.run import audit
+from slsgu.audit.run import run_audit
 from slsgu.baselines.methods import METHODS
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     print("| method | Q-U | found from | before | after |\n|---|---|---|---|---|")
     for name, outcome in outcomes.items():
         assert outcome.patch is not None
-        for reading in audit(task, outcome.patch, probes=["prototypes"]):
+        for reading in run_audit(task, outcome.patch, probes=["prototypes"]):
             figures = (outcome.proof.measures.q_u, reading.before, reading.after)
             q_u, before, after = ("-" if x is None else f"{x:.3f}" for x in figures)
             print(f"| {name} | {q_u} | {reading.setting} | {before} | {after} |", flush=True)

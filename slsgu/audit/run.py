@@ -102,7 +102,7 @@ class Audit:
         )
 
 
-def audit(
+def run_audit(
     task: Task,
     patch: Patch,
     *,

@@ -203,11 +203,10 @@ def _about_towers(readings: Sequence[ProbeReading], towers: Sequence[str]) -> li
         x for x in readings if x.probe == "linear probe" and x.setting != EMBEDDING and x.measurable
     ]
     alive = [x for x in stages if not x.at_floor and (x.after or 0) >= (x.before or 0) - 0.02]
-    same = [x for x in stages if x.after == x.before and not x.at_floor]
-    if same and same[-1] is stages[-1]:
+    if stages and all(x.after == x.before for x in stages):
         return [
             "Everything before the last projection is as it was: whoever takes the features in "
-            f"front of it ({same[-1].setting}) finds {same[-1].after:.0%}, as before."
+            f"front of it ({stages[-1].setting}) finds {stages[-1].after:.0%}, as before."
         ]
     if alive:
         best = max(alive, key=lambda x: x.after or 0)

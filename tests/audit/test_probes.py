@@ -19,7 +19,7 @@ from slsgu.audit.linear import Ridge
 from slsgu.audit.points import EMBEDDING, Points
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.reference import Unknown
-from slsgu.audit.run import PROBES, Audit, audit
+from slsgu.audit.run import PROBES, Audit, run_audit
 from slsgu.audit.subject import Subject
 from slsgu.audit.tail import Tail
 from slsgu.audit.weights import to_int8
@@ -54,7 +54,7 @@ def of(found: Audit, probe: str, start: str = "") -> ProbeReading:
 
 def test_nothing_done_changes_no_reading_of_any_probe(task: Task, nothing: Patch) -> None:
     before = weights_sha256(task.clip.model)
-    found = audit(task, nothing)
+    found = run_audit(task, nothing)
     assert {x.probe for x in found} == set(PROBES)
     for reading in found:
         if reading.probe != "relearning" and reading.before is not None:
@@ -65,7 +65,9 @@ def test_nothing_done_changes_no_reading_of_any_probe(task: Task, nothing: Patch
 
 
 def test_a_merged_concept_is_found_less_and_the_trunk_as_before(task: Task, merged: Patch) -> None:
-    found = audit(task, merged, probes=["other words", "prototypes", "linear probe", "retrieval"])
+    found = run_audit(
+        task, merged, probes=["other words", "prototypes", "linear probe", "retrieval"]
+    )
     for probe, setting in (("other words", "name"), ("prototypes", "5"), ("retrieval", "by image")):
         one = of(found, probe, setting)
         assert one.measurable and one.after is not None and one.before is not None
@@ -78,7 +80,7 @@ def test_a_merged_concept_is_found_less_and_the_trunk_as_before(task: Task, merg
 def test_a_control_is_read_by_every_probe(task: Task, merged: Patch, taught: Clip) -> None:
     """The model itself as its own control reads what was before."""
     same = replace(taught, model=copy.deepcopy(taught.model))
-    found = audit(task, merged, control=same)
+    found = run_audit(task, merged, control=same)
     for reading in found:
         if reading.before is None or reading.probe == "relearning":
             continue
@@ -211,7 +213,7 @@ def test_concepts_that_are_known_alike_give_what_was_before(
         for file in (photos / "images" / name).iterdir():
             (target / file.name).symlink_to(file)
     unknown = Unknown.find(task, str(tmp_path / "unknown"), str(tmp_path / "known"))
-    found = audit(task, merged, probes=["prototypes", "linear probe"], unknown=unknown)
+    found = run_audit(task, merged, probes=["prototypes", "linear probe"], unknown=unknown)
     five = of(found, "prototypes", "5")
     assert five.never_knew == pytest.approx(five.before, abs=0.1)
     assert found.reference is not None and "2 concepts" in found.reference
@@ -229,7 +231,7 @@ def test_concepts_that_are_known_alike_give_what_was_before(
 def test_done_probes_are_not_repeated_and_the_key_says_what_is_the_same(
     task: Task, merged: Patch, nothing: Patch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = audit(task, merged, probes=["prototypes"])
+    first = run_audit(task, merged, probes=["prototypes"])
     again = Audit.from_json(first.to_json())
     assert again.readings == first.readings and again.verdict == first.verdict
 
@@ -238,16 +240,16 @@ def test_done_probes_are_not_repeated_and_the_key_says_what_is_the_same(
 
     monkeypatch.setitem(PROBES, "prototypes", never)
     done = {"prototypes": list(first.readings)}
-    assert audit(task, merged, probes=["prototypes"], done=done).readings == first.readings
+    assert run_audit(task, merged, probes=["prototypes"], done=done).readings == first.readings
     with pytest.raises(AssertionError):  # control
-        audit(task, merged, probes=["prototypes"])
-    assert first.about["key"] != audit(task, nothing, probes=[]).about["key"]
+        run_audit(task, merged, probes=["prototypes"])
+    assert first.about["key"] != run_audit(task, nothing, probes=[]).about["key"]
 
 
 def test_two_references_are_refused(task: Task, merged: Patch, taught: Clip) -> None:
     unknown = Unknown((), (), "none")
     with pytest.raises(SlsguError, match="not both"):
-        audit(task, merged, control=taught, unknown=unknown)
+        run_audit(task, merged, control=taught, unknown=unknown)
 
 
 def test_misspellings_are_slips_and_never_the_name() -> None:

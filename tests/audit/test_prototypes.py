@@ -15,7 +15,7 @@ import slsgu
 from slsgu.audit import run
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.prototypes import DRAWS, NAME, accuracy, draw, prototypes
-from slsgu.audit.run import PROBES, Audit, audit
+from slsgu.audit.run import PROBES, Audit, run_audit
 from slsgu.audit.subject import Subject
 from slsgu.baselines.merge import merge
 from slsgu.errors import LayerMismatchError, SlsguError
@@ -86,7 +86,7 @@ def test_nothing_done_changes_no_reading(make: Callable[..., Task]) -> None:
     task = make("beagle")
     before = weights_sha256(task.clip.model)
     nothing = patch_of(task, "visual.proj", torch.zeros(32, 32))
-    readings = audit(task, nothing, probes=[NAME])
+    readings = run_audit(task, nothing, probes=[NAME])
     assert [r.setting for r in readings] == [f"{k} per class" for k in (
         "1 image", "5 images", "20 images"
     )]  # fmt: skip
@@ -103,7 +103,7 @@ def test_an_edit_is_read_as_the_patched_model_would_answer(make: Callable[..., T
     """An oracle: embed with the patched copy and count, image by image."""
     task = make("beagle")
     patch = merge(task, task.ledger()).patch
-    five = by_setting(audit(task, patch, probes=[NAME]))["5 images per class"]
+    five = by_setting(run_audit(task, patch, probes=[NAME]))["5 images per class"]
     patched = patch.apply(task.clip.model)
 
     def embedded(samples: tuple[object, ...]) -> Tensor:
@@ -126,17 +126,17 @@ def test_an_edit_is_read_as_the_patched_model_would_answer(make: Callable[..., T
 def test_a_text_edit_leaves_what_pictures_find(make: Callable[..., Task]) -> None:
     task = make("beagle")
     ruined = patch_of(task, "text_projection", torch.randn(32, 32))
-    readings = audit(task, ruined, probes=[NAME])
+    readings = run_audit(task, ruined, probes=[NAME])
     assert all(reading.before == reading.after for reading in readings)
     line = torch.randn(32, 1) @ torch.randn(1, 32)  # control: all pictures on one line
     blind = patch_of(task, "visual.proj", line - task.clip.model.get_parameter("visual.proj"))
-    changed = by_setting(audit(task, blind, probes=[NAME]))["5 images per class"]
+    changed = by_setting(run_audit(task, blind, probes=[NAME]))["5 images per class"]
     assert changed.after is not None and changed.before == 1 and changed.after < 0.9
 
 
 def test_several_leaves_are_asked_and_each_for_its_own(make: Callable[..., Task]) -> None:
     task = make("dog")
-    five = by_setting(audit(task, 0 * merge(task, task.ledger()).patch, probes=[NAME]))[
+    five = by_setting(run_audit(task, 0 * merge(task, task.ledger()).patch, probes=[NAME]))[
         "5 images per class"
     ]
     assert five.count == len(task.forget_test_samples) == 2 * len(make("pug").forget_test_samples)
@@ -146,7 +146,7 @@ def test_a_leaf_with_too_few_examples_is_named(make: Callable[..., Task]) -> Non
     few = slsgu.DataSettings(limits=slsgu.Limits(gradient=3))
     task = make("beagle", settings=few)
     nothing = patch_of(task, "visual.proj", torch.zeros(32, 32))
-    one, five, _ = audit(task, nothing, probes=[NAME])
+    one, five, _ = run_audit(task, nothing, probes=[NAME])
     assert one.before is not None
     assert five.before is None and not five.measurable
     assert five.note.endswith("has only 3 of 5 gradient images")
@@ -164,7 +164,7 @@ def test_pictures_without_a_class_are_no_examples(
     )
     task = slsgu.make_task(taught, (), pairs=pairs)
     assert any(sample.leaf is None for sample in task.splits.gradient)
-    readings = audit(task, patch_of(task, "visual.proj", torch.zeros(32, 32)), probes=[NAME])
+    readings = run_audit(task, patch_of(task, "visual.proj", torch.zeros(32, 32)), probes=[NAME])
     assert {reading.note for reading in readings} == {"there are images of one class only"}
     assert not any(reading.measurable for reading in readings)
 
@@ -182,9 +182,9 @@ def test_a_probe_is_a_function_and_a_line(
     monkeypatch.setitem(run.PROBES, "movement", movement)
     task = make("beagle")
     patch = merge(task, task.ledger()).patch
-    (reading,) = audit(task, patch, probes=["movement"])
+    (reading,) = run_audit(task, patch, probes=["movement"])
     assert reading.after is not None and reading.after > 0 and not reading.measurable
-    assert len(audit(task, patch, probes=[NAME, "movement"])) == 4
+    assert len(run_audit(task, patch, probes=[NAME, "movement"])) == 4
 
 
 def test_images_are_embedded_once_for_all_probes(make: Callable[..., Task]) -> None:
@@ -200,8 +200,8 @@ def test_an_unknown_probe_and_a_foreign_patch_are_refused(make: Callable[..., Ta
     task = make("beagle")
     patch = merge(task, task.ledger()).patch
     with pytest.raises(SlsguError, match="unknown probe 'guess': choose other words, prototypes"):
-        audit(task, patch, probes=["guess"])
+        run_audit(task, patch, probes=["guess"])
     foreign = Patch(patch.delta, {name: 2 * w for name, w in patch.original.items()})
     with pytest.raises(LayerMismatchError):
-        audit(task, foreign, probes=[NAME])
+        run_audit(task, foreign, probes=[NAME])
     assert "prototypes" in PROBES

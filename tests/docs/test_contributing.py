@@ -16,7 +16,7 @@ import torch
 from helpers.networks import build_network
 
 import slsgu
-from slsgu.audit.run import PROBES, audit
+from slsgu.audit.run import PROBES, run_audit
 from slsgu.baselines.methods import METHODS
 from slsgu.data.sources.open import FILES, is_class_folders, open_source
 from slsgu.direction.direction import DIRECTIONS
@@ -119,12 +119,12 @@ def test_the_method_and_the_probe_are_used_by_name(
     weight = task.clip.model.get_parameter("visual.proj")
     share = outcome.patch.delta["visual.proj"].norm() / weight.norm()
     assert float(share) == pytest.approx(0.1)
-    (reading,) = audit(task, 0 * outcome.patch, probes=["nearest"])
+    (reading,) = run_audit(task, 0 * outcome.patch, probes=["nearest"])
     assert reading.before == reading.after and reading.measurable
     assert reading.chance == pytest.approx(1 / 4)
     line = torch.randn(32, 1) @ torch.randn(1, 32) - weight  # control: all pictures on one line
     ruined = slsgu.Patch({"visual.proj": line}, {"visual.proj": weight.detach().clone()})
-    (reading,) = audit(task, ruined, probes=["nearest"])
+    (reading,) = run_audit(task, ruined, probes=["nearest"])
     assert reading.before is not None and reading.after is not None
     assert reading.after < reading.before
 

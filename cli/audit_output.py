@@ -1,0 +1,68 @@
+"""Where an audit is written, and what an earlier one of the same has read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slsgu.audit.reference import Unknown
+    from slsgu.audit.run import Audit
+    from slsgu.models.clip import Clip
+    from slsgu.patch.patch import Patch
+    from slsgu.task.task import Task
+
+
+@dataclass(frozen=True)
+class AuditOutput:
+    """The folder of an audit, with what an earlier one has read."""
+
+    folder: Path
+    run: Path | None
+    key: str
+
+    @classmethod
+    def of(
+        cls,
+        run: Path | None,
+        out: Path | None,
+        task: Task,
+        patch: Patch,
+        control: Clip | None,
+        unknown: Unknown | None,
+    ) -> AuditOutput:
+        from slsgu.audit.run import describe
+        from slsgu.pipeline.run_folder import RUNS
+        from slsgu.utils.files import slug
+
+        key = describe(task, patch, control, unknown)["key"]
+        folder = out or run or RUNS / f"audit-{slug(task.request.title)}-{key[:8]}"
+        return cls(folder, run if out is None else None, key)
+
+    @property
+    def page(self) -> Path:
+        """The page with the figures."""
+        return self.folder / "audit.html"
+
+    def done(self) -> dict[str, list[Any]]:
+        """What an earlier audit of the same has read, by probe."""
+        from slsgu.report.audit import read_audit
+
+        earlier = read_audit(self.folder)
+        if earlier is None or earlier.about["key"] != self.key:
+            return {}
+        found: dict[str, list[Any]] = {}
+        for reading in earlier.readings:
+            found.setdefault(reading.probe, []).append(reading)
+        return found
+
+    def write(self, found: Audit, *, pages: bool = False) -> None:
+        """Write what there is; the pages once all is."""
+        from slsgu.report.audit import lead_report, write_audit, write_page
+
+        write_audit(found, self.folder)
+        if pages:
+            write_page(found, self.page)
+            if self.run is not None:
+                lead_report(self.folder)
