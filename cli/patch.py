@@ -82,7 +82,7 @@ def show(file: Path, as_json: bool) -> None:
 
 def _layer(loaded: Patch, name: str) -> dict[str, Any]:
     """A layer that a patch changes, as JSON values."""
-    from slsgu.patch.patch import layer_hash
+    from slsgu.patch.weights import layer_hash
 
     delta, original = loaded.delta[name], loaded.original[name]
     return {

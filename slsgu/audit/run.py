@@ -23,7 +23,8 @@ from slsgu.audit.words import words
 from slsgu.data.samples import Sample
 from slsgu.errors import SlsguError
 from slsgu.models.clip import Clip
-from slsgu.patch.patch import Patch, layer_hash
+from slsgu.patch.patch import Patch
+from slsgu.patch.weights import layer_hash
 from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress

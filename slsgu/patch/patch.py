@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +24,13 @@ from torch import Tensor, nn
 from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
 from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
 from slsgu.patch.live import Overlay
-from slsgu.patch.weights import refuse_infinite, refuse_unsavable, same_values, write_weights
+from slsgu.patch.weights import (
+    layer_hash,
+    refuse_infinite,
+    refuse_unsavable,
+    same_values,
+    write_weights,
+)
 from slsgu.utils.artifact import artifact_sha256, read_artifact, write_artifact
 from slsgu.utils.names import refuse_blank, refuse_kind
 
@@ -292,14 +296,3 @@ class Patch:
         if not names:
             raise ArtifactError(f"patch is damaged: {path} changes no layer")
         return cls(delta, original, header)
-
-
-def layer_hash(name: str, tensor: Tensor) -> str:
-    """SHA-256 of a layer: its name, shape, and values upcast to fp32 (little endian).
-
-    The same layer hashes the same in fp32 and in fp16 that was upcast.
-    """
-    values = tensor.detach().to("cpu", torch.float32).contiguous()
-    digest = hashlib.sha256(name.encode() + b"\0" + struct.pack(f"<{values.ndim}q", *values.shape))
-    digest.update(values.numpy().astype("<f4", copy=False).data)
-    return digest.hexdigest()

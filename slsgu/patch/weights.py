@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Mapping
 
 import torch
@@ -52,3 +54,14 @@ def refuse_unsavable(delta: Mapping[str, Tensor]) -> None:
             raise ArtifactError(
                 f"the change of {name} is out of the range of float32: use a smaller scale"
             )
+
+
+def layer_hash(name: str, tensor: Tensor) -> str:
+    """SHA-256 of a layer: its name, shape, and values upcast to fp32 (little endian).
+
+    The same layer hashes the same in fp32 and in fp16 that was upcast.
+    """
+    values = tensor.detach().to("cpu", torch.float32).contiguous()
+    digest = hashlib.sha256(name.encode() + b"\0" + struct.pack(f"<{values.ndim}q", *values.shape))
+    digest.update(values.numpy().astype("<f4", copy=False).data)
+    return digest.hexdigest()

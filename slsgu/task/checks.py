@@ -27,5 +27,5 @@ def at_least_one(what: str, value: int) -> None:
 def between(what: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise SlsguError(f"{what} is {value!r}; it must be a number")
-    if not low <= float(value) <= high:
+    if not low <= value <= high:  # type: ignore[operator]
         raise SlsguError(f"{what} is {value}; it must lie between {low} and {high}")

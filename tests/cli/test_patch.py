@@ -167,15 +167,15 @@ def test_files_that_hold_the_same_patch_are_named(
         value.save(one.parent / f"{name}.safetensors")
     Patch(patch.delta, patch.original).save(one.parent / "anonymous.safetensors")
     for words in ((one, file), ("anonymous.safetensors", "anonymous.safetensors")):
-        ran = cli("patch", "add", *words, "--out", "sum.safetensors")
+        ran = cli("patch", "merge", *words, "--out", "sum.safetensors")
         assert ran.code == 1 and f"{Path(words[1]).name} is given twice" in ran.err
     for other in ("half.safetensors", "twice.safetensors"):
         ran = cli("patch", "apply", one, other, taught_dir, "--out", "sum")
         assert ran.code == 1 and f"{file} and {other} hold the same patch" in ran.err
     # Control: another patch is added, and a sum that was made on purpose is a patch like others.
-    assert cli("patch", "add", one, two, "--out", "sum.safetensors").code == 0
+    assert cli("patch", "merge", one, two, "--out", "sum.safetensors").code == 0
     assert cli("patch", "show", "twice.safetensors").code == 0
-    ran = cli("patch", "add", one, "anonymous.safetensors", "--out", "third.safetensors")
+    ran = cli("patch", "merge", one, "anonymous.safetensors", "--out", "third.safetensors")
     assert ran.code == 0 and "None" not in ran.err and "unknown" in ran.err
 
 

@@ -15,7 +15,8 @@ from torch import nn
 
 import slsgu
 from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
-from slsgu.patch.patch import Patch, layer_hash
+from slsgu.patch.patch import Patch
+from slsgu.patch.weights import layer_hash
 from slsgu.utils.artifact import content_sha256, write_artifact
 from slsgu.utils.files import file_sha256
 

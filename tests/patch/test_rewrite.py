@@ -17,8 +17,9 @@ from slsgu.models.checkpoint import read_state_dict, write_state_dict
 from slsgu.models.clip import load
 from slsgu.models.local_dir import WEIGHT_FILE
 from slsgu.patch.header import refuse_repeated
-from slsgu.patch.patch import Patch, layer_hash
+from slsgu.patch.patch import Patch
 from slsgu.patch.rewrite import rewrite_model
+from slsgu.patch.weights import layer_hash
 
 Cli = Callable[..., Any]
 LAYER = "visual.proj"

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from slsgu.errors import ArtifactError
 from slsgu.patch.conflicts import conflicts
-from slsgu.patch.header import refuse_repeated
-from slsgu.patch.patch import Patch, layer_hash
-from slsgu.patch.weights import same_values
+from slsgu.patch.patch import Patch
+from slsgu.patch.weights import layer_hash, same_values
 from slsgu.utils.artifact import all_finite
 
 ORIGINAL = {
@@ -131,16 +130,6 @@ def test_conflicts_are_pairs_on_one_layer_with_their_angle() -> None:
     assert conflicts([right, other]) == []  # control
     (zero,) = conflicts([right, 0 * up])
     assert zero.cosine is None
-
-
-def test_a_patch_that_stands_in_two_sums_is_noticed() -> None:
-    named = [
-        Patch(p.delta, p.original, {"request": {"paths": [path]}})
-        for path, p in (("x", one("a", [1, 0])), ("y", one("a", [0, 1])), ("z", one("b", [1, 1])))
-    ]
-    refuse_repeated(sum(named).metadata)  # type: ignore[union-attr]  # control
-    with pytest.raises(Exception, match="to forget x, is given twice"):
-        refuse_repeated(((named[0] + named[1]) + (named[2] + named[0])).metadata)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
