@@ -48,7 +48,9 @@ _PART: dict[str, Check] = {
         ("version", "method", "forget_loss", "direction", "search", "gradients", "data"), text
     ),
     **dict.fromkeys(("step_size", "relative_step", "merge", "scale"), number),
-    "model": record({}, {"name": text, "pretrained": or_none(text), "sha256": text}),
+    "model": record(
+        {}, {"name": text, "pretrained": or_none(text), "sha256": text, "activation": text}
+    ),
     "request": record(
         {},
         {
