@@ -13,6 +13,7 @@ import click
 from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
+from .elsewhere import is_elsewhere, rewrite_elsewhere
 from .groups import Commands, GroupedCommand, option
 from .options import force_option, json_option, out_option
 from .values import load_patches
@@ -171,9 +172,13 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
     """Apply patches to a model.
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
-    local-dir or imagenet-lite0; it does not change. Several patches are added, then applied.
+    local-dir, imagenet-lite0, transformers:FOLDER (a model that transformers saved) or
+    diffusers:FOLDER (a pipeline); it does not change. Several patches are added, then applied.
     """
-    _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
+    if is_elsewhere(model):
+        rewrite_elsewhere(patches, model, out, scale)
+    else:
+        _rewrite(patches, model, out, scale, lambda patch: patch.apply_to)
     click.echo(f"patched    {out}")
 
 
@@ -186,11 +191,16 @@ def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
     """Take patches out of a model, exact to the bit.
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
-    local-dir or imagenet-lite0; it does not change. Patches that were applied together are
-    reverted together. Says whether all of the result equals the model that the patch was made from.
+    local-dir, imagenet-lite0, transformers:FOLDER or diffusers:FOLDER; it does not change. Patches
+    that were applied together are reverted together. Says whether all of the result equals the
+    model that the patch was made from.
     """
     from slsgu.errors import SlsguWarning
 
+    if is_elsewhere(model):
+        rewrite_elsewhere(patches, model, out, scale, revert=True)
+        click.echo(f"reverted   {out}")
+        return
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         loaded = _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)
