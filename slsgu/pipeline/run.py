@@ -29,9 +29,10 @@ from slsgu.search.candidates import check_choice
 from slsgu.search.goal import Goal
 from slsgu.search.method import Method
 from slsgu.search.single_gradient import search_edit
+from slsgu.task.floors import Floors
 from slsgu.task.pairs import Pairs
 from slsgu.task.plan import Plan, make_plan
-from slsgu.task.settings import Floors, Settings
+from slsgu.task.settings import Settings
 from slsgu.task.task import Task
 from slsgu.utils.files import write_text
 from slsgu.utils.progress import SILENT, Progress

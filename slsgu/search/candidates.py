@@ -26,6 +26,7 @@ from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
 from slsgu.search.pooled import whole_merge
 from slsgu.search.ray import Ray
+from slsgu.search.readable import check_readable
 from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
@@ -94,9 +95,11 @@ def check_choice(plan: Plan) -> Layer | None:
     """The layer an expert fixed, if any. Cheap: a slip of the pen costs no pass over the images.
 
     Raises:
-        SlsguError: the named layer does not exist, cannot be edited, or is in the other tower.
+        SlsguError: the named layer does not exist, cannot be edited, is in the other tower, or is
+            not read by the system that the patch is for.
     """
     settings = plan.settings
+    check_readable(plan)
     if settings.layer is None:
         return None
     layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}

@@ -12,6 +12,7 @@ from slsgu.search.choice import Trial, choose, choose_paper
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
 from slsgu.search.pareto import rank_layers
+from slsgu.search.readable import readable
 from slsgu.task.plan import Plan
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
@@ -35,7 +36,9 @@ def search_edit(
     """
     settings = plan.settings
     goal = Goal(settings.target, settings.floors, settings.confidence)
-    scores = rank_layers(gradients, norms=settings.considers_norms, also=settings.layer)
+    scores = rank_layers(
+        gradients, norms=settings.considers_norms, also=settings.layer, reads=readable(plan)
+    )
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
         candidates, rays = search_candidates(plan, search_set, gradients, picked, goal, advance)

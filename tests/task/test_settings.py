@@ -9,9 +9,9 @@ import pytest
 
 from slsgu.concepts.request import KEPT
 from slsgu.errors import SlsguError
+from slsgu.task.floors import Floors
 from slsgu.task.settings import (
     DataSettings,
-    Floors,
     MachineSettings,
     MethodSettings,
     Settings,
