@@ -5,8 +5,8 @@
 
 Without arguments it runs anywhere in a minute: the text encoder is that of the embedded model, and
 the rest of the pipeline is tiny and random, so its pictures are noise. With arguments the pipeline
-is yours (saved by diffusers), and so is the patch, made with `slsgu apply --for sd1` or `--for sd2`;
-before.png and after.png are its pictures. (The two encoders of XL: see docs/interop.md.)
+is yours (saved by diffusers), and so is the patch, of `slsgu apply --for sd1` or `--for sd2`; its
+pictures are before.png and after.png. (The two encoders of XL: see docs/interop.md.)
 Needs `pip install "slsgu[diffusers]"`.
 """
 
