@@ -20,6 +20,7 @@ from slsgu.errors import NotReachedError, SlsguError
 from slsgu.evaluation.other_sets import Also
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.bank import RetainCache
+from slsgu.interop.moved import measure_moved
 from slsgu.models.clip import Clip
 from slsgu.models.sense import refuse_uninformative
 from slsgu.pipeline.conclude import Run
@@ -116,7 +117,11 @@ def run_plan(
         scores = [] if edit.trace is None else edit.trace.scores_with_efficiency
         folder.write_layers(gradients, scores, settings.considers_norms)
     seconds = {"gradients": computed - looked_up, "search": time.perf_counter() - computed}
-    return run.conclude(replace(edit, seconds=seconds), others)
+    outcome = run.conclude(replace(edit, seconds=seconds), others)
+    if settings.system is None:
+        return outcome
+    moved = measure_moved(settings.system, plan.task, edit.patch, outcome.proof.samples)
+    return replace(outcome, moved=moved)
 
 
 @contextlib.contextmanager
