@@ -26,6 +26,7 @@ from helpers.foreign import (
     write_tokenizer,
 )
 from safetensors.torch import load_file
+from slsgu.cli.request_paths import whole
 from torch import nn
 
 import slsgu
@@ -347,3 +348,8 @@ def test_every_layer_of_a_loaded_folder_can_be_patched(ours: nn.Module, folder: 
         patch = random_patch(clip.model, layer.name)
         with patch.applied(ours):
             assert torch.equal(ours.get_parameter(layer.name), patch.patched(layer.name))
+
+
+def test_a_request_file_has_the_folder_relative_to_itself() -> None:
+    found = whole("model", "transformers:clip", Path("/requests"))
+    assert found == "transformers:/requests/clip"

@@ -106,10 +106,7 @@ def test_every_layer_that_is_read_changes_what_is_read_as_in_openclip(
             with pytest.raises(LayerMismatchError):
                 apply(patch, llava)
             with patch.applied(ours):  # control: nothing would have changed
-                assert (
-                    torch.equal(expected(ours), before.reshape(3, 4, -1))
-                    or float((expected(ours) - before.reshape(3, 4, -1)).abs().max()) < 1e-5
-                )
+                assert float((expected(ours) - before.reshape(3, 4, -1)).abs().max()) < 1e-5
         assert all(torch.equal(t, kept[n]) for n, t in llava.state_dict().items())
 
 
