@@ -60,8 +60,8 @@ model_options: Callable[[F], F] = stack(
         "Model",
         "--model",
         metavar="SPEC",
-        help="OpenCLIP name, local-dir:PATH, hf-hub:ORG/REPO or imagenet-lite0.  [default: the "
-        "menagerie's model of drawings]",
+        help="OpenCLIP name, local-dir:PATH, hf-hub:ORG/REPO, transformers:FOLDER or "
+        "imagenet-lite0.  [default: the menagerie's model of drawings]",
     ),
     option(
         "Model",

@@ -12,6 +12,7 @@ import click
 from slsgu.utils.wording import share
 
 from .console import Console, echo_json, percent
+from .elsewhere import is_elsewhere, rewrite_elsewhere
 from .groups import Commands, GroupedCommand, option
 from .options import json_option, out_option
 from .patch_export import export, export_options
@@ -146,11 +147,15 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
     """Apply patches to a model.
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
-    local-dir or imagenet-lite0, or with --pretrained the name of an architecture; it does not
-    change. Several patches are added, then applied.
+    local-dir or imagenet-lite0, with --pretrained the name of an architecture, transformers:FOLDER
+    (a model that transformers saved) or diffusers:FOLDER (a pipeline); it does not change. Several
+    patches are added, then applied.
     """
     if any(value is not None for value in options.values()):
         export(patches, str(model), out, scale=scale, **options)
+    elif is_elsewhere(model):
+        rewrite_elsewhere(patches, model, out, scale)
+        click.echo(f"patched    {out}")
     else:
         _warn_of_size(_rewrite(patches, model, out, scale, lambda patch: patch.apply_to))
         click.echo(f"patched    {out}")
@@ -166,11 +171,16 @@ def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
     """Take patches out of a model, exact to the bit.
 
     Each PATCH is a patch file, or a run folder that holds one. MODEL is a checkpoint file, a
-    local-dir or imagenet-lite0; it does not change. Patches that were applied together are
-    reverted together. Says whether all of the result equals the model that the patch was made from.
+    local-dir, imagenet-lite0, transformers:FOLDER or diffusers:FOLDER; it does not change. Patches
+    that were applied together are reverted together. Says whether all of the result equals the
+    model that the patch was made from.
     """
     from slsgu.errors import SlsguWarning
 
+    if is_elsewhere(model):
+        rewrite_elsewhere(patches, model, out, scale, revert=True)
+        click.echo(f"reverted   {out}")
+        return
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         loaded = _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)

@@ -32,7 +32,7 @@ def whole(key: str, text: str, folder: Path) -> str:
     if key in ("cache_dir", "classes"):  # nothing but a path
         return str(folder / text)
     if key == "model":
-        path = text.removeprefix("local-dir:")
+        path = text.removeprefix("local-dir:").removeprefix("transformers:")
         if not path or path[0] == "~" or (path == text and not text.endswith(".json")):
             return text
         return text.removesuffix(path) + str(folder / path)

@@ -11,6 +11,7 @@ import click
 from .groups import option, stack
 
 F = TypeVar("F", bound=Callable[..., Any])
+SYSTEMS = ("clip", "sd1", "sd2", "sdxl-1", "sdxl-2", "llava")  # slsgu.interop.targets
 FLOORS = ("forget_coarse", "retain_fine", "retain_coarse")
 
 
@@ -198,6 +199,14 @@ search_options: Callable[[F], F] = stack(
         "--tower",
         type=click.Choice(["vision", "language"]),
         help="Only layers of this tower.  [default: both]",
+    ),
+    option(
+        "Search",
+        "--for",
+        "system",
+        type=click.Choice(SYSTEMS),
+        help="Only layers that this system reads: Stable Diffusion 1.x, 2.x or XL (its first or "
+        "second text encoder), LLaVA 1.5, or CLIP itself.  [default: clip]",
     ),
     option("Search", "--layer", metavar="NAME", help="Only this layer (`slsgu layers` lists all)."),
     option(

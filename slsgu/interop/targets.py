@@ -8,6 +8,7 @@ A new target is one more `Target` in `TARGETS`, under the name that people type.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -52,16 +53,50 @@ class Target:
         Raises:
             LayerMismatchError: the model has no such layer.
         """
-        layer = find_layer(layer_name, model)
-        if self.tower not in (None, layer.tower):
-            return False
+        return self.reads_layer(find_layer(layer_name, model), model)
+
+    def reads_layer(self, layer: Layer, model: nn.Module) -> bool:
+        """The same of a layer that was looked up."""
         if self.vit and layer.tower == "vision" and not _has(model, VIT_BLOCKS):
             return False
-        if layer.last:
+        count = len(stages(model, layer.tower))
+        return self.reads_place(layer.name, layer.tower, layer.block, count, last=layer.last)
+
+    def reads_place(
+        self, name: str, tower: Tower, block: int | None, blocks: int, *, last: bool
+    ) -> bool:
+        """The same of a layer that sits somewhere.
+
+        Args:
+            name: of the layer.
+            tower: that it is in.
+            block: the block that it is in; None outside the blocks.
+            blocks: how many there are in the tower.
+            last: whether it comes after them.
+        """
+        if self.tower not in (None, tower):
+            return False
+        if last:
             after = self.unread_after
-            return after is not None and not after.intersection(layer.name.split(".")[-2:])
-        left = len(stages(model, layer.tower)) - self.unread_blocks
-        return layer.block is None or layer.block < left
+            return after is not None and not after.intersection(name.split(".")[-2:])
+        return block is None or block < blocks - self.unread_blocks
+
+    def refusal(self, unread: Sequence[str], readable: Sequence[str]) -> str:
+        """Why a patch is refused.
+
+        Args:
+            unread: its layers that are not read.
+            readable: layers of the model that are.
+        """
+        way_out = (
+            f"Make a patch of a layer that it reads, such as {readable[-1]}"
+            if readable
+            else "It reads no layer of this model"
+        )
+        return (
+            f"{self.title} does not read {', '.join(unread)}: it reads {self.reads_of}, so the "
+            f"patch would change nothing there. {way_out}"
+        )
 
 
 TARGETS: dict[str, Target] = {
@@ -156,16 +191,8 @@ def require_read(patch: Patch, target: str, model: nn.Module) -> None:
     unread = [name for name in patch.layers if not system.reads(name, model)]
     if not unread:
         return
-    readable = [x.name for x in inventory(model) if system.reads(x.name, model)]
-    way_out = (
-        f"Make a patch of a layer that it reads, such as {readable[-1]}"
-        if readable
-        else "It reads no layer of this model"
-    )
-    raise LayerMismatchError(
-        f"{system.title} does not read {', '.join(unread)}: it reads {system.reads_of}, so the "
-        f"patch would change nothing there. {way_out}"
-    )
+    readable = [x.name for x in inventory(model) if system.reads_layer(x, model)]
+    raise LayerMismatchError(system.refusal(unread, readable))
 
 
 def _has(model: nn.Module, path: str) -> bool:

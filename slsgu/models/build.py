@@ -12,26 +12,37 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slsgu.errors import ModelError, SlsguWarning
-from slsgu.models.checkpoint import CONFIG_NAME, shapes, stored_dtypes
+from slsgu.models.checkpoint import CONFIG_NAME, Headers, headers, headers_of
 from slsgu.models.resolve import LOCAL, ModelSpec
 from slsgu.models.tensors import refuse_integers
 
 _LISTED = 8  # keys named in a message about a checkpoint that does not fit
 
 
-def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
+def build(
+    source: ModelSpec,
+    weights: Path,
+    tensors: Mapping[str, Tensor] | None = None,
+    *,
+    cache_dir: str | None,
+) -> tuple[nn.Module, Any, Any]:
     """Build the model of `source` and load `weights` into it.
 
     The global random state is left as it was, although OpenCLIP draws initial weights.
+
+    Args:
+        weights: the file, or, where `tensors` are given, the place that they come from.
+        tensors: the weights by OpenCLIP's names, where `source` has read them itself.
+        cache_dir: where downloads are kept.
 
     Returns:
         The network in eval mode without gradients, the validation transform, the tokenizer.
@@ -41,11 +52,13 @@ def build(source: ModelSpec, weights: Path, *, cache_dir: str | None) -> tuple[n
     """
     with _quiet(), torch.random.fork_rng(devices=[]):
         network, preprocess, tokenizer = _build(source, cache_dir)
-        refuse_integers(stored_dtypes(weights), network.state_dict(), weights)
-        _load_weights(network, weights)
+        stored = headers(weights) if tensors is None else headers_of(tensors)
+        dtypes = {name: dtype for name, (dtype, _) in stored.items()}
+        refuse_integers(dtypes, network.state_dict(), weights)
+        _load_weights(network, weights, tensors, stored)
     network.eval().requires_grad_(False)
     _refuse_nonfinite(network, weights)
-    _warn_resized(network, weights)
+    _warn_resized(network, weights, stored)
     return network, preprocess, tokenizer
 
 
@@ -88,16 +101,21 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
     return network, preprocess, tokenizer
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def _load_weights(
+    network: nn.Module, path: Path, tensors: Mapping[str, Tensor] | None, stored: Headers
+) -> None:
     try:
+        if tensors is not None:
+            network.load_state_dict(tensors, strict=True)
+            return
         open_clip.load_checkpoint(network, str(path), strict=True, weights_only=True)
     except Exception as error:
         # OpenCLIP's own conversions run first, so only what they cannot mend arrives here.
-        raise ModelError(_misfit(network, path, error)) from None
+        raise ModelError(_misfit(network, path, stored, error)) from None
 
 
-def _misfit(network: nn.Module, path: Path, error: Exception) -> str:
-    stored = shapes(path)
+def _misfit(network: nn.Module, path: Path, headers: Headers, error: Exception) -> str:
+    stored = {name: shape for name, (_, shape) in headers.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     lists = {
         "missing": [f"{name} {expected[name]}" for name in expected if name not in stored],
@@ -124,13 +142,12 @@ def _refuse_nonfinite(network: nn.Module, path: Path) -> None:
             raise ModelError(f"{path} is damaged: {name} holds values that are not numbers")
 
 
-def _warn_resized(network: nn.Module, path: Path) -> None:
+def _warn_resized(network: nn.Module, path: Path, stored: Headers) -> None:
     """OpenCLIP fits a table of positions to another image size or context length, silently."""
-    stored = shapes(path)
     resized = [
-        f"{name} from {stored[name]} to {tuple(parameter.shape)}"
+        f"{name} from {stored[name][1]} to {tuple(parameter.shape)}"
         for name, parameter in network.named_parameters()
-        if name in stored and parameter.ndim >= 2 and stored[name] != tuple(parameter.shape)
+        if name in stored and parameter.ndim >= 2 and stored[name][1] != tuple(parameter.shape)
     ]
     if resized:
         warnings.warn(

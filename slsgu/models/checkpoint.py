@@ -23,6 +23,7 @@ from slsgu.errors import ModelError
 from slsgu.models.tensors import refuse_headers, refuse_odd, refuse_unsafe_torch
 from slsgu.utils.files import replacing
 
+Headers = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -99,18 +100,38 @@ def read_state_dict(path: Path, *, whole: bool = True) -> dict[str, Tensor]:
     return _unwrap(_read_pickle(path), path)
 
 
-def stored_dtypes(path: Path) -> dict[str, torch.dtype]:
-    """The dtype of each tensor of a checkpoint file; of safetensors only the header is read.
+def headers(path: Path, *, whole: bool = True) -> Headers:
+    """Dtype and shape of each tensor of a checkpoint file; of safetensors only the header is read.
+
+    Args:
+        whole: as for `read_state_dict`.
 
     Raises:
         ModelError: as for `read_state_dict`.
     """
-    return {name: dtype for name, (dtype, _) in _headers(path).items()}
+    if path.suffix != ".safetensors":
+        return headers_of(read_state_dict(path))
+    found = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():
+                view = file.get_slice(name)
+                shape = tuple(view.get_shape())
+                # An empty slice carries the dtype and reads nothing; a scalar cannot be sliced.
+                dtype = (view[:0] if shape else file.get_tensor(name)).dtype
+                found[name] = (dtype, shape)
+    except _FAILURES as error:
+        raise _damaged(path, error) from None
+    if not found:
+        raise ModelError(f"{path} holds no tensors")
+    refuse_headers(found, path, whole=whole)
+    prefix = "module." if all(name.startswith("module.") for name in found) else ""
+    return {name.removeprefix(prefix): header for name, header in found.items()}
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor, as `stored_dtypes`."""
-    return {name: shape for name, (_, shape) in _headers(path).items()}
+def headers_of(tensors: Mapping[str, Tensor]) -> Headers:
+    """The dtype and the shape of each tensor."""
+    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
 def _sort_metadata(path: Path) -> None:
@@ -160,7 +181,7 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor], like: Path | Non
 
 
 def _read_safetensors(path: Path, *, whole: bool) -> dict[str, Tensor]:
-    _headers(path, whole=whole)
+    headers(path, whole=whole)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except _FAILURES as error:
@@ -263,27 +284,6 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result[name] = tensor if exclusive and pointer not in storages else tensor.clone()
         storages.add(pointer)
     return result
-
-
-def _headers(path: Path, *, whole: bool = True) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    if path.suffix != ".safetensors":
-        return {n: (t.dtype, tuple(t.shape)) for n, t in read_state_dict(path).items()}
-    headers = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():
-                view = file.get_slice(name)
-                shape = tuple(view.get_shape())
-                # An empty slice carries the dtype and reads nothing; a scalar cannot be sliced.
-                dtype = (view[:0] if shape else file.get_tensor(name)).dtype
-                headers[name] = (dtype, shape)
-    except _FAILURES as error:
-        raise _damaged(path, error) from None
-    if not headers:
-        raise ModelError(f"{path} holds no tensors")
-    refuse_headers(headers, path, whole=whole)
-    prefix = "module." if all(name.startswith("module.") for name in headers) else ""
-    return {name.removeprefix(prefix): header for name, header in headers.items()}
 
 
 def _what(content: Any) -> str:

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from slsgu.errors import ModelError
 from slsgu.models.build import build
-from slsgu.models.checkpoint import stored_dtypes
+from slsgu.models.checkpoint import Headers, headers, headers_of
 from slsgu.models.resolve import LOCAL, local_folder, own_folder, resolve
 from slsgu.models.tensors import state_sha256
 from slsgu.models.text_length import shortened
@@ -68,6 +68,11 @@ class Clip:
     preprocess_cfg: dict[str, Any]
     is_menagerie: bool
     folder: Path | None = None
+
+    @property
+    def activation(self) -> str:
+        """What stands between the layers of an MLP: `quick_gelu` or `gelu`."""
+        return "quick_gelu" if self.model_cfg.get("quick_gelu") else "gelu"
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -159,8 +164,9 @@ def load(
     """Load a CLIP model.
 
     Args:
-        model: an OpenCLIP name, `local-dir:FOLDER`, `hf-hub:ORG/REPO`, the path of a JSON model
-            configuration, or `imagenet-lite0`; None is the embedded menagerie.
+        model: an OpenCLIP name, `local-dir:FOLDER`, `hf-hub:ORG/REPO`, `transformers:FOLDER` (a
+            `CLIPModel` that transformers saved), the path of a JSON model configuration, or
+            `imagenet-lite0`; None is the embedded menagerie.
         pretrained: with a name, an OpenCLIP tag or a checkpoint file (`.safetensors`, `.pt`,
             `.pth`, `.bin`).
         device: `auto` (cuda, else mps, else cpu) or a torch device.
@@ -190,8 +196,10 @@ def load(
         model = f"{LOCAL}{folder}"
     source = resolve(model, pretrained, cache_dir=cache_dir, quick_gelu=quick_gelu)
     weights = source.weights()
-    dtypes = stored_dtypes(weights)  # first, because a damaged file gets its message here
-    network, preprocess, tokenizer = build(source, weights, cache_dir=cache_dir)
+    tensors = None if source.tensors is None else source.tensors()
+    # First, because a damaged file gets its message here.
+    stored = headers(weights) if tensors is None else headers_of(tensors)
+    network, preprocess, tokenizer = build(source, weights, tensors, cache_dir=cache_dir)
     sha256 = weights_sha256(network)  # before the weights move to a device
     return Clip(
         model=network.to(place),
@@ -203,8 +211,7 @@ def load(
         device=place,
         precision=precision,
         stored_dtypes={
-            # Text towers stored in the old layout are renamed on loading, text.* for instance.
-            key: dtypes.get(key, dtypes.get(key.removeprefix("text."), tensor.dtype))
+            key: _stored_dtype(key, stored) or tensor.dtype
             for key, tensor in network.state_dict().items()
         },
         model_cfg=source.model_cfg,
@@ -236,6 +243,15 @@ def _device(device: str) -> torch.device:
             f"CUDA devices and {'an' if mps else 'no'} MPS device. Use auto or cpu"
         )
     return place
+
+
+def _stored_dtype(name: str, stored: Headers) -> torch.dtype | None:
+    """How a tensor lies in its file; None where it is not in it. Text towers stored in the old
+    layout are renamed on loading: `text.*`, for instance."""
+    for key in (name, name.removeprefix("text.")):
+        if key in stored:
+            return stored[key][0]
+    return None
 
 
 def _preprocess_cfg(network: nn.Module) -> dict[str, Any]:

@@ -38,17 +38,30 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ModelError(f"{path} is no OpenCLIP configuration: it must have {', '.join(required)}")
     if not all(isinstance(model_cfg[key], dict) for key in required[1:]):
         raise ModelError(f"{path}: vision_cfg and text_cfg must be objects")
-    _refuse_foreign(model_cfg, path)
-    _refuse_endless(model_cfg, path)
     preprocess = content.get("preprocess_cfg", {})
     if not isinstance(preprocess, dict):
         raise ModelError(f"{path}: preprocess_cfg must be an object")
+    check_config(model_cfg, preprocess, path)
+    return model_cfg, {key: preprocess[key] for key in PREPROCESS_KEYS if key in preprocess}
+
+
+def check_config(model_cfg: dict[str, Any], preprocess: dict[str, Any], path: Path) -> None:
+    """Refuse values that make no sense, or would make another library run code.
+
+    Args:
+        model_cfg, preprocess: in OpenCLIP's terms.
+        path: where they come from, for messages.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    _refuse_foreign(model_cfg, path)
+    _refuse_endless(model_cfg, path)
     for key, (values, holds) in _CHECKS.items():
         if preprocess.get(key) is not None and not holds(preprocess[key]):
             raise ModelError(
                 f"{path}: preprocess_cfg has {key} {preprocess[key]!r}; it must be {values}"
             )
-    return model_cfg, {key: preprocess[key] for key in PREPROCESS_KEYS if key in preprocess}
 
 
 def _refuse_foreign(model_cfg: dict[str, Any], path: Path) -> None:

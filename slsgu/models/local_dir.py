@@ -82,11 +82,11 @@ def _is_as_configured(clip: Clip, source: Path) -> bool:
     return (model_cfg, preprocess_cfg) == (clip.model_cfg, used)
 
 
-def copy_others(source: Path, target: Path, weights: str) -> list[str]:
+def copy_others(source: Path, target: Path, *weights: str) -> list[str]:
     """Copy the files of a `local-dir` but for its weights, byte for byte.
 
     Args:
-        weights: the name of the file with the weights.
+        weights: the names of the files with the weights.
 
     Links to files elsewhere were never part of the model: they stay behind, with a warning.
 
@@ -95,9 +95,9 @@ def copy_others(source: Path, target: Path, weights: str) -> list[str]:
     """
     left_out: list[str] = []
     for entry in sorted(source.iterdir()):
-        if entry.name == weights or _holds(entry, target):
+        if entry.name in weights or _holds(entry, target):
             continue
-        if _leads_out(entry):
+        if leads_out(entry):
             warnings.warn(
                 f"not copied: {printable(entry.name)} is a link to a file outside the model's "
                 "folder",
@@ -116,13 +116,14 @@ def _holds(entry: Path, target: Path) -> bool:
     return entry.is_dir() and target.resolve().is_relative_to(entry.resolve())
 
 
-def _leads_out(entry: Path) -> bool:
+def leads_out(entry: Path) -> bool:
     """Whether an entry of a model's folder is a link to a file elsewhere. In the cache of
     huggingface_hub every file is a link from `snapshots/REVISION` into `blobs`, beside it."""
     if not entry.is_symlink() or not entry.exists():
         return False
     folder = entry.parent.resolve()
     homes = [folder]
-    if folder.parent.name == "snapshots":
-        homes.append(folder.parents[1] / "blobs")
+    for each in (folder, *folder.parents):  # a part of a pipeline lies one folder deeper
+        if each.parent.name == "snapshots":
+            homes.append(each.parents[1] / "blobs")
     return entry.resolve().parent not in homes

@@ -1,9 +1,9 @@
 """From what a user types to an architecture and a weights file, with every refusal on the way.
 
-Specs: an OpenCLIP name with a tag or a checkpoint file, `local-dir:FOLDER`, `hf-hub:ORG/REPO`, or
-the path of a JSON model configuration with a checkpoint file. `imagenet-lite0`, which slsgu builds,
-is the folder that it was built in. What can be refused is refused
-before anything is downloaded.
+Specs: an OpenCLIP name with a tag or a checkpoint file, `local-dir:FOLDER`, `hf-hub:ORG/REPO`,
+`transformers:FOLDER`, or the path of a JSON model configuration with a checkpoint file.
+`imagenet-lite0`, which slsgu builds, is the folder that it was built in. What can be refused is
+refused before anything is downloaded.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+from torch import Tensor
 
 from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, weights_file
 from slsgu.models.config import PREPROCESS_KEYS, read_config
+from slsgu.models.transformers_folder import PREFIX, read_folder, read_tensors
 from slsgu.photographs import NAME
 from slsgu.utils.names import at_home, refuse_kind
 
@@ -37,12 +39,15 @@ class ModelSpec:
         preprocess_cfg: OpenCLIP's keys but the size, as far as the source says.
         weights: fetches (if need be) and returns the weights file.
         tokenizer: the name under which `open_clip.get_tokenizer` finds the tokenizer.
+        tensors: reads the weights, by OpenCLIP's names, where they are not one file of its own;
+            `weights` is then the folder that holds them.
     """
 
     model_cfg: dict[str, Any]
     preprocess_cfg: dict[str, Any]
     weights: Callable[[], Path]
     tokenizer: str
+    tensors: Callable[[], dict[str, Tensor]] | None = None
 
 
 def resolve(
@@ -56,8 +61,8 @@ def resolve(
     refuse_kind(model, str, "the model")
     refuse_kind(pretrained, (str, Path, type(None)), "the weights")
     pretrained = None if pretrained is None else str(pretrained)
-    if model.startswith((LOCAL, HUB)):
-        prefix = LOCAL if model.startswith(LOCAL) else HUB
+    if model.startswith((LOCAL, HUB, PREFIX)):
+        prefix = next(each for each in (LOCAL, HUB, PREFIX) if model.startswith(each))
         if pretrained is not None:
             raise ModelError(
                 f"{model} brings its own weights: leave out --pretrained {pretrained}, or name an "
@@ -65,7 +70,10 @@ def resolve(
             )
         if not model.removeprefix(prefix):
             raise ModelError(f"nothing after {prefix!r}: give a folder or a repository")
-        source = _local(model) if prefix == LOCAL else _hub(model, cache_dir)
+        if prefix == PREFIX:
+            source = _transformers(model)
+        else:
+            source = _local(model) if prefix == LOCAL else _hub(model, cache_dir)
     elif model.endswith(".json"):
         source = _json(model, pretrained)
     else:
@@ -114,6 +122,11 @@ def _local(model: str) -> ModelSpec:
     model_cfg, preprocess_cfg = read_config(config)
     path = weights_file(folder)  # now, so that a folder without weights fails early
     return ModelSpec(model_cfg, preprocess_cfg, lambda: path, f"{LOCAL}{folder}")
+
+
+def _transformers(model: str) -> ModelSpec:
+    folder = Path(model.removeprefix(PREFIX)).expanduser()
+    return ModelSpec(*read_folder(folder), lambda: folder, "", lambda: read_tensors(folder))
 
 
 def _hub(model: str, cache_dir: str | None) -> ModelSpec:

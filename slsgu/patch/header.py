@@ -49,7 +49,9 @@ _PART: dict[str, Check] = {
         text,
     ),
     **dict.fromkeys(("step_size", "relative_step", "merge", "scale"), number),
-    "model": record({}, {"name": text, "pretrained": or_none(text), "sha256": text}),
+    "model": record(
+        {}, {"name": text, "pretrained": or_none(text), "sha256": text, "activation": text}
+    ),
     "request": record(
         {},
         {

@@ -144,7 +144,7 @@ def _record(task: Task, proof: Proof) -> dict[str, Any]:
     it was made, or, but for paths that were typed, on the place."""
     return {
         "version": __version__,
-        "model": task.clip.describe(),
+        "model": {**task.clip.describe(), "activation": task.clip.activation},
         "request": task.request.describe(),
         "seed": task.seed,
         "data": task.splits.sha256,

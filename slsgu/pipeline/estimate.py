@@ -22,6 +22,7 @@ from slsgu.models.layers import Layer
 from slsgu.pipeline.run_folder import RunFolder, reuse_differences
 from slsgu.search.candidates import check_choice, pick_candidates
 from slsgu.search.pareto import rank_layers
+from slsgu.search.readable import readable
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
 
@@ -159,7 +160,9 @@ def _candidates(plan: Plan, cached: Gradients | None) -> list[Layer]:
     """The layers that would be searched, as far as that is known without gradients."""
     if cached is not None:
         settings = plan.settings
-        ranked = rank_layers(cached, norms=settings.considers_norms, also=settings.layer)
+        ranked = rank_layers(
+            cached, norms=settings.considers_norms, also=settings.layer, reads=readable(plan)
+        )
         return [layer for layer, _ in pick_candidates(plan, ranked)]
     fixed = check_choice(plan)
     return [] if fixed is None else [fixed]

@@ -9,6 +9,7 @@ from slsgu.data.ledger import Ledger
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.other_sets import OtherSet
 from slsgu.evaluation.proof import Proof
+from slsgu.interop.moved import Moved
 from slsgu.patch.patch import Patch
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
@@ -33,6 +34,7 @@ class Outcome:
         about: what a person wrote about the request: `asked_by`, `reason`.
         also: what the edit does to other data sets; one whose floor breaks is no success.
         command: the command line, None from Python.
+        moved: how far what the system reads moves that the edit is for; None without `--for`.
     """
 
     task: Task
@@ -48,6 +50,7 @@ class Outcome:
     about: Mapping[str, str] = field(default_factory=dict)
     also: tuple[OtherSet, ...] = ()
     command: str | None = None
+    moved: Moved | None = None
 
     @property
     def trace(self) -> SearchTrace | None:

@@ -20,6 +20,7 @@ from slsgu.errors import NotReachedError, SlsguError
 from slsgu.evaluation.other_sets import Also
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.bank import RetainCache
+from slsgu.interop.moved import measure_moved
 from slsgu.models.clip import Clip
 from slsgu.models.sense import refuse_uninformative
 from slsgu.pipeline.conclude import Run
@@ -29,9 +30,10 @@ from slsgu.search.candidates import check_choice
 from slsgu.search.goal import Goal
 from slsgu.search.method import Method
 from slsgu.search.single_gradient import search_edit
+from slsgu.task.floors import Floors
 from slsgu.task.pairs import Pairs
 from slsgu.task.plan import Plan, make_plan
-from slsgu.task.settings import Floors, Settings
+from slsgu.task.settings import Settings
 from slsgu.task.task import Task
 from slsgu.utils.files import write_text
 from slsgu.utils.progress import SILENT, Progress
@@ -115,7 +117,11 @@ def run_plan(
         scores = [] if edit.trace is None else edit.trace.scores_with_efficiency
         folder.write_layers(gradients, scores, settings.considers_norms)
     seconds = {"gradients": computed - looked_up, "search": time.perf_counter() - computed}
-    return run.conclude(replace(edit, seconds=seconds), others)
+    outcome = run.conclude(replace(edit, seconds=seconds), others)
+    if settings.system is None:
+        return outcome
+    moved = measure_moved(settings.system, plan.task, edit.patch, outcome.proof.samples)
+    return replace(outcome, moved=moved)
 
 
 @contextlib.contextmanager

@@ -148,6 +148,7 @@ def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
         "four": four_rows(result),
         "scores": _scores(result),
         "also": [each.to_json() for each in result.also],
+        "moved": None if result.moved is None else result.moved.to_json(),
         "classes": classes,
         "skipped": skipped(result),
         "overlaps": overlaps(result),

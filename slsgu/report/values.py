@@ -253,6 +253,7 @@ def result_json(
         "command": result.command if command is None else command,
         **result.about,
         "also": [each.to_json() for each in result.also],
+        "moved": None if result.moved is None else result.moved.to_json(),
     }
     plain_value: dict[str, Any] = plain(value)
     return plain_value

@@ -18,6 +18,7 @@ from slsgu.search.goal import Goal
 from slsgu.search.layer import Candidate, search_layer
 from slsgu.search.pareto import LayerScore
 from slsgu.search.ray import Ray
+from slsgu.search.readable import check_readable
 from slsgu.search.start import Start
 from slsgu.task.plan import Plan
 from slsgu.utils.progress import Advance
@@ -59,9 +60,11 @@ def check_choice(plan: Plan) -> Layer | None:
     """The layer an expert fixed, if any. Cheap: a slip of the pen costs no pass over the images.
 
     Raises:
-        SlsguError: the named layer does not exist, cannot be edited, or is in the other tower.
+        SlsguError: the named layer does not exist, cannot be edited, is in the other tower, or is
+            not read by the system that the patch is for.
     """
     settings = plan.settings
+    check_readable(plan)
     if settings.layer is None:
         return None
     layers = {layer.name: layer for layer in inventory(plan.task.clip.model, norms=True)}

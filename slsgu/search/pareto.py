@@ -80,7 +80,12 @@ def score_layers(
 
 
 def rank_layers(
-    gradients: Gradients, *, norms: bool, also: str | None = None, every: bool = False
+    gradients: Gradients,
+    *,
+    norms: bool,
+    also: str | None = None,
+    every: bool = False,
+    reads: Callable[[Layer], bool] = lambda layer: True,
 ) -> list[LayerScore]:
     """Importance, alignment and the front of each tower; needs no model.
 
@@ -88,10 +93,11 @@ def rank_layers(
         norms: whether gains of LayerNorm and BatchNorm compete too.
         also: one gain that competes all the same, since an expert chose it.
         every: score gains that do not compete, too.
+        reads: which layers may stand on a front at all.
     """
 
     def competes(layer: Layer) -> bool:
-        return norms or layer.kind != "norm" or layer.name == also
+        return reads(layer) and (norms or layer.kind != "norm" or layer.name == also)
 
     layers = [layer for layer in gradients.layers if every or competes(layer)]
     return score_layers(

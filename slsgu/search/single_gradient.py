@@ -13,6 +13,7 @@ from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
 from slsgu.search.pareto import rank_layers
 from slsgu.search.ray import Ray
+from slsgu.search.readable import readable
 from slsgu.task.plan import Plan
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
@@ -36,7 +37,9 @@ def search_edit(
     """
     settings = plan.settings
     goal = Goal.of(settings)
-    scores = rank_layers(gradients, norms=settings.considers_norms, also=settings.layer)
+    scores = rank_layers(
+        gradients, norms=settings.considers_norms, also=settings.layer, reads=readable(plan)
+    )
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
         candidates, rays = search_candidates(plan, search_set, gradients, picked, goal, advance)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
 
-from slsgu.concepts.request import KEPT
 from slsgu.data.splits.splits import Limits
 from slsgu.errors import SlsguError
 from slsgu.task.checks import at_least_one, between, one_of, whole
+from slsgu.task.floors import Floors
 from slsgu.task.machine_settings import Checked, MachineSettings
 from slsgu.utils.names import refuse_kind
 
@@ -44,44 +44,6 @@ METHODS: dict[str, Method] = {
 }
 
 
-@dataclass(frozen=True)
-class Floors(Mapping[str, float]):
-    """The least share of each accuracy before the edit that must remain.
-
-    >>> Floors(retain_fine=0.95)["retain_fine"], dict(Floors())["forget_coarse"]
-    (0.95, 0.85)
-    """
-
-    forget_coarse: float = 0.85
-    retain_fine: float = 0.85
-    retain_coarse: float = 0.85
-
-    @classmethod
-    def of(cls, floors: Mapping[str, float]) -> Floors:
-        """Floors by name; those that are not given keep their default.
-
-        Raises:
-            SlsguError: a name is unknown, or a floor does not lie between 0 and 1.
-        """
-        unknown = sorted(set(floors) - set(KEPT))
-        if unknown:
-            raise SlsguError(f"unknown floor {unknown[0]!r}; floors are {', '.join(KEPT)}")
-        for name, floor in floors.items():
-            between(f"floor {name}", floor, 0, 1)
-        return cls(**floors)
-
-    def __getitem__(self, name: str) -> float:
-        if name not in KEPT:
-            raise KeyError(name)
-        return float(getattr(self, name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(KEPT)
-
-    def __len__(self) -> int:
-        return len(KEPT)
-
-
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings(Checked):
     """How to unlearn: losses, direction, search (docs/method.md says what the defaults rest on).
@@ -105,6 +67,7 @@ class MethodSettings(Checked):
             are not named keep their default.
         trials: K, steps tried for each layer.
         tower, layer, step: fixed by an expert; None lets the search decide.
+        system: search only layers that this system reads, by a name in `slsgu.interop.targets`.
         thorough: search every candidate layer, even after one reaches a near-perfect Q-U.
         norms: also consider LayerNorm and BatchNorm gains, as the published code does.
         gradient_precision: of the gradient pass: fp32, or bf16 by autocast with fp32 sums.
@@ -130,6 +93,7 @@ class MethodSettings(Checked):
     tower: TowerChoice | None = None
     layer: str | None = None
     step: float | None = None
+    system: str | None = None
     thorough: bool = False
     norms: bool = False
     gradient_precision: GradientPrecision = "fp32"

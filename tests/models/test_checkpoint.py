@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from slsgu.errors import ModelError, SlsguError
 from slsgu.models.checkpoint import (
     PREFERRED,
+    headers,
     read_state_dict,
-    shapes,
-    stored_dtypes,
     weights_file,
     write_state_dict,
 )
@@ -56,8 +55,7 @@ def test_round_trip(suffix: str, tensors: dict[str, Tensor], tmp_path: Path) -> 
     path = tmp_path / f"weights{suffix}"
     write_state_dict(path, tensors)
     assert same(read_state_dict(path), tensors)
-    assert stored_dtypes(path) == {k: t.dtype for k, t in tensors.items()}
-    assert shapes(path) == {k: tuple(t.shape) for k, t in tensors.items()}
+    assert headers(path) == {k: (t.dtype, tuple(t.shape)) for k, t in tensors.items()}
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -203,7 +201,7 @@ def test_explained(
 ) -> None:
     path = tmp_path / name
     write(path)
-    for read in (read_state_dict, stored_dtypes):
+    for read in (read_state_dict, headers):
         with pytest.raises(ModelError) as caught:
             read(path)
         assert str(path) in str(caught.value)

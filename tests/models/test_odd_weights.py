@@ -20,7 +20,7 @@ from slsgu.data.ledger import Ledger
 from slsgu.errors import ModelError, SlsguWarning
 from slsgu.evaluation.proof import evaluate
 from slsgu.gradients.compute import compute_gradients
-from slsgu.models.checkpoint import read_state_dict, stored_dtypes
+from slsgu.models.checkpoint import headers, read_state_dict
 from slsgu.models.clip import load
 from slsgu.models.sense import refuse_uninformative
 from slsgu.task.plan import make_plan
@@ -146,9 +146,9 @@ def test_weights_larger_than_memory_are_refused_at_once(
     make_dir: MakeDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_dir(tmp_path / "model") / WEIGHTS
-    assert stored_dtypes(path)  # control
+    assert headers(path)  # control
     monkeypatch.setattr("slsgu.models.tensors.free_bytes", lambda: 1000)
-    for read in (stored_dtypes, read_state_dict):
+    for read in (headers, read_state_dict):
         with pytest.raises(ModelError, match="1,000 are free"):
             read(path)
 

@@ -35,7 +35,7 @@ FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
 MORE = {
     "method", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
     "not_measurable", "search_split", "unseen",
-    "also", "floors_not_measured",
+    "moved", "also", "floors_not_measured",
     "per_class", "losses", "gradient_images", "data", "notes", "skipped", "left_out", "overlaps",
     "templates", "settings", "command", "version",
 }  # fmt: skip

@@ -9,8 +9,9 @@ import pytest
 
 from slsgu.concepts.request import KEPT
 from slsgu.errors import SlsguError
+from slsgu.task.floors import Floors
 from slsgu.task.machine_settings import MachineSettings
-from slsgu.task.settings import DataSettings, Floors, MethodSettings, Settings
+from slsgu.task.settings import DataSettings, MethodSettings, Settings
 
 
 def test_a_floor_that_is_named_keeps_the_others() -> None:
