@@ -57,11 +57,9 @@ class Origin(NamedTuple):
 
 
 class RequestCommand(GroupedCommand):
-    """A command with `--request`: what is typed comes first, then the file, then defaults.
-
-    An empty value that is typed takes the one of the file back. Elsewhere an empty path is refused,
-    since it would be the current folder.
-    """
+    """A command with `--request`: what is typed comes first, then the file, then defaults. An empty
+    value that is typed takes the one of the file back; elsewhere an empty path, which would be the
+    current folder, is refused."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))

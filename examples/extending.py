@@ -7,7 +7,7 @@ Few drawings and one layer keep this short; with your own model and pictures, pa
 import torch
 
 import slsgu
-from slsgu.audit.run import audit
+from slsgu.audit.run import run_audit
 from slsgu.direction.direction import DIRECTIONS, Direction
 from slsgu.search.method import Edit
 
@@ -39,7 +39,9 @@ def project_out(task, ledger, progress):
 def show(title, outcome):
     """What happened on pictures that neither the direction nor the method has seen."""
     measures = outcome.proof.measures
-    five = next(r for r in audit(outcome.task, outcome.edit.patch) if r.setting.startswith("5 "))
+    five = next(
+        r for r in run_audit(outcome.task, outcome.edit.patch) if r.setting.startswith("5 ")
+    )
     print(
         f"{title:<24} {outcome.edit.patch.layers[0]:<16} quality {measures.quality:6.1%}  "
         f"utility {measures.utility:6.1%}  Q-U {measures.q_u:6.1%}  "

@@ -31,7 +31,7 @@ from PIL import Image
 import slsgu
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.reference import Unknown
-from slsgu.audit.run import audit
+from slsgu.audit.run import run_audit
 from slsgu.concepts.prompts import PromptBook
 from slsgu.data.batches import Reading
 from slsgu.data.splits.test_only import images_of
@@ -102,7 +102,7 @@ class Bench:
         options: Any = {"limit": None, "seed": 0, "excluded": {}, "strict": False}
         folder = str(self.data / "dogs" / "train")
         examples = images_of(folder, task.taxonomy, task.taxonomy.leaves, **options).samples
-        readings = audit(
+        readings = run_audit(
             task, patch, probes=("prototypes", "linear probe"), unknown=self.unknown,
             examples=examples,
         )  # fmt: skip

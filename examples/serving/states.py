@@ -142,7 +142,7 @@ class Service:
         total = sum(patches.values(), Patch({}, {}))  # of one layer, too
         original = self.original.clip
         try:
-            refuse_repeated(total.metadata)
+            refuse_repeated([(name, part) for name, p in patches.items() for part in p.parts])
             changed = total.changed(dict(original.model.named_parameters()))
         except SlsguError as error:
             raise RefusedPatchError(str(error)) from error

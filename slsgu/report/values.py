@@ -205,8 +205,7 @@ def four_rows(result: Outcome) -> list[dict[str, Any]]:
 
 
 def patch_sha256(result: Outcome, patch: Path | None) -> str | None:
-    """Hash of the patch file of a result. It is of what the result holds, not of what lies at
-    `patch`: a second run in the same folder may have put another one there."""
+    """Hash of the patch that a result holds; a later run may have put another one at `patch`."""
     return None if patch is None or result.patch is None else result.patch.file_sha256
 
 
@@ -230,7 +229,6 @@ def result_json(
         "patch": patch,
         "patch_sha256": patch_sha256(result, patch),
         "report": report,
-        # More than the design promises.
         "shortfall": result.shortfall or None,
         "intervals": {
             **measures.intervals,
@@ -255,8 +253,7 @@ def result_json(
         "also": [each.to_json() for each in result.also],
         "moved": None if result.moved is None else result.moved.to_json(),
     }
-    plain_value: dict[str, Any] = plain(value)
-    return plain_value
+    return dict(plain(value))
 
 
 def _edit_json(result: Outcome) -> dict[str, Any]:

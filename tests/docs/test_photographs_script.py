@@ -60,13 +60,13 @@ def elsewhere(q_u: float, count: int) -> dict[str, Any]:
     return {"q_u": q_u, "interval": ends, "count": count, "before": 0.992, "forget": 0.008}
 
 
-FIVE = "found 5 images per class"
+FIVE = "found: prototypes, 5 images per class"
 ROWS: dict[str, Any] = {
     "header": {"version": "0.1.0", "model": "0"},
     "sets": {"difficult": [], "medium": [], "easy": []},
     "ten/difficult/default": row(0.9948, change=-0.002, web=elsewhere(0.971, 72)),
-    "ten/difficult/paper": row(0.91, success=False, change=-0.01, **{FIVE: [0.9, 0.95]}),
-    "ten/easy/default": row(0.9894, change=-0.004, **{FIVE: [0.9, 0.7]}),
+    "ten/difficult/paper": row(0.91, success=False, change=-0.01, **{FIVE: [0.9, 0.99, 0.8, 200]}),
+    "ten/easy/default": row(0.9894, change=-0.004, **{FIVE: [0.9, 0.7, 0.8, 200]}),
     "ten/easy/paper": {"refused": "no layer of\nthis name"},
     "images/5/difficult": row(0.96),
     "images/5/medium": row(0.95),
@@ -184,10 +184,11 @@ def test_what_else_is_kept(shown: Any) -> None:
     assert lines["one breed", "default"][-1] == "0"
 
 
-def test_what_five_photographs_find_again(shown: Any) -> None:
+def test_what_is_found_again_without_a_name(shown: Any) -> None:
     _, default, paper = lines_of(shown(ROWS)["found"])
-    assert default == ["ten breeds at once", "default", "1", "90.0", "70.0", "0"]
-    assert paper[2:] == ["1", "90.0", "95.0", "1"]
+    head = ["ten breeds at once", "default", "1", "5 photographs"]
+    assert default == [*head, "90.0", "70.0", "80.0", "10.0", "0", "0"]
+    assert paper[2:] == ["1", "5 photographs", "90.0", "99.0", "80.0", "19.0", "1", "1"]
 
 
 def test_a_json_with_nothing_makes_no_table(shown: Any) -> None:
