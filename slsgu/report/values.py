@@ -289,8 +289,7 @@ def _unseen(result: Outcome) -> dict[str, Any] | None:
 
 def _found(result: Outcome) -> dict[str, Any] | None:
     """How often a few search images find the others; null where there are too few."""
-    found = result.measures.found
-    if found is None:
+    if (found := result.measures.found) is None:
         return None
     return {**asdict(found), "never_knew": result.goal.never_knew * found.before}
 
