@@ -34,7 +34,7 @@ PROMISED = {
 FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
 MORE = {
     "method", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
-    "not_measurable", "search_split", "unseen",
+    "not_measurable", "search_split", "unseen", "found", "goal", "merge", "unnamed",
     "moved", "also", "floors_not_measured",
     "per_class", "losses", "gradient_images", "data", "notes", "skipped", "left_out", "overlaps",
     "templates", "settings", "command", "version",
