@@ -175,7 +175,7 @@ def _say_models(total: Patch, console: Console) -> None:
     """Whether the patches were made for models that differ."""
     from slsgu.patch.header import model_names
 
-    models = {str(part.get("model", {}).get("sha256")): part for part in total.parts}
+    models = {part.get("model", {}).get("sha256") or "unknown": part for part in total.parts}
     if len(models) > 1:
         names = ", ".join(
             " ".join([*model_names([part]), sha[:12]]) for sha, part in models.items()
