@@ -61,6 +61,8 @@ def export(
         click.UsageError: the options do not go together.
     """
     from slsgu.errors import SlsguError
+    from slsgu.models.local_dir import refuse_inside
+    from slsgu.models.resolve import local_folder
     from slsgu.patch.export import find_model
     from slsgu.patch.rewrite import changed_weights
     from slsgu.report.hub import check_hub, push_folder
@@ -86,6 +88,7 @@ def export(
         if form == "local-dir":
             console.say_not_copied(_folder(patch, spec, out, f"{model} {pretrained or ''}".strip()))
         else:
+            refuse_inside(out, local_folder(spec.tokenizer), "an --out")
             changed_weights(spec.weights(), patch.apply_to)(out)
     if form != "local-dir":
         console.say(
