@@ -150,7 +150,7 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
     change. Several patches are added, then applied.
     """
     if any(value is not None for value in options.values()):
-        export(patches, str(model), out, scale=scale, **options)
+        _warn_of_size(export(patches, str(model), out, scale=scale, **options))
     else:
         _warn_of_size(_rewrite(patches, model, out, scale, lambda patch: patch.apply_to))
         click.echo(f"patched    {out}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import Console, command_line
 from .groups import option, stack
 from .values import load_patches
+
+if TYPE_CHECKING:
+    from slsgu.patch.patch import Patch
 
 export_options: Callable[[Any], Any] = stack(
     option(
@@ -54,8 +57,11 @@ def export(
     pretrained: str | None,
     quick_gelu: bool | None,
     push: str | None,
-) -> None:
+) -> Patch:
     """Apply patches, and write the form that was asked for.
+
+    Returns:
+        The sum of the patches, scaled.
 
     Raises:
         click.UsageError: the options do not go together.
@@ -98,6 +104,7 @@ def export(
     click.echo(f"patched    {out}")
     if push is not None:
         click.echo(f"pushed     {push_folder(out, push)}")
+    return patch
 
 
 def _folder(patch: Any, spec: Any, out: Path, base: str) -> list[str]:
