@@ -23,6 +23,7 @@ import slsgu
 from slsgu.errors import SlsguError
 from slsgu.utils.signals import INTERRUPTED, interrupts, status
 
+from .environment import variables_at_fault
 from .groups import Commands
 from .streams import flush, safe_streams
 
@@ -99,7 +100,7 @@ class Program(Commands):
                     warnings.showwarning = _show_warning  # type: ignore[assignment]
                     return super().invoke(ctx)
             except (Exception, KeyboardInterrupt) as error:
-                if received or isinstance(error, KeyboardInterrupt):
+                if received or not isinstance(error, Exception):
                     with contextlib.suppress(OSError):  # the terminal may be gone
                         click.echo(INTERRUPTED, err=True)
                     sys.exit(status(received))
@@ -119,6 +120,8 @@ class Program(Commands):
                         "there is not enough memory: try a smaller --batch-size, fewer images, or "
                         "--device cpu (--dry-run estimates what is needed)"
                     ) from error
+                if (problem := variables_at_fault(error)) is not None:
+                    raise click.UsageError(problem) from error
                 raise  # a bug
 
 

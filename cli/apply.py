@@ -56,7 +56,7 @@ def apply(
     met, no patch is written, unless with --force, and the exit status is 1.
     """
     from slsgu.errors import SlsguError
-    from slsgu.models.local_dir import save_local_dir
+    from slsgu.models.local_dir import refuse_inside, save_local_dir
     from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
     from slsgu.utils.distributed import world_size
@@ -74,6 +74,8 @@ def apply(
     if save_model is not None and exists(save_model):
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
     plan = plan_from(options, settings)
+    if save_model is not None:
+        refuse_inside(save_model, plan.task.clip.folder, "--save-model")
     for note in plan.task.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from slsgu.utils.files import json_text
 from slsgu.utils.progress import Advance, Progress
 
 from . import STARTED
@@ -78,7 +79,7 @@ class Console(Progress):
 def echo_json(value: Any, *, indent: int | None = 2) -> None:
     """One JSON document on stdout; in one line without an `indent`."""
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
-    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=encoding != "utf8")
+    text = json_text(value, "cannot print", indent=indent, ensure_ascii=encoding != "utf8")
     click.echo("".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text))
 
 

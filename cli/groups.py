@@ -26,6 +26,28 @@ class GroupedOption(click.Option):
         super().__init__(*args, **kwargs)
         self.group = group
 
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Refuse what is the next option rather than a value: `--out --json` would write a folder
+        of that name.
+
+        Raises:
+            click.BadParameter: a path begins with a dash, or a text is an option of the command.
+        """
+        known = {name for param in ctx.command.params for name in param.opts + param.secondary_opts}
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(text, str) or not text.startswith("-"):
+                continue
+            if isinstance(self.type, click.Path):
+                raise click.BadParameter(
+                    f"{text!r} begins with a dash: is the value missing? For a file or folder of "
+                    f"that name, write {shlex.quote(f'./{text}')}",
+                    ctx,
+                    self,
+                )
+            if isinstance(self.type, click.types.StringParamType) and text in known:
+                raise click.BadParameter(f"{text!r} is an option: is the value missing?", ctx, self)
+        return super().type_cast_value(ctx, value)
+
 
 class Commands(click.Group):
     """Commands in the order in which they are defined; a mistyped one gets a suggestion."""

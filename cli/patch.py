@@ -152,7 +152,7 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
     patches are added, then applied.
     """
     if any(value is not None for value in options.values()):
-        export(patches, str(model), out, scale=scale, **options)
+        _warn_of_size(export(patches, str(model), out, scale=scale, **options))
     elif is_elsewhere(model):
         rewrite_elsewhere(patches, model, out, scale)
         click.echo(f"patched    {out}")

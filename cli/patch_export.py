@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import Console, command_line
 from .groups import option, stack
 from .values import load_patches
+
+if TYPE_CHECKING:
+    from slsgu.patch.patch import Patch
 
 export_options: Callable[[Any], Any] = stack(
     option(
@@ -54,13 +57,18 @@ def export(
     pretrained: str | None,
     quick_gelu: bool | None,
     push: str | None,
-) -> None:
+) -> Patch:
     """Apply patches, and write the form that was asked for.
+
+    Returns:
+        The sum of the patches, scaled.
 
     Raises:
         click.UsageError: the options do not go together.
     """
     from slsgu.errors import SlsguError
+    from slsgu.models.local_dir import refuse_inside
+    from slsgu.models.resolve import local_folder
     from slsgu.patch.export import find_model
     from slsgu.patch.rewrite import changed_weights
     from slsgu.report.hub import check_hub, push_folder
@@ -86,6 +94,7 @@ def export(
         if form == "local-dir":
             console.say_not_copied(_folder(patch, spec, out, f"{model} {pretrained or ''}".strip()))
         else:
+            refuse_inside(out, local_folder(spec.tokenizer), "an --out")
             changed_weights(spec.weights(), patch.apply_to)(out)
     if form != "local-dir":
         console.say(
@@ -95,6 +104,7 @@ def export(
     click.echo(f"patched    {out}")
     if push is not None:
         click.echo(f"pushed     {push_folder(out, push)}")
+    return patch
 
 
 def _folder(patch: Any, spec: Any, out: Path, base: str) -> list[str]:

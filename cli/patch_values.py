@@ -83,10 +83,13 @@ def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> 
     one steps in the opposite direction from the original model. (To take a patch out of a model,
     use `slsgu patch revert`.)
     """
+    from slsgu.errors import SlsguError
     from slsgu.utils.files import refuse_target
 
     refuse_target(out, force=force)
     scaled = factor * load_patches([patch])
+    if not any(bool(delta.any()) for delta in scaled.delta.values()):
+        raise SlsguError(f"{factor:g} times {patch} changes nothing: use a larger factor")
     scaled.save(out)
     if as_json:
         echo_json(_summary(scaled, out))

@@ -169,7 +169,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _grey8(image: Image.Image) -> Image.Image:
     """Deep grey to 8 bits. Pillow's own conversion clips at 255, which turns 16-bit photographs
     white."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)  # [H, W]
+    values = np.asarray(image).astype(np.float64)  # [H, W]
+    if not np.isfinite(values).any():
+        raise ValueError("none of its values is a finite number")
+    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
     top = float(values.max())
     if image.mode != "F":
         top = 65535.0 if top <= 65535 else top

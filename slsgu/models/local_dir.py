@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from slsgu.errors import ModelError, SlsguWarning
+from slsgu.errors import ModelError, SlsguError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, unshared, weights_file
 from slsgu.models.clip import Clip
 from slsgu.models.config import read_config
@@ -41,8 +42,9 @@ def save_local_dir(clip: Clip, folder: Path) -> list[str]:
 
     Raises:
         ModelError: a weight does not fit its stored dtype (it overflows).
-        SlsguError: the folder exists or cannot be written.
+        SlsguError: the folder exists or cannot be written, or lies in that of the model.
     """
+    refuse_inside(folder, clip.folder, "a folder")
     tensors = {}
     for name, tensor in clip.model.state_dict().items():
         stored = tensor.detach().cpu().to(clip.stored_dtypes.get(name, tensor.dtype))
@@ -56,6 +58,23 @@ def save_local_dir(clip: Clip, folder: Path) -> list[str]:
         left_out = _write_beside(clip, part)
         save_file(unshared(tensors), part / WEIGHTS_NAME, metadata={"format": "pt"})
     return left_out
+
+
+def refuse_inside(out: Path, model: Path | None, instead: str) -> None:
+    """Refuse to write a model into the folder of the one that it was made from.
+
+    Args:
+        model: the folder that is not to change; None if the model came from none.
+        instead: what to give elsewhere, for the message.
+
+    Raises:
+        SlsguError: `out` lies in it.
+    """
+    if model is None or not model.is_dir():
+        return
+    # Of links that lead to themselves, Path.resolve makes an error.
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(model)):
+        raise SlsguError(f"{out} lies in {model}, which is not changed: give {instead} elsewhere")
 
 
 def _write_beside(clip: Clip, folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ import open_clip
 
 from slsgu.errors import ModelError
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, WEIGHTS_NAME
-from slsgu.models.local_dir import copy_others
+from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import LOCAL, ModelSpec, local_folder, own_folder, resolve
 from slsgu.patch.rewrite import Change, changed_weights
 from slsgu.utils.files import replacing_folder
@@ -80,6 +80,7 @@ def export_local_dir(
     weights = spec.weights()
     write = changed_weights(weights, change)
     folder = local_folder(spec.tokenizer)
+    refuse_inside(out, folder, "an --out")
     left_out: list[str] = []
     with replacing_folder(out) as part:
         if folder is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
-from slsgu.models.local_dir import copy_others
+from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import own_folder
 from slsgu.models.splice import fits, splice
 from slsgu.utils.files import exists, replacing_folder
@@ -47,8 +47,7 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     weights = weights_file(model)
     if exists(out):
         raise SlsguError(f"{out} exists already; give a new --out")
-    if model.is_dir() and out.resolve().is_relative_to(model.resolve()):
-        raise SlsguError(f"{out} lies in {model}, which is not changed: give an --out elsewhere")
+    refuse_inside(out, model, "an --out")
     write = changed_weights(weights, change)
     if weights == model:
         write(out)

@@ -18,10 +18,87 @@ from slsgu.report.html import interval, percent, template_text
 from slsgu.report.values import plain
 from slsgu.utils.files import read_json, write_json, write_text
 from slsgu.utils.reading import read_text
+from slsgu.utils.schema import (
+    MisfitError,
+    anything,
+    count,
+    list_of,
+    map_of,
+    number,
+    one_of,
+    or_none,
+    record,
+    refuse_deep,
+    text,
+)
 from slsgu.version import __version__
 
 FILE, PAGE = "audit.json", "audit.html"
 BEGIN, END = "<!-- audit -->", "<!-- /audit -->"  # in report.html, what lies between is ours
+
+
+def _share(value: Any, key: str) -> None:
+    """An accuracy, an area under a curve."""
+    number(value, key)
+    if not 0 <= value <= 1:
+        raise MisfitError(f"{key} is {value}, and not a share from 0 to 1")
+
+
+_FIGURES = record(
+    {},
+    {
+        "positive": count,
+        "negative": count,
+        "steps": list_of(count),
+        "curves": map_of(list_of(_share)),
+        "way_back": number,
+        "control_way_back": or_none(number),
+        "faster": or_none(number),
+    },
+)
+
+
+def _extra(value: Any, key: str) -> None:
+    """Further figures, those that are drawn or reasoned from."""
+    _FIGURES(value, key)
+    if (curves := value.get("curves")) is None:
+        return
+    steps = value.get("steps", [])
+    if "after" not in curves or any(len(curve) != len(steps) for curve in curves.values()):
+        raise MisfitError(f"{key}.curves does not fit {key}.steps")
+
+
+_READING = record(
+    {
+        "probe": text,
+        "setting": text,
+        "count": count,
+        "chance": or_none(_share),
+        "before": or_none(_share),
+        "after": or_none(_share),
+        "never_knew": or_none(_share),
+        "note": text,
+        "kind": one_of("find", "keep", "trace"),
+        "extra": _extra,
+    }
+)
+HOLDS = record(
+    {
+        "schema": count,
+        "key": text,
+        "protocol": count,
+        "edit": map_of(text),
+        "request": record({"concepts": list_of(text)}),
+        "model": map_of(anything),
+        "data": map_of(anything),
+        "towers": list_of(text),
+        "reference": or_none(text),
+        "seconds": map_of(number),
+        "readings": list_of(_READING),
+    }
+)
+"""What `audit.json` must hold, for it to be read again."""
+
 TONES = {"removed": "good", "partly removed": "fair"}  # any other verdict is bad
 
 
@@ -40,9 +117,11 @@ def read_audit(folder: Path) -> Audit | None:
         value = read_json(folder / FILE, "audit")
         if not isinstance(value, dict) or value.get("schema") != 1:
             return None
+        refuse_deep(value)
+        HOLDS(value, "")
         found = Audit.from_json(value)
-        _ = found.verdict, found.about["key"], found.about["edit"], found.about["request"]
-    except (ArtifactError, KeyError, TypeError, ValueError, AttributeError):
+        _ = found.to_json()  # values that fit one by one need not fit each other
+    except (ArtifactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
     return found
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.layers import Layer
@@ -64,7 +66,9 @@ def score_layers(
     for layer in layers:
         cosine = cosine_similarity(forget[layer.name], retain[layer.name])
         norm = weight_norms[layer.name]
-        importance = float(forget[layer.name].norm()) / norm if norm > 0 else 0.0
+        # In double: the squares of large values are infinite in single precision.
+        length = float(vector_norm(forget[layer.name], dtype=torch.float64))
+        importance = length / norm if norm > 0 else 0.0
         scores.append(
             LayerScore(layer.name, layer.tower, layer.kind, importance, abs(cosine), cosine)
         )

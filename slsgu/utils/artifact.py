@@ -20,7 +20,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from slsgu.errors import ArtifactError
-from slsgu.utils.files import replacing
+from slsgu.utils.files import json_text, replacing
 from slsgu.utils.memory import free_bytes
 from slsgu.utils.reading import open_regular
 from slsgu.utils.schema import Check, MisfitError, anything, parse_json
@@ -55,7 +55,8 @@ def artifact_sha256(
 def _metadata(
     tensors: Mapping[str, Tensor], *, kind: str, schema: int, header: Mapping[str, Any]
 ) -> dict[str, str]:
-    complete = json.loads(json.dumps({**header, "kind": kind, "schema": schema}, allow_nan=False))
+    whole = {**header, "kind": kind, "schema": schema}
+    complete = json.loads(json_text(whole, f"cannot write {kind}"))
     complete["content_sha256"] = content_sha256(complete, tensors)
     return {"slsgu": json.dumps(complete, sort_keys=True)}
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -113,8 +114,47 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON (no NaN), whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON (no NaN), whole or not at all.
+
+    Raises:
+        SlsguError: a number in it is not finite, or the disk refuses.
+    """
+    text = json_text(value, f"cannot write {path}", indent=2, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def json_text(value: Any, problem: str, **layout: Any) -> str:
+    """`value` as JSON, which has no way to write NaN and infinity.
+
+    Args:
+        problem: begins the message where it cannot be written.
+        layout: of `json.dumps`.
+
+    Raises:
+        SlsguError: a number in it is not finite; the message says which.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **layout)
+    except ValueError:
+        if (place := _not_finite(value)) is None:
+            raise
+        raise SlsguError(
+            f"{problem}: {place}, which is not a finite number. A value that it was computed from "
+            "is far too large, or the file that it came from is damaged"
+        ) from None
+
+
+def _not_finite(value: Any, place: str = "") -> str | None:
+    """The first number of a JSON value that is NaN or infinite, and its place, in words."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place.removeprefix('.') or 'it'} is {value}"
+    entries: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        entries = [(f".{key}", inside) for key, inside in value.items()]
+    elif isinstance(value, list | tuple):
+        entries = [(f"[{index}]", inside) for index, inside in enumerate(value)]
+    found = (_not_finite(inside, place + step) for step, inside in entries)
+    return next((text for text in found if text is not None), None)
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -17,7 +17,8 @@ MOST_BITS = 1024  # of a number: about 300 digits
 
 
 def read_yaml(path: Path, what: str, *, if_missing: str = "") -> Any:
-    """The content of a YAML file.
+    """The content of a YAML file. A number that YAML would show in another way than it is written
+    is text, as it stands there (0777 is not 511, 1:30 not 90), and so are dates.
 
     Args:
         what: what the file is, for messages.
@@ -112,13 +113,20 @@ def _refuse_endless(root: yaml.Node | None) -> None:
 
 
 class _Strict(yaml.SafeLoader):
-    def construct_yaml_int(self, node: Any) -> int:
+    def construct_yaml_int(self, node: Any) -> int | str:  # type: ignore[override]
         """A number, as long as it can be shown: Python prints no more than 4,300 digits."""
         value = int(super().construct_yaml_int(node))
         if value.bit_length() > MOST_BITS:
             problem = "this number is too long to be read"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return value
+        return value if str(value) == node.value else str(node.value)
+
+    def construct_yaml_float(self, node: Any) -> float | str:  # type: ignore[override]
+        value = float(super().construct_yaml_float(node))
+        return value if str(value) == node.value else str(node.value)
+
+    def construct_yaml_timestamp(self, node: Any) -> str:  # type: ignore[override]
+        return str(node.value)
 
     def get_single_node(self) -> Any:
         """The whole document before anything is built, since merge keys (`<<`) repeat on purpose
@@ -145,7 +153,7 @@ class _Strict(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             line = key.start_mark.line + 1
-            same: Hashable = self.construct_object(key)  # 1 and 01 are one key
+            same: Hashable = self.construct_object(key)  # a and 'a' are one key
             if same in lines:
                 first = lines[same]
                 where = f"in line {first} and again in line {line}"
@@ -156,6 +164,8 @@ class _Strict(yaml.SafeLoader):
 
 
 _Strict.add_constructor("tag:yaml.org,2002:int", _Strict.construct_yaml_int)
+_Strict.add_constructor("tag:yaml.org,2002:float", _Strict.construct_yaml_float)
+_Strict.add_constructor("tag:yaml.org,2002:timestamp", _Strict.construct_yaml_timestamp)
 
 
 class _WithLines(_Strict):

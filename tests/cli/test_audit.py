@@ -109,3 +109,34 @@ def test_mistakes_are_told(cli: Callable[..., Ran], run: Path, world: list[str])
     assert done.code == 1 and "the same" in done.err
     done = cli("audit", "--run", run, "--unknown", "nowhere")
     assert done.code == 1 and "nowhere" in done.err
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("readings", 0, "before"), {"a": 1}),
+        (("readings", 0, "after"), 1e308),
+        (("readings", 0, "count"), -1),
+        (("readings", 0, "kind"), "trace"),
+        (("readings", 0, "extra"), {"curves": {"after": [0.5]}, "steps": [1, 2]}),
+        (("request", "concepts"), [{}]),
+        (("seconds",), {"prototypes": "x"}),
+        (("towers",), 1),
+        (("model",), []),
+    ],
+)
+def test_a_damaged_audit_is_made_again(
+    cli: Callable[..., Ran], run: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    words = ("audit", "--run", run, "--probe", "prototypes")
+    cli(*words)
+    whole = json.loads((run / "audit.json").read_text())
+    assert "done before" in cli(*words).err  # control
+    inside = whole
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    (run / "audit.json").write_text(json.dumps(whole))
+    done = cli(*words)
+    assert done.code == 0 and "done before" not in done.err
+    assert "done before" in cli(*words).err

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.bad_input import WEIGHTS, refused, with_option
+from helpers.bad_input import STEP, WEIGHTS, files, refused, with_option
 from helpers.commands import Ran
 from safetensors.torch import load_file, save_file
 
@@ -97,3 +97,19 @@ def test_a_configuration_with_odd_preprocessing(
         (tmp_path / "model" / "open_clip_config.json").write_text(json.dumps(config))
         ran = cli("evaluate", *world)
         assert ran.code == 0 or "Error: " in ran.err
+
+
+def test_nothing_is_saved_inside_the_models_own_folder(
+    cli: Cli, world: list[str], made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model = Path(world[world.index("--model") + 1].removeprefix("local-dir:"))
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    before = files(copy)
+    options = with_option(world, "--model", f"local-dir:{copy}")
+    ran = cli("apply", "--concept", "beagle", *options, *STEP, "--save-model", copy / "inside")
+    refused(ran, "lies in", "--save-model elsewhere")
+    for form, name in (("local-dir", "x"), ("pt", "x.pt"), ("safetensors", "x.safetensors")):
+        words = ("patch", "apply", made[1], copy, "--to", form, "--out")
+        refused(cli(*words, copy / name), "lies in", "--out elsewhere")
+        assert cli(*words, tmp_path / name).code == 0  # control
+    assert files(copy) == before

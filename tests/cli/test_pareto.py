@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.commands import Ran
 from safetensors.torch import load_file, save_file
 
 import slsgu
+from slsgu.gradients.gradients import Gradients
 
 Cli = Callable[..., Ran]
 GAIN = "visual.ln_post.weight"
@@ -122,3 +125,19 @@ def ignorant(source: Path, target: Path) -> Path:
     tensors["visual.proj"] = -tensors["visual.proj"]
     save_file(tensors, file, metadata={"format": "pt"})
     return target
+
+
+def test_gradients_far_too_large_are_ranked_or_told(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    """Squares of large values do not fit single precision; nothing holds a quotient of 1e400."""
+    cli("grads", "--concept", "beagle", "--run", "run", *world)
+    found = Gradients.load(Path("run/gradients.safetensors"))
+    name = found.layers[0].name
+    large = {**found.forget, name: torch.full_like(found.forget[name], 1e38)}
+    replace(found, forget=large).save(Path("run/gradients.safetensors"))
+    assert layers(cli("pareto", "--run", "run", "--fast", "--json"))[name]["importance"] > 1e38  # type: ignore[operator]
+    norms = {**found.weight_norms, name: 1e-300}
+    replace(found, forget=large, weight_norms=norms).save(Path("run/gradients.safetensors"))
+    ran = cli("pareto", "--run", "run", "--fast", "--json")
+    assert ran.code == 1 and "importance is inf" in ran.err and "layers.json" in ran.err

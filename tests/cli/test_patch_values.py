@@ -177,3 +177,16 @@ def test_a_difference_across_precisions_is_told(cli: Cli, taught_dir: Path, tmp_
     ran = cli("patch", "diff", taught_dir, "half.safetensors", "-o", "p")
     assert ran.code == 0 and "stores visual.proj in another precision" in ran.err
     assert "differ     1 of " in ran.out
+
+
+def test_a_scale_that_leaves_nothing_is_refused_and_a_huge_one_told(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    cli("apply", "--concept", "beagle", "--run", "run", *world, "--trials", "2", "--force")
+    ran = cli("patch", "scale", "run", "1e-300", "--out", "s.safetensors")
+    assert ran.code == 1 and "changes nothing" in ran.err and not Path("s.safetensors").exists()
+    assert cli("patch", "scale", "run", "1e-3", "--out", "s.safetensors").code == 0  # control
+    model = world[world.index("--model") + 1].removeprefix("local-dir:")
+    words = ("patch", "apply", "run", model, "--to", "pt", "--out")
+    assert "so that little of it is left" in cli(*words, "a.pt", "--scale", "1e20").err
+    assert "little of it" not in cli(*words, "b.pt").err  # control

@@ -299,3 +299,46 @@ def test_what_is_mistyped_can_be_completed() -> None:
 def test_a_rank_that_nobody_else_shares_is_told(tmp_path: Path) -> None:
     ran = program("evaluate", cwd=tmp_path, RANK="1", WORLD_SIZE="2")
     assert ran.returncode == 1 and "MASTER_ADDR" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "library"),
+    [
+        ("TQDM_MININTERVAL=abc", "tqdm"),
+        ("TORCH_LOGS=nonsense", "torch"),
+        ("TORCH_COMPILE_DEBUG=x", "torch"),
+    ],
+)
+def test_a_variable_that_a_library_refuses_is_named(variable: str, library: str) -> None:
+    name, _, value = variable.partition("=")
+    done = program("layers", **{name: value})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{library} does not start with {name}='{value}' in the environment" in done.stderr
+    assert program("layers", TQDM_MININTERVAL="0.5").returncode == 0  # control
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("patch scale p 2 --out --json", "'--json' begins with a dash"),
+        ("patch scale p 2 --out -", "'-' begins with a dash"),
+        ("apply --concept a --save-model --json", "'--json' begins with a dash"),
+        ("grads --concept a --run -x", "write ./-x"),
+        ("audit --run run --out --json", "'--json' begins with a dash"),
+        ("apply --asked-by --json --concept a", "'--json' is an option"),
+        ("audit --run run --control --json", "'--json' is an option"),
+    ],
+)
+def test_an_option_is_not_taken_for_a_value(
+    cli: Cli, tmp_path: Path, words: str, told: str
+) -> None:
+    ran = cli(*words.split())
+    assert ran.code == 2 and told in ran.err
+    assert not list(Path().iterdir())
+
+
+def test_a_folder_whose_name_begins_with_a_dash_can_be_named(cli: Cli, world: list[str]) -> None:
+    assert cli("grads", "--concept", "beagle", "--run", "./-x", *world).code == 0
+    assert Path("./-x/gradients.safetensors").is_file()
+    ran = cli("apply", "--concept", "beagle", "--reason", "- they asked", "--dry-run", *world)
+    assert ran.code == 0, ran.err  # a text may begin with one

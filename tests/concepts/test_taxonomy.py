@@ -141,7 +141,7 @@ def test_forgetting_everything_is_refused(zoo: Taxonomy) -> None:
         ("a: ['', dog]\n", "an empty name under 'a'"),
         ("a: [dog]\n", "has one class"),
         ("{a: [dog], a: [cat], b: [ship]}\n", "'a' is given twice in line 1"),
-        ("1: [dog]\n01: [cat]\n", "'01' is given in line 1 and again in line 2"),
+        ("1: [dog]\n1: [cat]\n", "'1' is given in line 1 and again in line 2"),
         ("a: [{b: [x], b: [y]}, z]\n", "'b' is given twice in line 1"),
         ("bird:\n  crane: {aliases: [heron]}\n  owl:\n", r"did you mean \$aliases\?"),
         ("bird:\n- crane:\n  - aliases: [heron]\n- owl\n", r"did you mean \$aliases\?"),
@@ -179,3 +179,14 @@ def test_suggestions_are_close_in_spelling_or_part_of_the_name() -> None:
     assert pets.suggest("golden retreiver") == ["golden retriever"]
     assert pets.suggest("retriever") == ["golden retriever"]
     assert pets.suggest("pgu") == ["pug"]
+
+
+@pytest.mark.parametrize(
+    "text", ["0777", "1:30:00", "1.10", "0x1F", "1_000", ".inf", "2024-01-02", "2024", "7.5"]
+)
+def test_a_name_that_yaml_takes_for_a_number_is_kept_as_written(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tree.yaml"
+    path.write_text(f"a: [{text}, other]\nb: {{c: {{$index: 3, $id: 0123}}}}\n")
+    tree = Taxonomy.load(path)
+    assert {leaf.name for leaf in tree.leaves} == {text.replace("_", " "), "other", "c"}
+    assert tree.find("c").index == 3 and tree.find("c").id == "0123"  # control: a number is one

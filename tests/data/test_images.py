@@ -260,3 +260,13 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path: Path)
             read()
     with pytest.raises(UnreadableImageError, match="pipe or a device"):
         read_image(pipe)
+
+
+def test_a_picture_without_a_finite_value_is_damaged(tmp_path: Path) -> None:
+    values = np.full((8, 8), np.nan, np.float32)
+    values[0, 0] = np.inf
+    path = saved(tmp_path / "x.tif", Image.fromarray(values))
+    with pytest.raises(UnreadableImageError, match="none of its values is a finite number"):
+        read_image(path)
+    values[1, 1] = 1.0  # control: one number is enough
+    assert np.asarray(read_image(saved(path, Image.fromarray(values)))).max() == 255

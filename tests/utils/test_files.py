@@ -18,9 +18,11 @@ import pytest
 from slsgu.errors import DataError, SlsguError
 from slsgu.utils import temporaries
 from slsgu.utils.files import (
+    read_json,
     refuse_target,
     replacing,
     replacing_folder,
+    write_json,
     write_text,
 )
 
@@ -370,3 +372,12 @@ def test_what_is_there_is_replaced_only_if_it_is_a_file_and_by_force(tmp_path: P
                 refuse_target(tmp_path / name, force=force)
     for name in ("new", "new/er", "file/x"):  # control; the last is refused when it is written
         refuse_target(tmp_path / name, force=False)
+
+
+def test_json_says_which_number_it_cannot_hold(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(SlsguError, match=r"x.json: layers\[1\].importance is inf"):
+        write_json(path, {"layers": [{"importance": 1.0}, {"importance": float("inf")}]})
+    assert not path.exists()
+    write_json(path, {"layers": [1e308]})  # control
+    assert read_json(path, "x") == {"layers": [1e308]}
