@@ -74,8 +74,7 @@ def apply(
     if save_model is not None and exists(save_model):
         raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
     plan = plan_from(options, settings)
-    if save_model is not None:
-        refuse_inside(save_model, plan.task.clip.folder, "--save-model")
+    refuse_inside(save_model, plan.task.clip.folder, "--save-model")
     for note in plan.task.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)

@@ -60,17 +60,18 @@ def save_local_dir(clip: Clip, folder: Path) -> list[str]:
     return left_out
 
 
-def refuse_inside(out: Path, model: Path | None, instead: str) -> None:
+def refuse_inside(out: Path | None, model: Path | None, instead: str) -> None:
     """Refuse to write a model into the folder of the one that it was made from.
 
     Args:
+        out: None if nothing is written.
         model: the folder that is not to change; None if the model came from none.
         instead: what to give elsewhere, for the message.
 
     Raises:
         SlsguError: `out` lies in it.
     """
-    if model is None or not model.is_dir():
+    if out is None or model is None or not model.is_dir():
         return
     # Of links that lead to themselves, Path.resolve makes an error.
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(model)):
