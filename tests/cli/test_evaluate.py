@@ -303,7 +303,7 @@ def test_the_figures_of_a_sum_leave_out_the_images_of_each_part(
         words = ["--concept", concept, "--seed", seed, "--run", concept]
         cli("apply", *words, *world, *STEP)
     alone = json.loads(cli("evaluate", "--patch", "beagle", *world, "--json").out)["left_out"]
-    assert cli("patch", "add", "beagle", "tabby", "--out", "sum").code == 0
+    assert cli("patch", "merge", "beagle", "tabby", "--out", "sum").code == 0
     for source in (["--patch", "sum"], ["--patch", "beagle", "--patch", "tabby"]):
         ran = cli("evaluate", *source, *world, "--json")
         value = json.loads(ran.out)

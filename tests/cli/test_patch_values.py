@@ -54,7 +54,7 @@ def test_a_merged_patch_lists_every_request_and_can_be_merged_again(
     assert cli("patch", "merge", *three, "-o", "direct").code == 0
     assert Path("all").read_bytes() == Path("direct").read_bytes()
     ran = cli("patch", "merge", "bt", beagle, "-o", "twice")  # it is in there already
-    assert ran.code == 1 and "to forget dog/beagle, is given twice" in ran.err
+    assert ran.code == 1 and "hold the same patch, to forget dog/beagle" in ran.err
 
 
 def test_conflicts_are_reported_and_can_be_measured(
