@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .console import Console
-from .values import load_patches
+from .values import distinct_files, load_patches
 
 
 def is_elsewhere(model: Path) -> bool:
@@ -32,8 +32,9 @@ def rewrite_elsewhere(
     from slsgu.interop.folder import rewrite_folder
     from slsgu.patch.header import refuse_repeated
 
-    loaded = [load_patches([path]) for path in patches]
-    named = zip(patches, loaded, strict=True)
+    files = distinct_files(patches)
+    loaded = [load_patches([file]) for file in files]
+    named = zip(files, loaded, strict=True)
     refuse_repeated([(str(path), part) for path, patch in named for part in patch.parts])
     if scale != 1.0:
         loaded = [scale * patch for patch in loaded]

@@ -194,6 +194,24 @@ def patch_file(path: Path) -> Path:
     return file
 
 
+def distinct_files(paths: Sequence[Path]) -> list[Path]:
+    """The file of each patch, which is given as such or as its run folder.
+
+    Raises:
+        LayerMismatchError: one is given twice.
+    """
+    from slsgu.errors import LayerMismatchError
+
+    files = [patch_file(path) for path in paths]
+    for index, file in enumerate(files):
+        if file in files[:index]:
+            raise LayerMismatchError(
+                f"{file} is given twice, which would double its step: give it once. To take a "
+                "larger step, use a scale"
+            )
+    return files
+
+
 def load_patches(paths: Sequence[Path]) -> Patch:
     """The sum of patches, each a file or the run folder that holds it.
 
@@ -205,17 +223,10 @@ def load_patches(paths: Sequence[Path]) -> Patch:
         LayerMismatchError: they were made for different weights of one layer, or one is given
             twice, which would double its step.
     """
-    from slsgu.errors import LayerMismatchError
     from slsgu.patch.header import refuse_repeated
     from slsgu.patch.patch import Patch
 
-    files = [patch_file(path) for path in paths]
-    for index, file in enumerate(files):
-        if file in files[:index]:
-            raise LayerMismatchError(
-                f"{file} is given twice, which would double its step: give it once. To take a "
-                "larger step, use a scale"
-            )
+    files = distinct_files(paths)
     loaded = [Patch.load(file) for file in files]
     named = zip(files, loaded, strict=True)
     refuse_repeated([(str(file), part) for file, patch in named for part in patch.parts])
