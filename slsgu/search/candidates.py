@@ -13,6 +13,7 @@ from slsgu.errors import SlsguError
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.layers import Layer, inventory
+from slsgu.search.choice import NEAR
 from slsgu.search.curvature import kept_fisher
 from slsgu.search.goal import Goal
 from slsgu.search.layer import Candidate, search_layer
@@ -102,9 +103,9 @@ def search_candidates(
 ) -> tuple[list[Candidate], dict[str, Ray]]:
     """Search every layer that was picked, in order.
 
-    Once a last projection reaches a near-perfect Q-U, layers that cost more to search are passed
-    over, unless the search is to be thorough. What the direction needs to know about layers
-    is taken in one run for each tower, from where the shallowest of them was cut.
+    Once a last projection reaches a near-perfect Q-U (to remove a concept, less what may be given
+    up for that), layers that cost more to search are passed over, unless the search is to be
+    thorough. What the direction needs to know about layers is taken in one run for each tower, from where the shallowest of them was cut.
 
     Returns:
         The candidates, and the rays of those that were searched, by layer name.
@@ -119,7 +120,8 @@ def search_candidates(
         layers = [layer for layer, _ in members]
         trials = [trial for candidate in candidates for trial in candidate.trials]
         best = max((t.measures.q_u or 0.0 for t in trials if goal.holds(t.measures)), default=0.0)
-        if may_stop and best >= SATISFIED and not layers[0].last:
+        enough = SATISFIED - (NEAR if goal.name == "remove" else 0)
+        if may_stop and best >= enough and not layers[0].last:
             reason = f"a layer that is cheaper to search has a step that holds, with Q-U {best:.1%}"
             candidates += [Candidate(score, passed_over=reason) for _, score in members]
             advance(len(members))

@@ -64,6 +64,8 @@ def search_layer(
     Returns:
         The ray whose best step is chosen, and what was found on it.
     """
+    if float(base.direction.norm()) == 0:
+        return base, Candidate(score, passed_over="its direction is zero")
     dials = () if start is None else dials_of(plan.settings, start)
     rays = [base.from_start(start, dial) for dial in dials if start is not None]
     lines = parallel_lines(search_set, rays) if rays else []
@@ -114,8 +116,6 @@ def search_candidate(
         drawn: whether a curve that is known exactly gets steps to draw it by.
     """
     settings = plan.settings
-    if float(ray.direction.norm()) == 0:
-        return Candidate(score, passed_over="its direction is zero")
     search_set.replay.prepare(ray.layer)
     if not ray.rises(search_set, line):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
