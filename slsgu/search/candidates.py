@@ -105,7 +105,8 @@ def search_candidates(
 
     Once a last projection reaches a near-perfect Q-U (to remove a concept, less what may be given
     up for that), layers that cost more to search are passed over, unless the search is to be
-    thorough. What the direction needs to know about layers is taken in one run for each tower, from where the shallowest of them was cut.
+    thorough. What the direction needs to know about layers is taken in one run for each tower, from
+    where the shallowest of them was cut.
 
     Returns:
         The candidates, and the rays of those that were searched, by layer name.
