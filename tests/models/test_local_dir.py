@@ -14,6 +14,7 @@ from helpers.commands import Ran
 from helpers.models import NAME, TINY_CFG
 from safetensors.torch import load_file
 
+from slsgu.errors import SlsguError
 from slsgu.models.clip import load
 from slsgu.models.local_dir import save_local_dir
 
@@ -86,7 +87,10 @@ def test_a_model_whose_folder_is_gone_is_saved_all_the_same(source: Path, tmp_pa
     assert (again.sha256, again.model_cfg) == (clip.sha256, clip.model_cfg)
 
 
-def test_a_copy_within_the_source_does_not_hold_itself(source: Path) -> None:
+def test_a_copy_within_the_source_is_refused(source: Path, tmp_path: Path) -> None:
     clip = load(f"local-dir:{source}", device="cpu")
-    assert save_local_dir(clip, source / "new") == ["gradients.safetensors", "old/"]
-    assert files(source / "new").keys() == {CONFIG, "tokenizer.json", "README.md"}
+    before = sorted(source.rglob("*"))
+    with pytest.raises(SlsguError, match="which is not changed"):
+        save_local_dir(clip, source / "new")
+    assert sorted(source.rglob("*")) == before
+    assert save_local_dir(clip, tmp_path / "new") == ["gradients.safetensors", "old/"]  # control
