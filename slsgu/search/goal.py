@@ -41,7 +41,7 @@ class Goal:
             settings.target,
             settings.floors,
             settings.confidence,
-            settings.goal if settings.search == "default" else "suppress",
+            settings.goal_used,
             settings.never_knew,
         )
 

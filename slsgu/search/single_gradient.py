@@ -74,7 +74,7 @@ def _describe(plan: Plan, gradients: Gradients, chosen: Trial, ray: Ray) -> dict
         "forget_loss": settings.forget_loss_used,
         "direction": settings.direction_used,
         "search": settings.search,
-        "goal": settings.goal,
+        "goal": settings.goal_used,
         "merge": ray.merge,
         "unnamed": ray.unnamed,
         "step_size": chosen.step,

@@ -151,6 +151,11 @@ class MethodSettings(Checked):
         return self.direction or METHODS[self.search].direction
 
     @property
+    def goal_used(self) -> GoalName:
+        """The goal, by name; the published search knows only one."""
+        return self.goal if METHODS[self.search].starts else "suppress"
+
+    @property
     def starts(self) -> bool:
         """Whether last projections of the image side are moved before any step."""
         return self.merges or self.unnames
@@ -183,6 +188,7 @@ class MethodSettings(Checked):
             "forget_loss": self.forget_loss_used,
             "retain_loss": self.retain_loss_used,
             "direction": self.direction_used,
+            "goal": self.goal_used,
             "unname": self.unnames,
         }
         return {**asdict(self), **resolved}

@@ -80,3 +80,9 @@ def test_floors_are_a_mapping() -> None:
     assert list(floors) == list(KEPT) and len(floors) == 3 and floors["forget_coarse"] == 0.5
     with pytest.raises(KeyError):
         floors["other"]
+
+
+def test_the_published_search_removes_nothing_and_says_so() -> None:
+    assert MethodSettings().goal_used == "remove"  # control
+    paper = MethodSettings(search="paper")
+    assert paper.goal_used == paper.to_json()["goal"] == "suppress" and not paper.starts
