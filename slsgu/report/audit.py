@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.run import Audit
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.report.audit_pictures import relearning_curves, stage_curve
-from slsgu.report.html import interval, percent, template_text
+from slsgu.report.html import rendered
 from slsgu.report.values import plain
 from slsgu.utils.files import read_json, write_json, write_text
 from slsgu.utils.reading import read_text
@@ -142,7 +140,7 @@ def write_page(found: Audit, path: Path) -> None:
     Raises:
         SlsguError: the disk refuses.
     """
-    write_text(path, _render("audit_page.html.j2", found))
+    write_text(path, rendered("audit_page.html.j2", _view(found)))
 
 
 def lead_report(folder: Path) -> bool:
@@ -161,7 +159,7 @@ def lead_report(folder: Path) -> bool:
         text = read_text(report, "the report")
     except SlsguError:
         return False
-    section = f"{BEGIN}\n{_render('audit.html.j2', found)}\n{END}"
+    section = f"{BEGIN}\n{rendered('audit.html.j2', _view(found))}\n{END}"
     old = re.compile(f"{BEGIN}.*?{END}", re.S)
     if old.search(text):
         text = old.sub(lambda _: section, text, count=1)
@@ -171,18 +169,6 @@ def lead_report(folder: Path) -> bool:
         return False
     write_text(report, text)
     return True
-
-
-def _render(name: str, found: Audit) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(template_text),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"pct": percent, "span": interval}
-    return str(environment.get_template(name).render(**_view(found)))
 
 
 def _view(found: Audit) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -70,6 +71,11 @@ def write(result: Outcome, path: Path, *, command: str, patch: Path | None) -> N
 
 def html(result: Outcome, *, command: str, patch: Path | None) -> str:
     """The report as text. The same result gives the same text."""
+    return rendered("report.html.j2", _view(result, command, patch))
+
+
+def rendered(template: str, view: Mapping[str, Any]) -> str:
+    """A page of the report room as text; what is in the view is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template_text),
         autoescape=True,
@@ -78,8 +84,7 @@ def html(result: Outcome, *, command: str, patch: Path | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"pct": percent, "pts": points, "span": interval, "num": number}
-    page: str = environment.get_template("report.html.j2").render(**_view(result, command, patch))
-    return page
+    return str(environment.get_template(template).render(**view))
 
 
 def template_text(name: str) -> str:
