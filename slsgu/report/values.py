@@ -13,6 +13,7 @@ import numpy as np
 from slsgu.concepts.request import KEPT
 from slsgu.evaluation.exam import CAPTIONS
 from slsgu.evaluation.metrics import KEYS, WORDS
+from slsgu.search.met_ranges import describe_found
 from slsgu.utils.statistics import wilson
 from slsgu.utils.wording import listed
 
@@ -115,6 +116,8 @@ def verdict(result: Outcome) -> dict[str, Any]:
     detail = result.shortfall
     if searched and tested and result.success:
         tone, text = "good", "forgotten"
+        if result.measures.found is not None:  # its name is: what do images still tell?
+            detail = f"From five images, {describe_found(result.measures, goal)}."
     elif searched and any(each.holds is False for each in result.also):
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
@@ -280,18 +283,15 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
 
 
 def _unseen(result: Outcome) -> dict[str, Any] | None:
-    """What the margins of the search images say of unseen images; null where they are too few."""
-    unseen = result.measures.unseen
-    if unseen is None:
-        return None
-    return {**unseen.to_json(), "probability": result.goal.probability(result.measures)}
+    """What the margins of search images say of unseen images; null where they are too few."""
+    unseen, likely = result.measures.unseen, result.goal.probability(result.measures)
+    return None if unseen is None else {**unseen.to_json(), "probability": likely}
 
 
 def _found(result: Outcome) -> dict[str, Any] | None:
     """How often a few search images find the others; null where there are too few."""
-    if (found := result.measures.found) is None:
-        return None
-    return {**asdict(found), "never_knew": result.goal.never_knew * found.before}
+    found, share = result.measures.found, result.goal.never_knew
+    return None if found is None else {**asdict(found), "never_knew": share * found.before}
 
 
 def tower_of(layers: Sequence[str]) -> str | None:

@@ -17,6 +17,8 @@ import pytest
 from helpers.results import fake_result
 from PIL import Image
 
+import slsgu.report.values as values
+from slsgu.evaluation.found import Found
 from slsgu.pipeline.result import Outcome
 from slsgu.report import html as report
 from slsgu.report.pictures import examples
@@ -411,3 +413,10 @@ def test_writing_leaves_one_whole_file(tmp_path: Path) -> None:
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert text.rstrip().endswith("</html>")
     assert "coarser levels </td>" not in text
+
+
+def test_a_headline_of_a_forgotten_name_says_what_images_still_tell(result: Outcome) -> None:
+    found = Found(before=0.9, after=0.8, count=50, chance=0.1)
+    looked = replace(result, measures=replace(result.measures, found=found))
+    assert "80.0% of the search images" in values.verdict(looked)["detail"]
+    assert values.verdict(result)["detail"] == ""  # control: nobody looked
