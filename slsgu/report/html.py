@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from slsgu.evaluation.metrics import WORDS
+from slsgu.report.headline import verdict
 from slsgu.report.pictures import (
     curve_pictures,
     examples,
@@ -29,7 +30,6 @@ from slsgu.report.values import (
     result_json,
     skipped,
     tower_of,
-    verdict,
 )
 from slsgu.search.met_ranges import describe_found, describe_start, describe_unseen
 from slsgu.utils.files import write_text

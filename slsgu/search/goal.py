@@ -53,6 +53,14 @@ class Goal:
             return None
         return abs(found.after - self.never_knew * found.before)
 
+    def still_found(self, measures: Measures) -> bool:
+        """Whether a few images find the concept again more as before the edit than as they find
+        what the model never knew; false where that cannot be measured."""
+        found = measures.found
+        if found is None or not found.measurable:
+            return False
+        return found.after > (1 + self.never_knew) / 2 * found.before
+
     def probability(self, measures: Measures) -> float | None:
         """The probability that the target holds on unseen images; None where it cannot be
         estimated."""

@@ -17,12 +17,12 @@ import pytest
 from helpers.results import fake_result
 from PIL import Image
 
-import slsgu.report.values as values
 from slsgu.evaluation.found import Found
 from slsgu.pipeline.result import Outcome
 from slsgu.report import html as report
+from slsgu.report.headline import verdict
 from slsgu.report.pictures import examples
-from slsgu.report.values import four_rows, plain, verdict
+from slsgu.report.values import four_rows, plain
 from slsgu.search.choice import choose_paper
 from slsgu.search.layer import Candidate
 from slsgu.search.met_ranges import describe_met, met_ranges
@@ -415,8 +415,13 @@ def test_writing_leaves_one_whole_file(tmp_path: Path) -> None:
     assert "coarser levels </td>" not in text
 
 
-def test_a_headline_of_a_forgotten_name_says_what_images_still_tell(result: Outcome) -> None:
-    found = Found(before=0.9, after=0.8, count=50, chance=0.1)
-    looked = replace(result, measures=replace(result.measures, found=found))
-    assert "80.0% of the search images" in values.verdict(looked)["detail"]
-    assert values.verdict(result)["detail"] == ""  # control: nobody looked
+def test_a_headline_says_when_five_images_still_find_what_lost_its_name(result: Outcome) -> None:
+    def headline(after: float) -> dict[str, Any]:
+        found = Found(before=0.9, after=after, count=50, chance=0.1)
+        return verdict(replace(result, measures=replace(result.measures, found=found)))
+
+    kept, gone = headline(0.9), headline(0.8)
+    assert kept["tone"] == "fair" and kept["text"].endswith("only its name is forgotten")
+    assert gone["tone"] == "good" and gone["text"].endswith(": forgotten")
+    assert "80.0% of the search images" in gone["detail"]
+    assert verdict(result)["detail"] == ""  # control: nobody looked

@@ -1,0 +1,82 @@
+"""The headline of a report: what became of the concept, in a tone, a sentence and a few changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from slsgu.report.values import level_names
+from slsgu.search.met_ranges import describe_found
+from slsgu.utils.wording import listed
+
+if TYPE_CHECKING:
+    from slsgu.evaluation.metrics import LevelAccuracy
+    from slsgu.pipeline.result import Outcome
+    from slsgu.search.goal import Goal
+
+
+def verdict(result: Outcome) -> dict[str, Any]:
+    """The headline: a tone, a sentence, and the few changes that carry it."""
+    title = result.task.request.title
+    goal, measures = result.goal, result.proof.measures
+    searched, tested = goal.met(result.measures), goal.met(measures)
+    detail = result.shortfall
+    if searched and tested and result.success:
+        still = goal.still_found(result.measures)
+        tone, text = ("fair", "only its name is forgotten") if still else ("good", "forgotten")
+        if result.measures.found is not None:
+            detail = f"From five images, {describe_found(result.measures, goal)}."
+    elif searched and any(each.holds is False for each in result.also):
+        tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
+    elif searched:
+        tone, text = "fair", "the goal was met on the search images, not on the test images"
+        detail = f"On the test images, {listed(goal.misses(measures, title))}."
+    elif goal.reached(result.measures):
+        tone, text = "bad", "forgotten, but more was lost than the floors allow"
+    else:
+        tone, text = "bad", "not forgotten within the floors"
+    return {
+        "tone": tone,
+        "text": f"{title}: {text}",
+        "changes": _changes(result),
+        "detail": detail[:1].upper() + detail[1:],
+    }
+
+
+def _changes(result: Outcome) -> list[dict[str, Any]]:
+    """The requested level, the level above it, and everything else."""
+    exam, rows = result.proof.exam, result.proof.measures.levels
+    request = result.task.request
+    forgotten_rows = [row for row in rows if row.forgotten]
+    # The word itself; of several, at different depths, the only level that all of them reach.
+    forgotten_rows = forgotten_rows[:1] if len(request.concepts) == 1 else forgotten_rows[-1:]
+    kept_rows = [row for row in rows if row.images == "forget" and not row.forgotten]
+    other_rows = [row for row in rows if row.images == "retain" and row.fine]
+    named_rows = [
+        *((request.title, row) for row in forgotten_rows),
+        *((f"{level_names(exam, row)} kept", row) for row in kept_rows[-1:]),
+        *(("everything else kept", row) for row in other_rows),
+    ]
+    goal = result.goal
+    broken = goal.broken_floors(result.proof.measures)
+    return [
+        {"name": name, "tone": _tone(row, goal, broken), "before": row.before, "after": row.after}
+        for name, row in named_rows
+    ]
+
+
+def _tone(row: LevelAccuracy, goal: Goal, broken: Sequence[str]) -> str:
+    """Whether a level is as it should be: `good`, `bad`, or `fair` where it falls below a floor
+    that holds on average over its levels; empty where nothing can be said.
+
+    Args:
+        broken: the floors that do not hold.
+    """
+    if row.forgotten:
+        return "good" if row.after <= goal.target else "bad"
+    key = "retain_fine" if row.images == "retain" else "forget_coarse"
+    if key not in goal.floors or not row.measurable:
+        return ""
+    if row.after / row.before >= goal.floors[key]:
+        return "good"
+    return "bad" if key in broken else "fair"
