@@ -39,9 +39,8 @@ def project_out(task, ledger, progress):
 def show(title, outcome):
     """What happened on pictures that neither the direction nor the method has seen."""
     measures = outcome.proof.measures
-    five = next(
-        r for r in run_audit(outcome.task, outcome.edit.patch) if r.setting.startswith("5 ")
-    )
+    readings = run_audit(outcome.task, outcome.edit.patch, probes=["prototypes"])
+    five = next(reading for reading in readings if reading.setting.startswith("5 "))
     print(
         f"{title:<24} {outcome.edit.patch.layers[0]:<16} quality {measures.quality:6.1%}  "
         f"utility {measures.utility:6.1%}  Q-U {measures.q_u:6.1%}  "
