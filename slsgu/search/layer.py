@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from slsgu.evaluation.closed_form import Line, exact_curve
@@ -162,17 +163,28 @@ def _trials_on_line(
     places = np.minimum(np.searchsorted(curve.edges, steps, side="right"), len(curve.steps)) - 1
     met, q_u = goal.met_along(curve.summary)[places], np.nan_to_num(curve.summary.q_u)[places]
     forget = line.rows(torch.from_numpy(search_set.exam.forget).to(line.base.device))
-    estimates = [search_set.unseen(forget.at(step), search_set.classes) for step in steps[met]]
-    likely = np.array([1.0 if x is None else x.probability(goal.target) for x in estimates])
-    if not met.any():
-        best = steps[np.argmax(q_u)]
-    elif (likely >= goal.confidence).any():
-        best = steps[met][np.argmax(likely >= goal.confidence)]  # the first
-    else:
-        best = steps[met][np.argmax(likely)]
+
+    def likely(step: float) -> float:
+        unseen = search_set.unseen(forget.at(step), search_set.classes)
+        return 1.0 if unseen is None else unseen.probability(goal.target)
+
+    best = _first_or_most(steps[met], likely, goal.confidence) if met.any() else steps[q_u.argmax()]
     others = np.geomspace(ray.first / 4, limit, DRAWN if drawn else 0)
     chosen = np.unique(np.append(others, best))
     return _trials(ray, [(float(x), search_set.measure_line(line, float(x))) for x in chosen])
+
+
+def _first_or_most(
+    steps: npt.NDArray[np.float64], likely: Callable[[float], float], enough: float
+) -> float:
+    """The first step that is likely enough; of all the likeliest where none is. Steps beyond the
+    first are not asked about."""
+    asked = []
+    for step in steps:
+        asked.append(likely(step))
+        if asked[-1] >= enough:
+            return float(step)
+    return float(steps[np.argmax(asked)])
 
 
 def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]]) -> tuple[Trial, ...]:
