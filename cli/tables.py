@@ -113,7 +113,7 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
     )
 
     chosen = trace.chosen
-    trials = [x for c in trace.candidates for x in c.trials if x.layer == chosen.layer]
+    trials = [x for c in trace.candidates for x in c.final if x.layer == chosen.layer]
     start = describe_start(chosen, unnamed=bool(result.edit.patch.metadata.get("unnamed")))
     click.echo(
         f"{result.task.request.title}: {chosen.layer} ({trace.tower} tower), {start}"

@@ -23,7 +23,7 @@ from slsgu.data.batches import Reading, stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.evaluation.replay import edited
-from slsgu.evaluation.tower import StreamedTower
+from slsgu.evaluation.streamed_tower import StreamedTower
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.patch.patch import Patch

@@ -101,6 +101,11 @@ class Curve:
         """One step within each interval [E]."""
         return np.asarray((self.edges[1:] + self.edges[:-1]) / 2)
 
+    def at(self, steps: Floats) -> Summary:
+        """The summary at some steps within the limit, each value [R]."""
+        places = np.searchsorted(self.edges, steps, side="right")
+        return self.summary.at(np.minimum(places, len(self.steps)) - 1)
+
 
 def exact_curve(
     line: Line, exam: Exam, classes: Sequence[Tensor], before: Answers, limit: float

@@ -10,6 +10,7 @@ answer among all captions of the exam: level 0, above the coarsest level of the 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
 from slsgu.evaluation.bootstrap import bootstrap
-from slsgu.evaluation.metrics import Bools, Group, Measures, measure
+from slsgu.evaluation.metrics import Bools, Floats, Group, Measures, measure
 
 CAPTIONS = 0  # depth of the level whose classes are the images' own captions
 
@@ -50,6 +51,11 @@ class Answers:
     predicted: npt.NDArray[np.int64]
     correct: Bools
     top5: Bools | None = None
+
+    def part(self, rows: npt.NDArray[np.intp]) -> Answers:
+        """The answers to some of the images."""
+        top5 = None if self.top5 is None else self.top5[rows]
+        return Answers(self.predicted[rows], self.correct[rows], top5)
 
 
 class Exam:
@@ -101,6 +107,19 @@ class Exam:
         words = np.array([level.depth == CAPTIONS for level in self.levels], dtype=np.bool_)
         self.kept = ~self.forgotten & ~(words & (self.labels < 0))
         self.groups = self._groups()
+
+    def part(self, rows: npt.NDArray[np.intp]) -> Exam:
+        """The same questions on some of the images.
+
+        Args:
+            rows: their places.
+        """
+        part = copy.copy(self)
+        part.leaves = tuple(self.leaves[row] for row in rows)
+        part.forget_depth, part.labels = self.forget_depth[rows], self.labels[rows]
+        part.forgotten, part.kept = self.forgotten[rows], self.kept[rows]
+        part.groups = part._groups()
+        return part
 
     def _labels(self, questions: Sequence[Concept | None]) -> npt.NDArray[np.int64]:
         labels = np.full((len(self.leaves), len(self.levels)), -1, dtype=np.int64)
@@ -172,6 +191,10 @@ class Exam:
         closest = (images @ classes.T).topk(5, dim=1).indices  # [N, 5]
         hits: Bools = (closest == labels).any(dim=1).cpu().numpy()
         return hits
+
+    def accuracies(self, answers: Answers) -> Floats:
+        """The share of right answers of each group of images [G]."""
+        return np.array([answers.correct[g.mask, g.column].mean() for g in self.groups])
 
     def measure(self, before: Answers, after: Answers) -> Measures:
         """What happened between two sets of answers to this exam."""

@@ -207,6 +207,15 @@ class Summary:
     q_u: Floats
     forget_accuracy: Floats
 
+    def at(self, places: npt.NDArray[np.intp]) -> Summary:
+        """The same for some of the cases."""
+        before, after, ratios = (
+            {key: row[places] for key, row in rows.items()}
+            for rows in (self.before, self.after, self.kept_ratios)
+        )
+        scores = (self.quality, self.utility, self.q_u, self.forget_accuracy)
+        return Summary(before, after, ratios, *(row[places] for row in scores))
+
 
 def summarise(levels: Sequence[LevelAccuracy], before: Floats, after: Floats) -> Summary:
     """The four accuracies and what follows from them.

@@ -23,7 +23,7 @@ from slsgu.errors import DataError, SlsguError, SlsguWarning
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.replay import edited
-from slsgu.evaluation.tower import StreamedTower
+from slsgu.evaluation.streamed_tower import StreamedTower
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.models.sense import shortcoming

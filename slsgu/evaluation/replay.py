@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -37,6 +39,8 @@ class Replay:
         cuts: Mapping[str, int] = {},  # nothing writes to it
     ) -> None:
         self.parameters = dict(clip.model.named_parameters())
+        self._clip, self._pixels = clip, pixels
+        self._rows = torch.arange(len(pixels))
         prompts = list(prompts)
         self._towers = {
             "vision": Tower(
@@ -58,6 +62,22 @@ class Replay:
                 cuts.get("language", 0),
             ),
         }
+
+    def part(self, rows: Tensor) -> Replay:
+        """Some of the images and all prompts. Nothing is run: what the model says of them is known.
+        The text side is shared, with its cut.
+
+        Args:
+            rows: the places of the images.
+        """
+        part = copy.copy(self)
+        part._rows = self._rows[rows]
+        vision = self._towers["vision"].part(part._image_features, rows)
+        part._towers = {**self._towers, "vision": vision}
+        return part
+
+    def _image_features(self, start: int, stop: int) -> Tensor:
+        return self._clip.image_features(self._pixels[self._rows[start:stop]])
 
     @property
     def base(self) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.batches import collect
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.evaluation.closed_form import Line
+from slsgu.evaluation.closed_form import Line, exact_curve
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.found import FewShot, Found
-from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.interpolated import Interpolant
+from slsgu.evaluation.metrics import Floats, Measures, Summary, summarise
 from slsgu.evaluation.refusals import refuse_unmeasurable
 from slsgu.evaluation.replay import Replay
 from slsgu.evaluation.unseen import Unseen, unseen
@@ -32,6 +34,9 @@ from slsgu.models.sense import refuse_empty
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
+
+Path: TypeAlias = Line | Interpolant
+"""How the features of a layer's tower move with the step."""
 
 CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
 
@@ -149,20 +154,74 @@ class SearchSet:
 
     def measure(self, layer: Layer, weight: Tensor) -> Measures:
         """What replacing one layer does to the answers."""
-        images, prompts = self.replay.with_weight(layer, weight)
-        moves_text = layer.tower == "language"
-        classes = self.exam.class_embeddings(prompts, self.book) if moves_text else self.classes
-        return self._measure(images, classes)
+        return self.measure_features(layer.tower, self.replay.features(layer, weight))
 
-    def measure_line(self, line: Line, step: float) -> Measures:
-        """The same for a layer along which features move on a line."""
-        return self._measure(line.at(step), self.classes)
+    def measure_features(self, tower: str, features: Tensor) -> Measures:
+        """What other features of one tower do to the answers.
 
-    def _measure(self, images: Tensor, classes: Sequence[Tensor]) -> Measures:
+        Args:
+            features: not normalised [N or P, d].
+        """
+        images, classes = self._with(tower, features)
         measures = self.exam.measure(self.before, self.exam.answer(images, classes))
-        forget = torch.from_numpy(self.exam.forget).to(images.device)
+        unseen = self.unseen(images[self._forget_rows(images)], classes)
+        return replace(measures, unseen=unseen, found=self.found(images))
+
+    def unseen_with(self, tower: str, features: Tensor) -> Unseen | None:
+        """`unseen` with other features of one tower, not normalised [N or P, d]."""
+        images, classes = self._with(tower, features)
+        return self.unseen(images[self._forget_rows(images)], classes)
+
+    def _forget_rows(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self.exam.forget).to(images.device)
+
+    def answers(self, tower: str, features: Tensor) -> Answers:
+        """The answers with other features of one tower, not normalised [N or P, d]."""
+        return self.exam.answer(*self._with(tower, features))
+
+    def _with(self, tower: str, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Image embeddings [N, d] and class embeddings of every level, each [C, d]. Answers do not
+        depend on the length of an image's."""
+        if tower == "vision":
+            return features, self.classes
+        prompts = normalize(features, dim=-1)
+        return self.replay.base[0], self.exam.class_embeddings(prompts, self.book)
+
+    def along(self, tower: str, path: Path, steps: Floats) -> Summary:
+        """What follows from the accuracies at many steps of a layer, each value [R].
+
+        Args:
+            path: the features of the layer's tower.
+            steps: from 0 on, ascending [R].
+        """
+        if isinstance(path, Line):
+            limit = float(steps[-1])
+            return exact_curve(path, self.exam, self.classes, self.before, limit).at(steps)
+        answers = [self.answers(tower, path.at(float(step))) for step in steps]
+        after = np.stack([self.exam.accuracies(each) for each in answers])
+        before = self.exam.accuracies(self.before)[None].repeat(len(steps), axis=0)
+        return summarise(self.unchanged.levels, before, after)
+
+    @cached_property
+    def concept(self) -> SearchSet:
+        """The images of what is to be forgotten alone."""
+        return self.part(np.flatnonzero(self.exam.forget))
+
+    def part(self, rows: npt.NDArray[np.intp]) -> SearchSet:
+        """Some of the images, with every class; all that the model says of them is known.
+
+        Args:
+            rows: their places, ascending.
+        """
+        forget = set(rows[self.exam.forget[rows]].tolist())
+        places = np.flatnonzero(self.exam.forget).tolist()
+        samples = zip(places, self.forget_samples, strict=True)
         return replace(
-            measures, unseen=self.unseen(images[forget], classes), found=self.found(images)
+            self,
+            exam=self.exam.part(rows),
+            replay=self.replay.part(torch.from_numpy(rows)),
+            before=self.before.part(rows),
+            forget_samples=tuple(sample for place, sample in samples if place in forget),
         )
 
     def found(self, images: Tensor) -> Found | None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from slsgu.models.clip import Clip
-from slsgu.models.layers import linear_maps, stages
+from slsgu.models.layers import linear_maps
 
 TOLERANCE = 1e-4  # largest difference of a normalised embedding between a replay and a full run
 
@@ -52,6 +50,7 @@ class Tower:
         batch_size: inputs per forward pass.
         budget: bytes of activations that may be kept.
         cut: keep what stage `cut - 1` puts out on the way, as `cut_before` does in a second run.
+        base: features of the unedited model [count, d], where they are known: nothing is run.
     """
 
     def __init__(
@@ -63,6 +62,7 @@ class Tower:
         batch_size: int,
         budget: float = float("inf"),
         cut: int = 0,
+        base: Tensor | None = None,
     ) -> None:
         self._network = network
         self._encode = encode
@@ -71,9 +71,35 @@ class Tower:
         self._stem: dict[nn.Module, Tensor] | None = None  # output of one input, zeros
         self._budget = budget
         self._first_cut = cut
+        if base is not None:
+            self._spans, self.base = self._new_spans(count), base
+            return
         self.restart(count)
         if cut and self._stages and self._spans:
             self._check()
+
+    def part(self, encode: Callable[[int, int], Tensor], rows: Tensor) -> Tower:
+        """The same tower on some of its inputs, without a cut. What it keeps once it is cut is
+        within what is left of the budget.
+
+        Args:
+            encode: features of stretches of these inputs.
+            rows: their places.
+        """
+        kept = sum(span.kept.nbytes for span in self._spans if span.kept is not None)
+        return Tower(
+            self._network,
+            encode,
+            len(rows),
+            self._stages,
+            self._batch_size,
+            max(0.0, self._budget - kept),
+            base=self.base[rows.to(self.base.device)],
+        )
+
+    def _new_spans(self, count: int) -> list[_Span]:
+        size = self._batch_size
+        return [_Span(i, min(i + size, count)) for i in range(0, count, size)]
 
     def restart(self, count: int) -> None:
         """Begin anew with other inputs of the same kind, which `encode` then returns features of.
@@ -81,8 +107,7 @@ class Tower:
         A cut that was found not to agree with the full forward stays out of use. Must be called
         while the model is unedited.
         """
-        size = self._batch_size
-        self._spans = [_Span(i, min(i + size, count)) for i in range(0, count, size)]
+        self._spans = self._new_spans(count)
         features, room = [], self._budget
         with torch.no_grad():
             for span in self._spans:
@@ -240,42 +265,6 @@ class Tower:
             for handle in handles:
                 handle.remove()
         return stem
-
-
-class StreamedTower:
-    """The image side on one batch of images after another: in full, and again from a cut once the
-    model is edited. The cut is checked against the full forward on the first batch.
-
-    Args:
-        clip: the model.
-        cut: stage before which edits change nothing; 0 runs in full each time.
-    """
-
-    def __init__(self, clip: Clip, *, cut: int = 0) -> None:
-        self._clip, self._cut = clip, cut
-        self._pixels = torch.empty(0)
-        self._tower: Tower | None = None
-
-    def load(self, pixels: Tensor) -> Tensor:
-        """Features [B, d] of a batch [B, 3, H, W], not normalised. The model must be unedited."""
-        self._pixels = pixels
-        if self._tower is None:
-            self._tower = Tower(
-                self._clip.model,
-                lambda start, stop: self._clip.image_features(self._pixels[start:stop]),
-                len(pixels),
-                stages(self._clip.model, "vision"),
-                batch_size=sys.maxsize,
-                cut=self._cut,
-            )
-        else:
-            self._tower.restart(len(pixels))
-        return self._tower.base
-
-    def run(self) -> Tensor:
-        """Features [B, d] of the batch with the weights as they are now."""
-        assert self._tower is not None, "load a batch first"
-        return self._tower.run()
 
 
 class _Stop(Exception):

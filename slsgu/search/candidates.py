@@ -20,6 +20,7 @@ from slsgu.search.layer import Candidate, search_layer
 from slsgu.search.pareto import LayerScore
 from slsgu.search.ray import Ray
 from slsgu.search.readable import check_readable
+from slsgu.search.screen import part_of, search_screened
 from slsgu.search.start import Start
 from slsgu.task.plan import Plan
 from slsgu.utils.progress import Advance
@@ -119,7 +120,7 @@ def search_candidates(
     for _, group in itertools.groupby(picked, key=lambda pair: (pair[0].last, pair[0].tower)):
         members = list(group)
         layers = [layer for layer, _ in members]
-        trials = [trial for candidate in candidates for trial in candidate.trials]
+        trials = [trial for candidate in candidates for trial in candidate.final]
         best = max((t.measures.q_u or 0.0 for t in trials if goal.holds(t.measures)), default=0.0)
         enough = SATISFIED - (NEAR if goal.name == "remove" else 0)
         if may_stop and best >= enough and not layers[0].last:
@@ -131,16 +132,38 @@ def search_candidates(
         fishers: dict[str, KroneckerFisher] = {}
         if "curvature" in DIRECTIONS[settings.direction_used].needs:
             fishers = kept_fisher(search_set, layers, seed=plan.task.seed)
-        for layer, score in members:
-            fisher = fishers.get(layer.name)
-            score = with_efficiency(score, gradients, fisher)
-            base = Ray.of(plan, layer, gradients, fisher)
-            start = Start.of(plan, layer, fisher, search_set)
+        scored = [
+            (
+                Ray.of(plan, layer, gradients, fishers.get(layer.name)),
+                with_efficiency(score, gradients, fishers.get(layer.name)),
+            )
+            for layer, score in members
+        ]
+        part = None if blind else _part(plan, search_set, layers)
+        if part is not None:
+            found = search_screened(plan, search_set, part, scored, trials, goal, advance)
+            candidates += found
+            rays |= {ray.layer.name: ray for ray, _ in scored}
+            continue
+        for base, score in scored:
+            start = Start.of(plan, base.layer, fishers.get(base.layer.name), search_set)
             ray, candidate = search_layer(plan, search_set, base, start, score, goal)
-            rays[layer.name] = ray
+            rays[ray.layer.name] = ray
             candidates.append(candidate)
             advance(1)
     return candidates, rays
+
+
+def _part(plan: Plan, search_set: SearchSet, layers: Sequence[Layer]) -> SearchSet | None:
+    """The images on which layers are screened; None where they are not: a layer by itself, and
+    those that cost next to nothing to search."""
+    settings = plan.settings
+    if len(layers) < 2 or layers[0].last or layers[0].tower != "vision":
+        return None
+    if settings.search == "paper" or settings.step is not None:
+        return None
+    rows = part_of(search_set.exam)
+    return None if rows is None else search_set.part(rows)
 
 
 def with_efficiency(

@@ -1,20 +1,20 @@
-"""The search on one layer: its starts, the line along which it moves, and the steps tried on it."""
+"""The search on one layer: its starts, the path along which its features move, and the steps tried
+on it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from slsgu.evaluation.closed_form import Line, exact_curve
-from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.closed_form import Line
+from slsgu.evaluation.metrics import Floats, Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.search.choice import Trial, choose
+from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_reach, trace
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
 from slsgu.search.ray import Ray, parallel_lines
@@ -23,9 +23,10 @@ from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
 
-DRAWN = 25  # points at which an exact curve is drawn
-TRIED = 240  # steps at which it is asked whether the target holds on unseen images: 6 % apart
+DRAWN = 25  # points at which an exact curve is measured
+TRIED = 240  # steps at which it is asked whether the target holds on unseen images: 4 % apart
 SHORTEST = 1 / 32  # of the first step that doubling would try
+SHOWN = 48  # steps at which a whole curve is recorded
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,34 @@ class Candidate:
     """A layer that was searched: its scores, its trials, or why it was passed over.
 
     Attributes:
+        trials: steps that were evaluated truly.
         exact: whether the curve was known in closed form, so that `trials` only sample it.
+        curve: what the search images say of every step; None where that is not known.
+        part: how many search images the trials were measured on, for a layer that lost on a part
+            of them; None for all.
     """
 
     score: LayerScore
     trials: tuple[Trial, ...] = ()
     passed_over: str | None = None
     exact: bool = False
+    curve: WholeCurve | None = None
+    part: int | None = None
+
+    @property
+    def final(self) -> tuple[Trial, ...]:
+        """The trials among which the choice is made: those on all search images."""
+        return self.trials if self.part is None else ()
 
     def to_json(self, best: Trial | None) -> dict[str, Any]:
         row = self.score.to_json() | {
             "trials": len(self.trials),
             "passed_over": self.passed_over,
             "exact": self.exact,
+            "part": self.part,
+            "error": None if self.curve is None else self.curve.error,
             "curve": [trial.to_json() for trial in sorted(self.trials, key=lambda t: t.step)],
+            "whole_curve": None if self.curve is None else self.curve.to_json(),
         }
         return row | ({"step_size": None} if best is None else best.to_json())
 
@@ -65,8 +80,6 @@ def search_layer(
     Returns:
         The ray whose best step is chosen, and what was found on it.
     """
-    if float(base.direction.norm()) == 0:
-        return base, Candidate(score, passed_over="its direction is zero")
     dials = () if start is None else dials_of(plan.settings, start)
     rays = [base.from_start(start, dial) for dial in dials if start is not None]
     lines = parallel_lines(search_set, rays) if rays else []
@@ -117,74 +130,91 @@ def search_candidate(
         drawn: whether a curve that is known exactly gets steps to draw it by.
     """
     settings = plan.settings
+    if float(ray.direction.norm()) == 0:
+        return Candidate(score, passed_over="its direction is zero")
     search_set.replay.prepare(ray.layer)
-    if not ray.rises(search_set, line):
+    if not ray.rises(search_set if line is not None else _concept(search_set, ray), line):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
+    if settings.step is not None or settings.search == "paper":
+        return Candidate(score, _trials(ray, _plain(settings, search_set, ray, line)))
+    if line is not None:
+        return _on_line(settings, search_set, ray, line, score, goal, drawn)
+    return _on_curve(settings, search_set, ray, score, goal)
+
+
+def _plain(
+    settings: MethodSettings, search_set: SearchSet, ray: Ray, line: Line | None
+) -> list[tuple[float, Measures]]:
+    """A step that is fixed, or those of the published search."""
 
     def evaluate(step: float) -> Measures:
         if line is not None:
-            return search_set.measure_line(line, step)
+            return search_set.measure_features(ray.layer.tower, line.at(step))
         return search_set.measure(ray.layer, ray.at(step))
 
     if settings.step is not None:
-        tried = [(settings.step, evaluate(settings.step))]
-    elif settings.search == "paper":
-        tried = search_step(
-            evaluate,
-            ray.first,
-            reached=lambda m: m.forget_fine_after == 0,
-            trials=settings.trials,
-        )
-    elif line is not None:
-        trials = _trials_on_line(settings, search_set, ray, line, goal, drawn)
-        return Candidate(score, trials, exact=True)
-    else:
-        tried = search_step(
-            evaluate,
-            ray.first,
-            reached=goal.lasts,
-            trials=settings.trials,
-        )
-    return Candidate(score, _trials(ray, sorted(tried, key=lambda pair: pair[0])))
+        return [(settings.step, evaluate(settings.step))]
+    return search_step(
+        evaluate, ray.first, reached=lambda m: m.forget_fine_after == 0, trials=settings.trials
+    )
 
 
-def _trials_on_line(
+def _on_line(
     settings: MethodSettings,
     search_set: SearchSet,
     ray: Ray,
     line: Line,
+    score: LayerScore,
     goal: Goal,
     drawn: bool,
-) -> tuple[Trial, ...]:
+) -> Candidate:
     """The step to take on the exact curve, and, if wanted, some to draw it by."""
-    limit = math.ldexp(ray.first, settings.trials - 1)  # as doubling would have come
-    curve = exact_curve(line, search_set.exam, search_set.classes, search_set.before, limit)
+    tower, steps = ray.layer.tower, _steps(settings, ray)
+    best, summary = choose_step(search_set, tower, line, steps, goal)
+    others = np.geomspace(ray.first / 4, steps[-1], DRAWN if drawn else 0)
+    tried = [
+        (float(step), search_set.measure_features(tower, line.at(float(step))))
+        for step in np.unique(np.append(others, best))
+    ]
+    shown = WholeCurve.of(ray, steps, summary, SHOWN)
+    return Candidate(score, _trials(ray, tried), exact=True, curve=shown)
+
+
+def _on_curve(
+    settings: MethodSettings, search_set: SearchSet, ray: Ray, score: LayerScore, goal: Goal
+) -> Candidate:
+    """The step to take on the interpolated curve, evaluated truly, and every other evaluation.
+    Where the layer does not interpolate, the evaluations are all there is."""
+    known = Known(search_set, ray)
+    alone = _concept(search_set, ray)
+    concept = known if alone is search_set else Known(alone, ray)
+    # Images of the concept are few, and cost little; prompts are run for all images alike.
+    reach = find_reach(concept, goal, settings.trials, bisect=concept is not known)
+    traced = trace(known, reach)
+    if traced is None:
+        find_reach(concept, goal, settings.trials)
+        return Candidate(score, _trials(ray, known.measured()))
+    steps = _steps(settings, ray, reach)
+    best, summary = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)
+    known.at(confirmed(concept, goal, [float(step) for step in steps[steps >= best]]))
+    shown = WholeCurve.of(ray, steps, summary, SHOWN, traced)
+    return Candidate(score, _trials(ray, known.measured()), curve=shown)
+
+
+def _concept(search_set: SearchSet, ray: Ray) -> SearchSet:
+    """The images on which it is seen whether the concept is gone: its own, where images move."""
+    if ray.layer.tower == "language":
+        return search_set
+    search_set.concept.replay.prepare(ray.layer)
+    return search_set.concept
+
+
+def _steps(settings: MethodSettings, ray: Ray, reach: float | None = None) -> Floats:
+    """Steps that may be taken on a curve, ascending: as far as doubling would have come, or to a
+    reach, which is the last one."""
+    limit = math.ldexp(ray.first, settings.trials - 1)
     steps = np.geomspace(SHORTEST * ray.first, limit, TRIED)
-    places = np.minimum(np.searchsorted(curve.edges, steps, side="right"), len(curve.steps)) - 1
-    met, q_u = goal.met_along(curve.summary)[places], np.nan_to_num(curve.summary.q_u)[places]
-    forget = line.rows(torch.from_numpy(search_set.exam.forget).to(line.base.device))
-
-    def likely(step: float) -> float:
-        unseen = search_set.unseen(forget.at(step), search_set.classes)
-        return 1.0 if unseen is None else unseen.probability(goal.target)
-
-    best = _first_or_most(steps[met], likely, goal.confidence) if met.any() else steps[q_u.argmax()]
-    others = np.geomspace(ray.first / 4, limit, DRAWN if drawn else 0)
-    chosen = np.unique(np.append(others, best))
-    return _trials(ray, [(float(x), search_set.measure_line(line, float(x))) for x in chosen])
-
-
-def _first_or_most(
-    steps: npt.NDArray[np.float64], likely: Callable[[float], float], enough: float
-) -> float:
-    """The first step that is likely enough; of all the likeliest where none is. Steps beyond the
-    first are not asked about."""
-    asked = []
-    for step in steps:
-        asked.append(likely(step))
-        if asked[-1] >= enough:
-            return float(step)
-    return float(steps[np.argmax(asked)])
+    return steps if reach is None else np.append(steps[steps < 0.99 * reach], reach)
 
 
 def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]]) -> tuple[Trial, ...]:

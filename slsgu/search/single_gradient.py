@@ -43,7 +43,7 @@ def search_edit(
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
         candidates, rays = search_candidates(plan, search_set, gradients, picked, goal, advance)
-    trials = [trial for candidate in candidates for trial in candidate.trials]
+    trials = [trial for candidate in candidates for trial in candidate.final]
     if not trials:
         reasons = "; ".join(f"{c.score.layer}: {c.passed_over}" for c in candidates)
         raise ConceptError(f"no layer can be stepped along ({reasons or 'no candidate'})")

@@ -17,6 +17,7 @@ def search_step(
     *,
     reached: Callable[[T], bool],
     trials: int = 10,
+    bisect: bool = True,
 ) -> list[tuple[float, T]]:
     """Algorithm 3: double the step until the forget target is reached, then bisect.
 
@@ -25,6 +26,7 @@ def search_step(
         first: the first step size tried, positive.
         reached: whether the forget target is reached; the paper's is a forget accuracy of 0.
         trials: K, how many steps are tried.
+        bisect: False ends at the first step at which the target is reached.
 
     Returns:
         Every step tried, in order, with its measures.
@@ -41,6 +43,8 @@ def search_step(
         tried.append((step, measures))
         if reached(measures):
             high = step
+            if not bisect:
+                break
         else:
             low = step
         step = 2 * step if high == math.inf else (low + high) / 2
