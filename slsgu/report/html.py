@@ -178,7 +178,7 @@ def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
         "unmeasurable": [e for e, row in zip(levels, rows, strict=True) if not row.measurable],
         "shown_classes": SHOWN_CLASSES,
         "pareto": [] if trace is None else pareto_pictures(trace),
-        "curves": [] if trace is None else curve_pictures(trace),
+        "curves": None if trace is None else curve_pictures(trace),
         "similarity": similarity_pictures(result),
         "success": result.success,
         "patched": result.patch is not None,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from slsgu.errors import DataError
-from slsgu.report.plots import curve, pareto, similar_classes, similarity
+from slsgu.report.plots import curve, curves, pareto, similar_classes, similarity
 from slsgu.report.plots.results import SIMILARITY_LABEL
 from slsgu.report.plots.style import INK, drawing, short_layer
 from slsgu.search.met_ranges import describe_met
@@ -64,42 +64,59 @@ def pareto_pictures(trace: SearchTrace) -> list[dict[str, str]]:
     return pictures
 
 
-def curve_pictures(trace: SearchTrace) -> list[dict[str, Any]]:
-    """Accuracy against step size: the chosen layer first, large; then the other candidates."""
+def curve_pictures(trace: SearchTrace) -> dict[str, Any] | None:
+    """Accuracy against step size: the chosen layer, large, and all layers in one picture; None
+    where there is no trial."""
     goal = trace.goal
     searched = [candidate for candidate in trace.candidates if candidate.trials]
-    searched.sort(key=lambda candidate: candidate.score.layer != trace.chosen.layer)
-    pictures = []
-    for candidate in searched:
-        layer = candidate.score.layer
-        chosen = layer == trace.chosen.layer
-        best = trace.best(candidate)
-        assert best is not None, "a candidate with trials has a best one"
-        with drawing():
-            if chosen:
-                step = trace.chosen.step
-                sources = {
-                    "src": _large_curve(candidate, goal, step, (10.8, 3.9), columns=4),
-                    "narrow": _large_curve(candidate, goal, step, (4.6, 4.3), columns=1),
-                }
-            else:
-                figure = Figure(figsize=(3.6, 2.3))
-                curve(candidate, goal, figure.add_axes((0.165, 0.205, 0.8, 0.705)))
-                sources = {"src": svg(figure)}
-        met_text = describe_met(candidate.trials, goal)
-        pictures.append({
-            **sources,
-            "alt": f"Accuracy on the search images against step size, {layer}: "
-            f"the goal is met {met_text}",
-            "layer": layer,
-            "tower": candidate.score.tower,
-            "chosen": chosen,
-            "exact": candidate.exact,
-            "q_u": best.measures.q_u,
-            "step": best.step,
-            "met": met_text,
-        })  # fmt: skip
-    return pictures
+    if not searched:
+        return None
+    chosen = trace.chosen.layer
+    searched.sort(key=lambda candidate: candidate.score.layer != chosen)
+    with drawing():
+        sizes: dict[str, tuple[tuple[float, float], int]] = {
+            "src": ((10.8, 3.9), 4), "narrow": ((4.6, 4.3), 1)
+        }  # fmt: skip
+        large = {
+            name: _large_curve(searched[0], goal, trace.chosen.step, size, columns=columns)
+            for name, (size, columns) in sizes.items()
+        }
+        best = [trace.best(candidate) for candidate in searched]
+        known = [trial for trial in best if trial is not None]
+        several = {
+            name: svg(curves(searched, known, goal, width=width, columns=columns, chosen=chosen))
+            for name, width, columns in (("src", 10.8, 4), ("narrow", 4.6, 2))
+        }
+    met_text = describe_met(searched[0].trials, goal)
+    first, names = searched[0], ", ".join(short_layer(each.score.layer) for each in searched)
+    what = "Accuracy on the search images against step size"
+    return {
+        **large,
+        "alt": f"{what}, {chosen}: the goal is met {met_text}",
+        "layer": chosen,
+        "tower": first.score.tower,
+        "trust": _trust(first),
+        "step": trace.chosen.step,
+        "met": met_text,
+        "all": {**several, "alt": f"{what}, one panel for each of the layers {names}"}
+        if len(searched) > 1
+        else None,
+    }
+
+
+def _trust(candidate: Candidate) -> str:
+    """How the curve of a layer is known, and how far it is to be trusted, in sentences."""
+    ticks = "Small ticks along the bottom are the steps that were evaluated."
+    curve = candidate.curve
+    if candidate.exact:
+        return "Accuracy along this layer is known in closed form: the curves sample it."
+    if curve is None or curve.evaluations is None:
+        return f"{ticks} Between them nothing is known."
+    return (
+        f"The curves are interpolated from {curve.evaluations} evaluations of the model. At the "
+        f"step that checked them, the answer of {curve.differs} of {curve.images} images was "
+        f"another one; up to {curve.error:.1%} may be at others. {ticks}"
+    )
 
 
 def _large_curve(

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from slsgu.evaluation.metrics import WORDS
+from slsgu.report.plots.drawn import FORGET, Drawn
 from slsgu.report.plots.style import (
     GREY,
     INK,
@@ -27,10 +28,8 @@ from slsgu.report.plots.style import (
     number,
     text_width,
 )
-from slsgu.search.met_ranges import met_ranges
 
 if TYPE_CHECKING:
-    from slsgu.evaluation.metrics import Measures
     from slsgu.search.choice import Trial
     from slsgu.search.goal import Goal
     from slsgu.search.layer import Candidate
@@ -55,7 +54,7 @@ class Series(NamedTuple):
 # Curves that coincide lie on one another like rings: the wider, the lighter, so that each is seen
 # beside the narrower ones on it, in print without colours too. The markers differ as well.
 SERIES = (
-    Series("forget", "to be forgotten", "#F5A25D", "o", 5.4, 9.6),
+    Series(FORGET, "to be forgotten", "#F5A25D", "o", 5.4, 9.6),
     Series("forget_coarse", WORDS["forget_coarse"], PURPLE, "s", 2.3, 5.2),
     Series("retain_fine", WORDS["retain_fine"], "#0B3C6F", "^", 1.2, 4.2),
     Series("retain_coarse", WORDS["retain_coarse"], "#45B894", "D", 3.8, 7.0),
@@ -86,14 +85,14 @@ def curve(
         candidate_or_trials: at least one trial.
         chosen: the step that was taken; it is marked.
     """
-    searched = candidate_or_trials
-    points, exact = (
-        (searched, False) if isinstance(searched, Sequence) else (searched.trials, searched.exact)
-    )
-    trials = sorted(points, key=lambda trial: trial.step)
+    searched, exact = candidate_or_trials, False
+    if isinstance(searched, Sequence):
+        trials, drawn = searched, Drawn.of_trials(searched, goal)
+    else:
+        trials, exact, drawn = searched.trials, searched.exact, Drawn.of(searched, goal)
     assert trials, "nothing was tried"
     bare(ax, grid="y")
-    steps = [trial.step for trial in trials]
+    steps = drawn.steps
     span = max(steps[-1] / steps[0], 2.0)
     zero = steps[0] / span**0.12  # where step 0 is drawn, left of the smallest step
     ax.set_xscale("log")
@@ -102,20 +101,19 @@ def curve(
     scale = min(1.0, ax.bbox.width * 72 / ax.figure.dpi / _LARGE)
     bounds: dict[float, list[Series]] = {}
     for series in sorted(SERIES, key=lambda series: -series.width):
-        accuracies = [_value(trial.measures, series.key, after=True) for trial in trials]
-        values = [value for value in accuracies if value is not None]
-        before = _value(trials[0].measures, series.key, after=False)
-        if before is None or len(values) < len(trials):
+        values, before = drawn.after.get(series.key), drawn.before.get(series.key)
+        if before is None or values is None:
             continue
         _draw(ax, series, [zero, *steps], [before, *values], scale)
-        forget = series.key == "forget"
+        forget = series.key == FORGET
         bound = goal.target if forget else goal.floors.get(series.key, 0) * before
         if bound > 0 or forget:
             bounds.setdefault(round(bound, 3), []).append(series)
     _bounds(ax, bounds, zero * span**0.03, 6.5 + 1.5 * scale)
-    _shade(ax, met_ranges(trials, goal), span**0.006)
+    _shade(ax, [(steps[first], steps[last]) for first, last in drawn.met], span**0.006)
     if not exact:
-        ax.vlines(steps, 0, 0.025, transform=ax.get_xaxis_transform(), color=INK, linewidth=0.8)
+        tried = [trial.step for trial in trials]
+        ax.vlines(tried, 0, 0.025, transform=ax.get_xaxis_transform(), color=INK, linewidth=0.8)
     if chosen is not None:
         ax.axvline(chosen, color=INK, linewidth=1.0, zorder=0.9)
         ax.annotate(
@@ -188,16 +186,6 @@ def _shade(ax: Axes, ranges: Sequence[tuple[float, float]], pad: float) -> None:
         GOAL_MET, (min(max(middle, half), 1 - half), 1), (0, 3), xycoords="axes fraction",
         textcoords="offset points", ha="center", fontsize=8, color=MET_INK,
     )  # fmt: skip
-
-
-def _value(measures: Measures, name: str, *, after: bool) -> float | None:
-    if name != "forget":
-        return (measures.after if after else measures.before)[name]
-    rows = [row for row in measures.levels if row.forgotten]
-    rows = [row for row in rows if row.measurable] or rows
-    if not rows:
-        return None
-    return measures.forget_accuracy if after else max(row.before for row in rows)
 
 
 def _step_ticks(ax: Axes, steps: Sequence[float], zero: float) -> None:

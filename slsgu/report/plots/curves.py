@@ -1,0 +1,162 @@
+"""The curves of all layers that were searched, in one picture: small multiples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from slsgu.report.plots.drawn import FORGET, Drawn
+from slsgu.report.plots.results import SERIES, Series, percent_axis
+from slsgu.report.plots.style import (
+    GREY,
+    INK,
+    MET,
+    bare,
+    fit,
+    log_ticks,
+    short_layers,
+)
+
+if TYPE_CHECKING:
+    from slsgu.search.choice import Trial
+    from slsgu.search.goal import Goal
+    from slsgu.search.layer import Candidate
+
+BEST_STEP, CHOSEN = "best step", ", chosen"
+_PANEL, _TITLE, _ACROSS, _BELOW = 1.22, 0.46, 0.42, 0.22  # inches
+_NARROWEST = 0.003  # of the norm of a layer: shorter steps change nothing that can be seen
+
+
+def curves(
+    candidates: Sequence[Candidate],
+    best: Sequence[Trial],
+    goal: Goal,
+    *,
+    width: float,
+    columns: int,
+    chosen: str | None = None,
+) -> Figure:
+    """One panel for each layer: accuracy on what is to be forgotten, and how much of the other
+    accuracies is kept, against the length of the change as a share of the layer's norm. All panels
+    have the same axes.
+
+    Lines are curves, dots the steps that were evaluated. A layer whose curve is not known has its
+    dots joined by dashes.
+
+    Args:
+        candidates: layers that were searched, with at least one trial each.
+        best: the best trial of each.
+        width: of the figure, in inches.
+        columns: panels in a row.
+        chosen: the layer that was chosen.
+    """
+    rows = -(-len(candidates) // columns)
+    height = rows * (_PANEL + _TITLE + _BELOW) + 0.62
+    figure = Figure(figsize=(width, height))
+    drawn = [Drawn.of(candidate, goal) for candidate in candidates]
+    low = max(_NARROWEST, min(min(each.relative) for each in drawn))
+    high = max(max(each.relative) for each in drawn)
+    names = short_layers([candidate.score.layer for candidate in candidates])
+    across = width / columns
+    for place, (candidate, each) in enumerate(zip(candidates, drawn, strict=True)):
+        row, column = divmod(place, columns)
+        top = height - row * (_PANEL + _TITLE + _BELOW) - _TITLE
+        box = (column * across + _ACROSS, top - _PANEL, across - _ACROSS - 0.1, _PANEL)
+        left, bottom, wide, high_ = box
+        ax = figure.add_axes((left / width, bottom / height, wide / width, high_ / height))
+        _panel(ax, candidate, each, best[place], goal, (low, 1.15 * high))
+        _title(ax, names[place], candidate, best[place], chosen=candidate.score.layer == chosen)
+    handles, labels = _legend(figure.axes)
+    figure.legend(
+        handles, labels, loc="lower left", ncols=min(len(labels), max(2, columns)), frameon=False,
+        fontsize=8, borderaxespad=0.1, labelcolor=INK, columnspacing=1.2, handlelength=1.6,
+    )  # fmt: skip
+    return figure
+
+
+def _panel(
+    ax: Axes,
+    candidate: Candidate,
+    drawn: Drawn,
+    best: Trial,
+    goal: Goal,
+    limits: tuple[float, float],
+) -> None:
+    """Lines, dots where a step was evaluated, a band where the goal is met, the best step."""
+    bare(ax, grid="y")
+    ax.set_xscale("log")
+    ax.set_xlim(*limits)
+    ax.set_ylim(-0.05, 1.09)
+    for first, last in drawn.met:
+        ends = drawn.relative[first] / 1.03, drawn.relative[last] * 1.03
+        ax.axvspan(*ends, color=MET, linewidth=0, zorder=0)
+    tried = Drawn.of_trials(candidate.trials, goal)
+    for series in sorted(SERIES, key=lambda each: -each.width):
+        values, dots = _values(drawn, series), _values(tried, series)
+        if values is None or dots is None:
+            continue
+        ax.plot(
+            drawn.relative, values, color=series.colour, linewidth=0.6 * series.width,
+            linestyle="-" if candidate.curve is not None else (0, (2, 1.5)), label=series.label,
+        )  # fmt: skip
+        if not candidate.exact:
+            size = 0.45 * series.size
+            ax.plot(
+                tried.relative, dots, color=series.colour, marker=series.marker, markersize=size,
+                markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3,
+            )  # fmt: skip
+    ax.axvline(best.relative_step, color=INK, linewidth=0.9, zorder=1.5, label=BEST_STEP)
+    percent_axis(ax, "y")
+    ticks = log_ticks(*limits, most=4)
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FixedFormatter([f"{100 * tick:.3g} %" for tick in ticks]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.tick_params(labelsize=7)
+
+
+def _title(ax: Axes, name: str, candidate: Candidate, best: Trial, *, chosen: bool) -> None:
+    """The layer and its tower; under them its best Q-U, and how far the curve is to be trusted."""
+    width = ax.bbox.width * 72 / ax.figure.dpi + 20
+    q_u = best.measures.q_u
+    told = [] if q_u is None else [f"Q-U {q_u:.1%}"]
+    if candidate.curve is None:
+        told.append("no curve")
+    elif not candidate.exact:
+        told.append(f"error \N{LESS-THAN OR EQUAL TO} {candidate.curve.error:.1%}")
+    else:
+        told.append("exact")
+    if candidate.part is not None:
+        told.append(f"{candidate.part} images")
+    tower = candidate.score.tower
+    ax.annotate(
+        fit(f"{name} ({tower})", 9 if chosen else 8.2, width), (0, 1), (-20, 14),
+        xycoords="axes fraction", textcoords="offset points", fontsize=8, color=INK,
+        fontweight="bold" if chosen else "normal", parse_math=False,
+    )  # fmt: skip
+    ax.annotate(
+        fit(", ".join(told) + (CHOSEN if chosen else ""), 7.5, width), (0, 1), (-20, 5),
+        xycoords="axes fraction", textcoords="offset points", fontsize=7.2, color=GREY,
+        parse_math=False,
+    )  # fmt: skip
+
+
+def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
+    """Every label that occurs in a panel, once."""
+    found: dict[str, Artist] = {}
+    for ax in panels:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(str(label), handle)
+    return list(found.values()), list(found)
+
+
+def _values(drawn: Drawn, series: Series) -> list[float] | None:
+    """Accuracy left of what is to be forgotten; share kept of the rest."""
+    after, before = drawn.after.get(series.key), drawn.before.get(series.key)
+    if after is None or before is None:
+        return None
+    return [value if series.key == FORGET else value / max(before, 1e-9) for value in after]
