@@ -222,7 +222,8 @@ search_options: Callable[[F], F] = stack(
         "--trials",
         type=click.IntRange(1, 60),
         metavar="K",
-        help="Steps tried per layer.  [default: 10]",
+        help="How often the step is doubled and bisected, until the concept is gone.  "
+        "[default: 10]",
     ),
     option(
         "Search",

@@ -24,6 +24,7 @@ from torch.nn.functional import normalize
 
 from slsgu.concepts.prompts import PromptBook
 from slsgu.concepts.request import Request
+from slsgu.evaluation.along import along
 from slsgu.evaluation.exam import Exam
 from slsgu.evaluation.replay import Replay, edited
 from slsgu.evaluation.search_set import SearchSet
@@ -74,13 +75,13 @@ def curve_of(layer: Layer, search_set: SearchSet) -> Spent:
     begun = time.perf_counter()
     line = ray.line(search_set)
     if line is not None:
-        search_set.along(layer.tower, line, steps)
+        along(search_set, layer.tower, line, steps)
         search_set.measure_features(layer.tower, line.at(TAKEN))
         return Spent(cut, time.perf_counter() - begun, 3, None)
     known = Known(search_set, ray)
     traced = trace(known, 1.0)
     if traced is not None:
-        search_set.along(layer.tower, traced.path, steps)
+        along(search_set, layer.tower, traced.path, steps)
     search_set.measure_features(layer.tower, known.at(TAKEN))
     differs = None if traced is None else traced.differs
     return Spent(cut, time.perf_counter() - begun, len(known.steps) - 1, differs)

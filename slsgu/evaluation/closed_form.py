@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from slsgu.evaluation.exam import Answers, Exam
-from slsgu.evaluation.metrics import Floats, Summary, measure, summarise
+from slsgu.evaluation.metrics import measure, summarise
+from slsgu.evaluation.summary import Floats, Summary
 
 LINEAR = 1e-5  # largest deviation from a line, as a share of the features and how far they move
 

@@ -24,7 +24,8 @@ from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
 from slsgu.evaluation.bootstrap import bootstrap
-from slsgu.evaluation.metrics import Bools, Floats, Group, Measures, measure
+from slsgu.evaluation.metrics import Bools, Group, Measures, measure
+from slsgu.evaluation.summary import Floats
 
 CAPTIONS = 0  # depth of the level whose classes are the images' own captions
 

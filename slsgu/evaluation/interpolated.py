@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slsgu.evaluation.metrics import Floats
+from slsgu.evaluation.summary import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from slsgu.concepts.request import KEPT
 from slsgu.evaluation.found import Found
+from slsgu.evaluation.summary import Floats, Summary
 from slsgu.evaluation.unseen import Unseen
 from slsgu.utils.statistics import wilson
 
 Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 KEYS = ("forget_fine", *KEPT)
 WORDS = {  # the four accuracies, for people
@@ -193,28 +193,6 @@ def measure(groups: list[Group], before: Bools, after: Bools) -> Measures:
         after: the same after it [N, L], for the same images.
     """
     return _compare(tuple(_level_accuracy(group, before, after) for group in groups))
-
-
-@dataclass(frozen=True)
-class Summary:
-    """R cases (steps, or draws of a bootstrap) at once; each value is [R], undefined ones NaN."""
-
-    before: dict[str, Floats]
-    after: dict[str, Floats]
-    kept_ratios: dict[str, Floats]
-    quality: Floats
-    utility: Floats
-    q_u: Floats
-    forget_accuracy: Floats
-
-    def at(self, places: npt.NDArray[np.intp]) -> Summary:
-        """The same for some of the cases."""
-        before, after, ratios = (
-            {key: row[places] for key, row in rows.items()}
-            for rows in (self.before, self.after, self.kept_ratios)
-        )
-        scores = (self.quality, self.utility, self.q_u, self.forget_accuracy)
-        return Summary(before, after, ratios, *(row[places] for row in scores))
 
 
 def summarise(levels: Sequence[LevelAccuracy], before: Floats, after: Floats) -> Summary:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +17,9 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.batches import collect
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
-from slsgu.evaluation.closed_form import Line, exact_curve
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.found import FewShot, Found
-from slsgu.evaluation.interpolated import Interpolant
-from slsgu.evaluation.metrics import Floats, Measures, Summary, summarise
+from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.refusals import refuse_unmeasurable
 from slsgu.evaluation.replay import Replay
 from slsgu.evaluation.unseen import Unseen, unseen
@@ -34,9 +31,6 @@ from slsgu.models.sense import refuse_empty
 from slsgu.task.plan import Plan
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
-
-Path: TypeAlias = Line | Interpolant
-"""How the features of a layer's tower move with the step."""
 
 CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
 
@@ -186,21 +180,6 @@ class SearchSet:
             return features, self.classes
         prompts = normalize(features, dim=-1)
         return self.replay.base[0], self.exam.class_embeddings(prompts, self.book)
-
-    def along(self, tower: str, path: Path, steps: Floats) -> Summary:
-        """What follows from the accuracies at many steps of a layer, each value [R].
-
-        Args:
-            path: the features of the layer's tower.
-            steps: from 0 on, ascending [R].
-        """
-        if isinstance(path, Line):
-            limit = float(steps[-1])
-            return exact_curve(path, self.exam, self.classes, self.before, limit).at(steps)
-        answers = [self.answers(tower, path.at(float(step))) for step in steps]
-        after = np.stack([self.exam.accuracies(each) for each in answers])
-        before = self.exam.accuracies(self.before)[None].repeat(len(steps), axis=0)
-        return summarise(self.unchanged.levels, before, after)
 
     @cached_property
     def concept(self) -> SearchSet:

@@ -21,9 +21,12 @@ from slsgu.models.footprint import activation_bytes
 from slsgu.models.layers import Layer
 from slsgu.pipeline.run_folder import RunFolder, reuse_differences
 from slsgu.search.candidates import check_choice, pick_candidates
+from slsgu.search.curve import USUAL
 from slsgu.search.pareto import rank_layers
 from slsgu.search.readable import readable
+from slsgu.search.screen import ONE_IN
 from slsgu.task.plan import Plan
+from slsgu.task.settings import MethodSettings
 from slsgu.task.task import Task
 
 SAMPLE = 16  # images that are timed
@@ -73,7 +76,7 @@ class Estimate:
                 f"forget     {_first(self.forget_leaves)}",
                 f"images     {counts}",
                 f"gradients  {reused}",
-                f"search     {layers}, up to {self.trials} steps each",
+                f"search     {layers}, {self._steps()}",
                 f"time       about {self.seconds['total']:.0f} s: "
                 + ", ".join(f"{k} {v:.1f} s" for k, v in self.seconds.items() if k in STEPS),
                 *self._longer(),
@@ -86,6 +89,9 @@ class Estimate:
                 "nothing was written",
             ]
         )
+
+    def _steps(self) -> str:
+        return f"about {self.trials} evaluations each" if self.trials > 1 else "one step"
 
     def _longer(self) -> list[str]:
         """What more it may take, if that is much."""
@@ -150,7 +156,7 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
         },
         gradients_reused=cached is not None,
         candidates=[layer.name for layer in candidates],
-        trials=1 if settings.step is not None else settings.trials,
+        trials=_evaluations(settings),
         seconds={**seconds, "total": total, "at_most": total - seconds["search"] + most},
         bytes={**sizes, "total": sum(sizes.values())},
     )
@@ -184,14 +190,16 @@ def _seconds(
     search_count = len(task.splits.search)
     embedding = forward * search_count + texts
     curvature = 2 * both_ways * search_count * LAST_SHARE
-    trials = 1 if settings.step is not None else settings.trials
     inner = [layer for layer in candidates if not layer.last]
     towers = [layer.tower for layer in inner]
     if not candidates:
         towers = ["vision"] * ASSUMED_FRONT if settings.tower != "language" else []
         towers += ["language"] * ASSUMED_FRONT if settings.tower != "vision" else []
     trial = {"vision": forward * search_count, "language": texts}
-    steps = sum(trials * SUFFIX_SHARE * trial[tower] for tower in towers)
+    steps = sum(_evaluations(settings) * SUFFIX_SHARE * trial[tower] for tower in towers)
+    if towers.count("vision") > 1 and settings.search != "paper":  # screened on a part
+        vision = towers.count("vision") * _evaluations(settings) * SUFFIX_SHARE * trial["vision"]
+        steps -= (1 - 1 / ONE_IN) * vision
     most = embedding + both_ways * search_count + steps
     stops_early = settings.search != "paper" and not settings.thorough and len(candidates) != 1
     return {
@@ -200,6 +208,13 @@ def _seconds(
         "search at most": most,
         "test": forward * counts["test"] + texts,
     }
+
+
+def _evaluations(settings: MethodSettings) -> int:
+    """How often a layer is evaluated, about."""
+    if settings.step is not None:
+        return 1
+    return settings.trials if settings.search == "paper" else USUAL
 
 
 def _goes_back(layers: Sequence[Layer]) -> bool:

@@ -18,9 +18,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slsgu.evaluation.along import Path, along
 from slsgu.evaluation.interpolated import Interpolant, next_step
-from slsgu.evaluation.metrics import WORDS, Floats, Measures, Summary
-from slsgu.evaluation.search_set import Path, SearchSet
+from slsgu.evaluation.metrics import WORDS, Measures
+from slsgu.evaluation.search_set import SearchSet
+from slsgu.evaluation.summary import Floats, Summary
 from slsgu.search.goal import Goal
 from slsgu.search.ray import Ray
 from slsgu.search.step import search_step
@@ -30,6 +32,7 @@ Predicted = npt.NDArray[np.int64]
 
 CLOSE = 0.01  # share of images whose answer may differ at a step that checks; one always may
 MOST = 7  # evaluations of a layer on all images, before it counts as one that does not interpolate
+USUAL = 5  # of them, mostly, with the one of the step that is taken
 PLACES = 32  # steps at which the answers of two polynomials are compared
 CONFIRMED = 3  # steps of a curve that are evaluated until one holds in truth
 HOPELESS = 0.2  # share of answers that may differ once half of these are spent
@@ -232,7 +235,7 @@ def choose_step(
     Returns:
         The step, and what the search images say of all steps.
     """
-    summary = search_set.along(tower, path, steps)
+    summary = along(search_set, tower, path, steps)
     met, q_u = goal.met_along(summary), np.nan_to_num(summary.q_u)
     if not met.any():
         return float(steps[q_u.argmax()]), summary

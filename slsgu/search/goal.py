@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slsgu.evaluation.metrics import WORDS, Measures, Summary
+from slsgu.evaluation.metrics import WORDS, Measures
+from slsgu.evaluation.summary import Summary
 from slsgu.task.settings import NEVER_KNEW, GoalName, MethodSettings
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from slsgu.evaluation.closed_form import Line
-from slsgu.evaluation.metrics import Floats, Measures
+from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
+from slsgu.evaluation.summary import Floats
 from slsgu.search.choice import Trial, choose
 from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_reach, trace
 from slsgu.search.goal import Goal

@@ -65,10 +65,12 @@ class MethodSettings(Checked):
             margins of the search images (`slsgu.evaluation.unseen`); 0 goes by their count alone.
         floors: least share of the accuracy before the edit that must remain, by name. Those that
             are not named keep their default.
-        trials: K, steps tried for each layer.
+        trials: K, how often the step is doubled and bisected until the concept is gone; for
+            `paper` the steps tried for each layer.
         tower, layer, step: fixed by an expert; None lets the search decide.
         system: search only layers that this system reads, by a name in `slsgu.interop.targets`.
-        thorough: search every candidate layer, even after one reaches a near-perfect Q-U.
+        thorough: search every candidate layer, even after one reaches a near-perfect Q-U; those
+            that lose on a part of the search images are not searched on all.
         norms: also consider LayerNorm and BatchNorm gains, as the published code does.
         gradient_precision: of the gradient pass: fp32, or bf16 by autocast with fp32 sums.
         contrastive_batch: images contrasted with each other in the retain loss.

@@ -13,6 +13,7 @@ import slsgu.pipeline.estimate as estimates
 from slsgu.models.clip import Clip
 from slsgu.pipeline.estimate import estimate
 from slsgu.pipeline.run_folder import run_folder
+from slsgu.search.curve import USUAL
 
 
 def plan_of(clip: Clip, photos: Path, **settings: object) -> slsgu.Plan:
@@ -60,8 +61,10 @@ def test_a_language_layer_costs_texts_and_an_image_layer_images(
     images = len(plan_of(taught, photos).task.splits.search)
     common = images + 10 + 2 * images  # embeddings, and the curvature
     half = estimates.SUFFIX_SHARE
-    assert search("visual.transformer.resblocks.0.mlp.c_fc.weight") == common + 4 * half * images
-    assert search("transformer.resblocks.0.mlp.c_fc.weight") == common + 4 * half * 10
+    assert (
+        search("visual.transformer.resblocks.0.mlp.c_fc.weight") == common + USUAL * half * images
+    )
+    assert search("transformer.resblocks.0.mlp.c_fc.weight") == common + USUAL * half * 10
     assert search("visual.proj") == common  # its curve is known in closed form
 
 

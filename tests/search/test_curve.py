@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import slsgu
+from slsgu.evaluation.along import along
 from slsgu.evaluation.proof import evaluate
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.compute import compute_gradients
@@ -92,7 +93,7 @@ def test_a_curve_is_within_its_stated_error(known_of: Callable[[str], Known], na
     differ = (told != true).any(axis=2).sum(axis=1)
     assert (differ <= wilson(traced.differs, traced.images)[1] * traced.images).mean() >= 0.9
     assert (true != true[:1]).any()  # control: answers do change along the way
-    accuracies = images.along(ray.layer.tower, traced.path, steps).forget_accuracy
+    accuracies = along(images, ray.layer.tower, traced.path, steps).forget_accuracy
     assert accuracies[-1] == known.measure(reach).forget_accuracy
 
 
