@@ -16,6 +16,7 @@ from slsgu.report.plots.style import (
     GREY,
     INK,
     MET,
+    VERMILLION,
     bare,
     fit,
     log_ticks,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from slsgu.search.layer import Candidate
 
 BEST_STEP, CHOSEN = "best step", ", chosen"
-_PANEL, _TITLE, _ACROSS, _BELOW = 1.22, 0.46, 0.42, 0.22  # inches
-_NARROWEST = 0.003  # of the norm of a layer: shorter steps change nothing that can be seen
+_PANEL, _TITLE, _ACROSS, _BELOW = 1.22, 0.46, 0.5, 0.22  # inches
+# Of the norm of a layer: shorter changes show nothing, and longer ones leave nothing to show.
+_SHORTEST, _LONGEST = 0.03, 8.0
 
 
 def curves(
@@ -45,8 +47,8 @@ def curves(
     accuracies is kept, against the length of the change as a share of the layer's norm. All panels
     have the same axes.
 
-    Lines are curves, dots the steps that were evaluated. A layer whose curve is not known has its
-    dots joined by dashes.
+    Lines are curves, dots the steps that were evaluated. Where a curve is not known, dashes join
+    what is.
 
     Args:
         candidates: layers that were searched, with at least one trial each.
@@ -56,11 +58,11 @@ def curves(
         chosen: the layer that was chosen.
     """
     rows = -(-len(candidates) // columns)
-    height = rows * (_PANEL + _TITLE + _BELOW) + 0.62
+    height = rows * (_PANEL + _TITLE + _BELOW) + 0.85
     figure = Figure(figsize=(width, height))
     drawn = [Drawn.of(candidate, goal) for candidate in candidates]
-    low = max(_NARROWEST, min(min(each.relative) for each in drawn))
-    high = max(max(each.relative) for each in drawn)
+    low = max(_SHORTEST, min(min(each.relative) for each in drawn))
+    high = max(1.5 * low, min(_LONGEST, max(max(each.relative) for each in drawn)))
     names = short_layers([candidate.score.layer for candidate in candidates])
     across = width / columns
     for place, (candidate, each) in enumerate(zip(candidates, drawn, strict=True)):
@@ -71,6 +73,8 @@ def curves(
         ax = figure.add_axes((left / width, bottom / height, wide / width, high_ / height))
         _panel(ax, candidate, each, best[place], goal, (low, 1.15 * high))
         _title(ax, names[place], candidate, best[place], chosen=candidate.score.layer == chosen)
+    for ax in figure.axes[-columns:]:
+        ax.set_xlabel("length of the change", fontsize=7.5, color=INK, labelpad=2)
     handles, labels = _legend(figure.axes)
     figure.legend(
         handles, labels, loc="lower left", ncols=min(len(labels), max(2, columns)), frameon=False,
@@ -104,17 +108,16 @@ def _panel(
             drawn.relative, values, color=series.colour, linewidth=0.6 * series.width,
             linestyle="-" if candidate.curve is not None else (0, (2, 1.5)), label=series.label,
         )  # fmt: skip
-        if not candidate.exact:
-            size = 0.45 * series.size
+        if series.key == FORGET and not candidate.exact:  # there, as it is the line that falls
             ax.plot(
-                tried.relative, dots, color=series.colour, marker=series.marker, markersize=size,
+                tried.relative, dots, color=VERMILLION, marker="o", markersize=3.6,
                 markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3,
             )  # fmt: skip
     ax.axvline(best.relative_step, color=INK, linewidth=0.9, zorder=1.5, label=BEST_STEP)
     percent_axis(ax, "y")
     ticks = log_ticks(*limits, most=4)
     ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{100 * tick:.3g} %" for tick in ticks]))
+    ax.xaxis.set_major_formatter(FixedFormatter([f"{100 * tick:,.3g} %" for tick in ticks]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.tick_params(labelsize=7)
 
