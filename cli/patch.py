@@ -106,7 +106,8 @@ def _print_part(part: Mapping[str, Any]) -> None:
     if part.get("unnamed"):
         made.append("name taken")
     if part.get("merge"):
-        made.append(f"merge {part['merge']:g}")
+        onto = " onto the nearest sibling" if part.get("merge_onto") == "nearest" else ""
+        made.append(f"merge {part['merge']:g}{onto}")
     if part.get("step_size") is not None:
         made.append(f"step {part['step_size']}{_times(part)}")
     click.echo(f"forgets    {', '.join(request.get('paths', [])) or 'unknown'}")

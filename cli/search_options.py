@@ -132,6 +132,13 @@ start_options: Callable[[F], F] = stack(
     ),
     option(
         "Method",
+        "--merge-onto",
+        type=click.Choice(["siblings", "nearest"]),
+        help="Onto the mean of the siblings, or onto the nearest of them.  [default: siblings; "
+        "nearest where five images still find the concept at their mean]",
+    ),
+    option(
+        "Method",
         "--unname/--no-unname",
         default=None,
         help="Let the last projection of the image side first take the concept's name, so that it "

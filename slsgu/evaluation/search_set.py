@@ -19,10 +19,11 @@ from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.found import FewShot, Found
+from slsgu.evaluation.margins import Margins
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.refusals import refuse_unmeasurable
 from slsgu.evaluation.replay import Replay
-from slsgu.evaluation.unseen import Unseen, unseen
+from slsgu.evaluation.unseen import Unseen
 from slsgu.losses.captions import ForgetCaptions
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.models.clip import Clip
@@ -33,6 +34,7 @@ from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
 
 CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
+RETURNED = 0.1  # of the original that an edit must bear to have averaged in
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,46 +235,27 @@ class SearchSet:
         return self._few_shot.share(self.replay.base[0])
 
     def unseen(self, images: Tensor, classes: Sequence[Tensor]) -> Unseen | None:
-        """What margins say of unseen images, at the level at which most of them keep their name.
+        """What margins say of unseen images, at the level at which most of them keep their name,
+        once `RETURNED` of the original is averaged in: an edit that so little undoes does not last.
+
+        Averaging embeddings is averaging weights where embeddings are linear in them, as behind a
+        last projection, and close to it elsewhere.
 
         Args:
-            images: embeddings of the forget images, in order [F, d]; their length does not matter.
+            images: embeddings of the forget images, in order [F, d], not normalised.
             classes: class embeddings of every level, each [C, d].
         """
-        images = normalize(images, dim=-1)
-        found = []
-        for column, rows, labels in self._forgotten:
-            scores = images[rows.to(images.device)] @ classes[column].to(images).T  # [n, C]
-            own = labels.to(images.device)[:, None]
-            other = scores.scatter(1, own, -torch.inf).amax(dim=1)
-            margins = (scores.gather(1, own)[:, 0] - other).double().cpu().numpy()
-            estimate = unseen(margins, self._forget_leaves[rows.numpy()])
-            if estimate is not None:
-                found.append(estimate)
-        return max(found, key=lambda estimate: estimate.share, default=None)
+        original = self.replay.features_of("vision")
+        original = original[self._forget_rows(original)].to(images)
+        images = torch.lerp(images, original, RETURNED)
+        pairs = zip(classes, self.classes, strict=True)
+        return self._margins.unseen(
+            images, [torch.lerp(new, old.to(new), RETURNED) for new, old in pairs]
+        )
 
     @cached_property
-    def _forgotten(self) -> list[tuple[int, Tensor, Tensor]]:
-        """The levels that are to be forgotten: their column, and of the forget images that have a
-        label there the place among the forget images and the label, both [n]."""
-        groups = zip(self.exam.groups, self.unchanged.levels, strict=True)
-        asked = [(group, row.measurable) for group, row in groups if group.forgotten]
-        known = [group for group, measurable in asked if measurable]
-        return [
-            (
-                group.column,
-                torch.from_numpy(np.flatnonzero(group.mask[self.exam.forget])),
-                torch.from_numpy(self.exam.labels[group.mask, group.column]),
-            )
-            for group in known or [group for group, _ in asked]
-        ]
-
-    @cached_property
-    def _forget_leaves(self) -> npt.NDArray[np.int64]:
-        """The class of each forget image, as a number [F]."""
-        leaves = [sample.leaf for sample in self.forget_samples]
-        numbers = {leaf: number for number, leaf in enumerate(dict.fromkeys(leaves))}
-        return np.array([numbers[leaf] for leaf in leaves], dtype=np.int64)
+    def _margins(self) -> Margins:
+        return Margins.of(self.exam, self.unchanged, self.forget_samples)
 
     def loss(self, images: Tensor, prompts: Tensor) -> float:
         """The forget loss on the forget images, from embeddings.

@@ -204,6 +204,7 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
         "relative_step": metadata.get("relative_step"),
         "goal": metadata.get("goal"),
         "merge": metadata.get("merge"),
+        "merge_onto": metadata.get("merge_onto"),
         "unnamed": metadata.get("unnamed"),
         "direction": metadata.get("direction"),
         "forget_loss": metadata.get("forget_loss"),

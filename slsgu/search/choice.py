@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slsgu.evaluation.metrics import Measures
 from slsgu.search.goal import Goal
+from slsgu.task.settings import MergeOnto
 
 NEAR = 0.02  # Q-U that may be given up so that a concept is removed
-USUAL_DIAL = 0.2  # the merge that most concepts end at, where many images say how far
+# The merge that most concepts end at, where many images say how far.
+USUAL_DIAL: Mapping[MergeOnto, float] = {"siblings": 0.2, "nearest": 0.8}
 PRIOR = 0.5  # a merge that is 0.1 from it must come closer by 5 points of what is found
 
 
@@ -21,6 +23,7 @@ class Trial:
     Attributes:
         relative_step: length of the whole change as a share of the norm of the layer.
         merge: how far the concept was merged with its siblings before the step.
+        onto: with the mean of its siblings, or with the nearest of them.
     """
 
     layer: str
@@ -28,12 +31,14 @@ class Trial:
     relative_step: float
     measures: Measures
     merge: float = 0.0
+    onto: MergeOnto = "siblings"
 
     def to_json(self) -> dict[str, Any]:
         return {
             "step_size": self.step,
             "relative_step": self.relative_step,
             "merge": self.merge,
+            "merge_onto": self.onto,
             **self.measures.summary(),
         }
 
@@ -74,7 +79,7 @@ def _strangeness(trial: Trial, goal: Goal) -> float:
     """How far a concept is from what the model never knew: by how often a few search images find
     it, and, since these are few, by how far the merge is from the usual one."""
     distance = goal.distance(trial.measures) or 0.0
-    return round(distance + PRIOR * abs(trial.merge - USUAL_DIAL), 3)
+    return round(distance + PRIOR * abs(trial.merge - USUAL_DIAL[trial.onto]), 3)
 
 
 def _best(trial: Trial) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from slsgu.search.ray import Ray, parallel_lines
 from slsgu.search.start import DIALS, Start
 from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
-from slsgu.task.settings import MethodSettings
+from slsgu.task.settings import ONTO, MethodSettings
 
 DRAWN = 25  # points at which an exact curve is measured
 TRIED = 240  # steps at which it is asked whether the target holds on unseen images: 4 % apart
@@ -67,6 +67,9 @@ class Candidate:
         return row | ({"step_size": None} if best is None else best.to_json())
 
 
+Tried: TypeAlias = tuple[Ray, Line | None, Candidate]
+
+
 def search_layer(
     plan: Plan,
     search_set: SearchSet,
@@ -81,20 +84,12 @@ def search_layer(
     Returns:
         The ray whose best step is chosen, and what was found on it.
     """
-    dials = () if start is None else dials_of(plan.settings, start)
-    rays = [base.from_start(start, dial) for dial in dials if start is not None]
-    lines = parallel_lines(search_set, rays) if rays else []
-    tried = [
-        (
-            ray,
-            line,
-            search_candidate(plan, search_set, ray, line, score, goal, drawn=False),
-        )
-        for ray, line in zip(rays, lines, strict=True)
-    ]
+    tried: list[Tried] = []
+    if start is not None:
+        tried = _search_from(plan, search_set, base, start, score, goal)
     met = any(goal.met(trial.measures) for *_, found in tried for trial in found.trials)
     asked = plan.settings.merge is not None or plan.settings.unname is not None
-    if not rays or not (met or asked):
+    if not tried or not (met or asked):
         line = base.line(search_set)
         tried.append((base, line, search_candidate(plan, search_set, base, line, score, goal)))
     best = {number: choose(x.trials, goal) for number, (*_, x) in enumerate(tried) if x.trials}
@@ -107,9 +102,35 @@ def search_layer(
     return ray, candidate
 
 
+def _search_from(
+    plan: Plan,
+    search_set: SearchSet,
+    base: Ray,
+    start: Start,
+    score: LayerScore,
+    goal: Goal,
+) -> list[Tried]:
+    """Search one layer from each dial of a start. A concept is merged with the mean of its
+    siblings; where a few images still find it however far it is merged, with the nearest of them.
+    Where that is no better, with their mean all the same."""
+    first: list[Tried] = []
+    for onto in start.merges or ONTO[:1]:
+        rays = [base.from_start(start, dial, onto) for dial in dials_of(plan.settings, start)]
+        lines = parallel_lines(search_set, rays)
+        tried = [
+            (ray, line, search_candidate(plan, search_set, ray, line, score, goal, drawn=False))
+            for ray, line in zip(rays, lines, strict=True)
+        ]
+        first = first or tried
+        holding = [x for *_, found in tried for x in found.trials if goal.holds(x.measures)]
+        if not all(goal.still_found(trial.measures) for trial in holding):
+            return tried
+    return first
+
+
 def dials_of(settings: MethodSettings, start: Start) -> tuple[float, ...]:
     """How far to merge: what was asked for, or else what is tried to remove a concept."""
-    if start.whole is None:
+    if not start.merges:
         return (0.0,)
     return DIALS if settings.merge is None else (settings.merge,)
 
@@ -220,6 +241,6 @@ def _steps(settings: MethodSettings, ray: Ray, reach: float | None = None) -> Fl
 
 def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]]) -> tuple[Trial, ...]:
     return tuple(
-        Trial(ray.layer.name, step, ray.relative(step), measures, ray.merge)
+        Trial(ray.layer.name, step, ray.relative(step), measures, ray.merge, ray.onto)
         for step, measures in tried
     )

@@ -94,4 +94,5 @@ def describe_found(measures: Measures, goal: Goal) -> str:
 def describe_start(trial: Trial, *, unnamed: bool) -> str:
     """What was done to the layer before the step, to stand before "step"; empty if nothing was."""
     name = "name taken, " if unnamed else ""
-    return name + (f"merge {trial.merge:g}, " if trial.merge else "")
+    onto = " onto the nearest sibling" if trial.onto == "nearest" else ""
+    return name + (f"merge {trial.merge:g}{onto}, " if trial.merge else "")

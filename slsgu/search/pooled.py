@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept
@@ -72,6 +73,11 @@ class LastProjection:
         if self.transposed or bias is None:
             return None
         return bias.detach().to("cpu", torch.float64)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings [n, o], not normalised, of features [n, i], fp64."""
+        embeddings = features @ self.matrix.T
+        return embeddings if self.bias is None else embeddings + self.bias
 
     @property
     def _parameter(self) -> Tensor:
@@ -178,8 +184,14 @@ class PooledFeatures:
         return cls({leaf: total / counts[leaf] for leaf, total in sums.items()}, moment / kept)
 
 
-def mean_differences(means: Mapping[Concept, Tensor], request: Request) -> Tensor:
+def mean_differences(
+    means: Mapping[Concept, Tensor], request: Request, projection: LastProjection | None = None
+) -> Tensor:
     """D: for each leaf to be forgotten, its mean less the mean of its siblings' means [i, k].
+
+    Args:
+        projection: where it is given, the mean of the one sibling whose mean embedding is nearest,
+            by cosine, takes the place of the mean over all siblings.
 
     Raises:
         DataError: there are no images of a leaf, or none of any sibling.
@@ -196,6 +208,11 @@ def mean_differences(means: Mapping[Concept, Tensor], request: Request) -> Tenso
                 f"a merge moves {leaf.key} onto its siblings, and there is no image of any in the "
                 "gradient split: give images of other classes beside it, or use another method"
             )
-        others = torch.stack([means[other] for other in siblings]).mean(dim=0)
-        columns.append(means[leaf] - others)
+        others = torch.stack([means[other] for other in siblings])  # [s, i]
+        if projection is None:
+            onto = others.mean(dim=0)
+        else:
+            own = projection.embed(means[leaf][None])
+            onto = others[cosine_similarity(projection.embed(others), own).argmax()]
+        columns.append(means[leaf] - onto)
     return torch.stack(columns, dim=1)

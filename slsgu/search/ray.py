@@ -19,6 +19,7 @@ from slsgu.models.layers import Layer
 from slsgu.patch.patch import Patch
 from slsgu.search.start import Start
 from slsgu.task.plan import Plan
+from slsgu.task.settings import MergeOnto
 
 CHECK_STEP = 0.01  # share of the first step at which the directional check looks
 
@@ -32,6 +33,7 @@ class Ray:
         direction: what a step adds, times its size.
         start: what is added before any step (`slsgu.search.start`); None for nothing.
         merge: how far `start` merges the concept with its siblings.
+        onto: with the mean of its siblings, or with the nearest of them.
         unnamed: whether `start` takes its name.
     """
 
@@ -40,6 +42,7 @@ class Ray:
     direction: Tensor
     start: Tensor | None = None
     merge: float = 0.0
+    onto: MergeOnto = "siblings"
     unnamed: bool = False
 
     @classmethod
@@ -56,14 +59,15 @@ class Ray:
         )
         return cls(layer, weight, DIRECTIONS[plan.settings.direction_used](context))
 
-    def from_start(self, start: Start, dial: float) -> Ray:
+    def from_start(self, start: Start, dial: float, onto: MergeOnto = "siblings") -> Ray:
         """The same direction from a start.
 
         Args:
             dial: how far it merges.
+            onto: with what.
         """
-        added = start.at(dial).to(self.weight)
-        return replace(self, start=added, merge=dial, unnamed=start.names is not None)
+        added, unnamed = start.at(dial, onto).to(self.weight), start.names is not None
+        return replace(self, start=added, merge=dial, onto=onto, unnamed=unnamed)
 
     @property
     def first(self) -> float:

@@ -76,6 +76,7 @@ def _describe(plan: Plan, gradients: Gradients, chosen: Trial, ray: Ray) -> dict
         "search": settings.search,
         "goal": settings.goal_used,
         "merge": ray.merge,
+        "merge_onto": ray.onto,
         "unnamed": ray.unnamed,
         "step_size": chosen.step,
         "relative_step": chosen.relative_step,

@@ -1,9 +1,14 @@
 """Where a search starts: the last projection of the image side, moved in closed form before any
 step. The concept is merged with its siblings as far as a dial says (`slsgu.direction.merge`), and
-its name is taken from it (`slsgu.direction.unname`)."""
+its name is taken from it (`slsgu.direction.unname`).
+
+It is merged with the mean of its siblings, or with the nearest of them. The mean of a few siblings
+that look different is a place of its own, where a few images find the concept as easily as
+before."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +26,11 @@ from slsgu.models.layers import Layer
 from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
 from slsgu.search.taps import Taps
 from slsgu.task.plan import Plan
+from slsgu.task.settings import MergeOnto
 from slsgu.task.task import Task
 
-DIALS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # how far to merge, where the goal decides
+# How far to merge, where the goal decides.
+DIALS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +54,13 @@ class Start:
 
     Attributes:
         projection: the layer.
-        whole: what merges all the way [o, i]; None where there is nothing to merge with.
+        merges: what merges all the way [o, i], by what with: the mean of the siblings, and the
+            nearest. Empty where there is nothing to merge with.
         names: what takes the names; None leaves them.
     """
 
     projection: LastProjection
-    whole: Tensor | None
+    merges: Mapping[MergeOnto, Tensor]
     names: Names | None
 
     @classmethod
@@ -74,27 +82,33 @@ class Start:
             return None
         if projection.layer.name != layer.name:
             return None
-        whole = whole_merge(plan.task, projection, fisher) if settings.merges else None
+        merges = whole_merges(plan.task, projection, fisher) if settings.merges else {}
+        if merges and settings.merge_onto is not None:  # an only sibling is the nearest
+            merges = {settings.merge_onto: merges.get(settings.merge_onto, merges["siblings"])}
         names = _names(search_set, projection, fisher) if settings.unnames else None
-        return None if whole is None and names is None else cls(projection, whole, names)
+        return cls(projection, merges, names) if merges or names else None
 
-    def at(self, dial: float) -> Tensor:
+    def at(self, dial: float, onto: MergeOnto = "siblings") -> Tensor:
         """What is added to the weight, as it is stored, fp64.
 
         Args:
             dial: how far to merge.
+            onto: with what; nothing is merged where that is not among `merges`.
         """
         weight = self.projection.matrix
-        moved = torch.zeros_like(weight) if self.whole is None else dial * self.whole
+        moved = dial * self.merges[onto] if onto in self.merges else torch.zeros_like(weight)
         if self.names is not None:
             names = self.names
             moved = moved + unnamed(weight + moved, names.differences, names.taken, names.offset)
         return self.projection.stored(moved)
 
 
-def whole_merge(task: Task, projection: LastProjection, fisher: KroneckerFisher) -> Tensor | None:
-    """The change [o, i] that moves what is to be forgotten all the way onto its siblings, fp64;
-    None where it has none. A share of it merges as far.
+def whole_merges(
+    task: Task, projection: LastProjection, fisher: KroneckerFisher
+) -> dict[MergeOnto, Tensor]:
+    """The changes [o, i] that move what is to be forgotten all the way onto the mean of its
+    siblings, and onto the nearest of them, fp64; none where it has no sibling. A share of a change
+    merges as far.
 
     Only gradient images of the leaves to be forgotten and of their siblings are read.
     """
@@ -104,10 +118,16 @@ def whole_merge(task: Task, projection: LastProjection, fisher: KroneckerFisher)
     samples = [sample for sample in task.splits.gradient if sample.leaf in wanted]
     try:
         means = PooledFeatures.read(projection, task, Ledger(), samples=samples).means
-        differences = mean_differences(means, request)
+        differences: dict[MergeOnto, Tensor] = {"siblings": mean_differences(means, request)}
+        nearest = mean_differences(means, request, projection)
     except DataError:  # no image of any sibling
-        return None
-    return merged(projection.matrix, differences, fisher.inputs, 1.0, DAMPING)
+        return {}
+    if not torch.equal(nearest, differences["siblings"]):  # there is more than one sibling
+        differences["nearest"] = nearest
+    weight, moment = projection.matrix, fisher.inputs
+    return {
+        onto: merged(weight, columns, moment, 1.0, DAMPING) for onto, columns in differences.items()
+    }
 
 
 def _names(

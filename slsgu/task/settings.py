@@ -16,6 +16,8 @@ from slsgu.utils.names import refuse_kind
 
 SearchMode = Literal["default", "paper"]
 GoalName = Literal["suppress", "remove"]
+MergeOnto = Literal["siblings", "nearest"]
+ONTO: tuple[MergeOnto, ...] = get_args(MergeOnto)
 TowerChoice = Literal["vision", "language"]
 GradientPrecision = Literal["fp32", "bf16"]
 P = TypeVar("P", "MethodSettings", "DataSettings", "MachineSettings")
@@ -56,6 +58,9 @@ class MethodSettings(Checked):
             concept more easily than what the model never knew, either.
         merge: how far a last projection of the image side first moves what is to be forgotten onto
             its siblings: 0 not at all, 1 until their means are one. None lets the goal decide.
+        merge_onto: whether that is onto the mean of the `siblings` or onto the `nearest` of them;
+            None takes the siblings, and the nearest where a few images find the concept as easily
+            at their mean.
         unname: whether such a projection also first takes the name from it, so that it scores what
             the names of its siblings score. None does, but for `paper` and a step that is fixed.
         never_knew: how often a few images find what a model never knew, as a share of how often
@@ -86,6 +91,7 @@ class MethodSettings(Checked):
     direction: str | None = None
     goal: GoalName = "remove"
     merge: float | None = None
+    merge_onto: MergeOnto | None = None
     unname: bool | None = None
     never_knew: float = NEVER_KNEW
     target: float = 0.05
@@ -119,6 +125,8 @@ class MethodSettings(Checked):
             one_of("tower", self.tower, get_args(TowerChoice))
         one_of("gradient precision", self.gradient_precision, get_args(GradientPrecision))
         one_of("goal", self.goal, get_args(GoalName))
+        if self.merge_onto is not None:
+            one_of("merge onto", self.merge_onto, ONTO)
         between("merge", 0.0 if self.merge is None else self.merge, 0, 2)
         between("never_knew", self.never_knew, 0, 1)
         between("target", self.target, 0, 1)

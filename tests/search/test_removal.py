@@ -15,6 +15,7 @@ from slsgu.search.met_ranges import describe_found, describe_start
 FLOORS = {"forget_coarse": 0.85, "retain_fine": 0.85, "retain_coarse": 0.85}
 REMOVE = Goal(0.05, FLOORS, name="remove", never_knew=0.9)
 SUPPRESS = replace(REMOVE, name="suppress")
+USUAL = USUAL_DIAL["siblings"]
 
 
 def trial(merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0) -> Trial:
@@ -36,9 +37,9 @@ def test_what_is_harder_to_find_than_the_unknown_is_no_better() -> None:
 
 
 def test_a_few_images_do_not_outweigh_the_usual_merge() -> None:
-    usual, odd = trial(USUAL_DIAL, 0.92), trial(1.0, 0.9)
+    usual, odd = trial(USUAL, 0.92), trial(1.0, 0.9)
     assert choose([odd, usual], REMOVE) is usual
-    far = trial(USUAL_DIAL, 0.2)  # control: what they say clearly does
+    far = trial(USUAL, 0.2)  # control: what they say clearly does
     assert choose([odd, far], REMOVE) is odd
 
 
@@ -50,7 +51,7 @@ def test_little_q_u_is_given_up(given_up: float, taken: bool) -> None:
 
 
 def test_where_nothing_can_be_found_the_usual_merge_is_taken() -> None:
-    trials = [trial(dial, 0.0, before=0.0) for dial in (0.0, USUAL_DIAL, 0.6)]
+    trials = [trial(dial, 0.0, before=0.0) for dial in (0.0, USUAL, 0.6)]
     assert REMOVE.distance(trials[0].measures) is None
     assert choose(trials, REMOVE) is trials[1]
 
@@ -63,3 +64,5 @@ def test_words_say_what_a_few_images_find() -> None:
     assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE)
     assert describe_start(trial(0.2, 0.8), unnamed=True) == "name taken, merge 0.2, "
     assert describe_start(trial(0.0, 0.8), unnamed=False) == ""
+    near = replace(trial(0.8, 0.8), onto="nearest")
+    assert describe_start(near, unnamed=False) == "merge 0.8 onto the nearest sibling, "

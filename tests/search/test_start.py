@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 import slsgu
 import slsgu.search.start as start_module
 from slsgu.direction.kfac import KroneckerFisher
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
+from slsgu.search.goal import Goal
 from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
-from slsgu.search.start import DIALS, Start, name_differences, whole_merge
+from slsgu.search.ray import Ray
+from slsgu.search.start import DIALS, Start, name_differences, whole_merges
 from slsgu.task.plan import Plan
+from slsgu.task.settings import ONTO, MergeOnto
 
 
 @pytest.fixture
@@ -104,17 +108,77 @@ def test_without_siblings_nothing_is_merged(make: Callable[..., Plan]) -> None:
     inputs = torch.eye(projection.matrix.shape[1], dtype=torch.float64)
     fisher = KroneckerFisher(inputs, inputs, transposed=True)
     alone = replace(task, splits=replace(task.splits, gradient=task.forget_samples))
-    assert whole_merge(alone, projection, fisher) is None
-    whole = whole_merge(task, projection, fisher)  # control
-    assert whole is not None and whole.any()
+    assert whole_merges(alone, projection, fisher) == {}
+    wholes = whole_merges(task, projection, fisher)  # control
+    assert list(wholes) == ["siblings"] and wholes["siblings"].any()  # the pug is the only one
+
+
+def test_onto_the_nearest_a_concept_is_seen_as_the_sibling_most_like_it(
+    taught: Clip, photos: Path
+) -> None:
+    task = slsgu.make_plan(taught, ["beagle"], data=photos / "images").task  # all are siblings
+    projection = LastProjection.of(task.clip)
+    means = PooledFeatures.read(projection, task, task.ledger()).means
+    beagle = task.request.forget_leaves[0]
+    likeness = {
+        other: float(
+            cosine_similarity(*projection.embed(torch.stack([means[beagle], mean])), dim=0)
+        )
+        for other, mean in means.items()
+        if other in task.request.siblings(beagle)
+    }
+    nearest = max(likeness, key=likeness.__getitem__)
+    assert len(likeness) > 1
+    inputs = torch.eye(projection.matrix.shape[1], dtype=torch.float64)
+    wholes = whole_merges(task, projection, KroneckerFisher(inputs, inputs, transposed=True))
+    apart = means[beagle] - means[nearest]
+    there = {onto: (projection.matrix + whole) @ apart for onto, whole in wholes.items()}
+    scale = float((projection.matrix @ apart).norm())
+    assert float(there["nearest"].norm()) < 1e-9 * scale
+    assert float(there["siblings"].norm()) > 1e-3 * scale  # control: onto their mean is elsewhere
+
+
+@pytest.mark.parametrize("onto", ONTO)
+def test_whoever_says_what_to_merge_with_gets_it(make: Callable[..., Plan], onto: str) -> None:
+    outcome = slsgu.run_plan(make("beagle", merge=0.5, merge_onto=onto))
+    assert outcome.edit.patch.metadata["merge_onto"] == onto
+
+
+def test_a_concept_found_at_the_mean_of_its_siblings_is_merged_with_the_nearest(
+    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a few images find is set by hand, by how the concept was merged."""
+    settings = slsgu.Settings(layer="visual.proj", force=True)
+    share = {"siblings": 1.0, "nearest": 0.5}
+
+    now = {}
+    from_start = Ray.from_start
+
+    def watched(ray: Ray, start: Start, dial: float, onto: MergeOnto = "siblings") -> Ray:
+        now["found"] = share[onto]
+        return from_start(ray, start, dial, onto)
+
+    monkeypatch.setattr(Ray, "from_start", watched)
+    monkeypatch.setattr(Goal, "holds", lambda goal, measures: True)
+    monkeypatch.setattr(Goal, "still_found", lambda goal, measures: now["found"] > 0.9)
+
+    def merged_onto() -> object:
+        plan = slsgu.make_plan(taught, ["beagle"], data=photos / "images", settings=settings)
+        return slsgu.run_plan(plan).edit.patch.metadata["merge_onto"]
+
+    assert merged_onto() == "nearest"
+    share["siblings"] = 0.5  # control
+    assert merged_onto() == "siblings"
 
 
 def test_a_merge_that_is_not_asked_for_reads_no_images(
     make: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    found = start_module.whole_merge
-    monkeypatch.setattr(start_module, "whole_merge", lambda *given: read.append(1) or found(*given))
+    found = start_module.whole_merges
+    monkeypatch.setattr(
+        start_module, "whole_merges", lambda *given: read.append(1) or found(*given)
+    )
     for settings, times in (({"merge": 0.0}, 0), ({"goal": "suppress"}, 0), ({}, 1)):
         outcome = slsgu.run_plan(make("beagle", **settings))
         assert len(read) == times, settings
