@@ -34,7 +34,6 @@ from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
 
 CAPTIONED = 64  # forget images whose captions are laid out over all prompts at a time
-RETURNED = 0.1  # of the original that an edit must bear to have averaged in
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,23 +234,13 @@ class SearchSet:
         return self._few_shot.share(self.replay.base[0])
 
     def unseen(self, images: Tensor, classes: Sequence[Tensor]) -> Unseen | None:
-        """What margins say of unseen images, at the level at which most of them keep their name,
-        once `RETURNED` of the original is averaged in: an edit that so little undoes does not last.
-
-        Averaging embeddings is averaging weights where embeddings are linear in them, as behind a
-        last projection, and close to it elsewhere.
+        """What margins say of unseen images, at the level at which most of them keep their name.
 
         Args:
-            images: embeddings of the forget images, in order [F, d], not normalised.
+            images: embeddings of the forget images, in order [F, d]; their length does not matter.
             classes: class embeddings of every level, each [C, d].
         """
-        original = self.replay.features_of("vision")
-        original = original[self._forget_rows(original)].to(images)
-        images = torch.lerp(images, original, RETURNED)
-        pairs = zip(classes, self.classes, strict=True)
-        return self._margins.unseen(
-            images, [torch.lerp(new, old.to(new), RETURNED) for new, old in pairs]
-        )
+        return self._margins.unseen(images, classes)
 
     @cached_property
     def _margins(self) -> Margins:
