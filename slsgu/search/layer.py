@@ -111,8 +111,8 @@ def _search_from(
     goal: Goal,
 ) -> list[Tried]:
     """Search one layer from each dial of a start. A concept is merged with the mean of its
-    siblings; where a few images still find it however far it is merged, with the nearest of them.
-    Where that is no better, with their mean all the same."""
+    siblings; where a few images find it as easily however far it is merged, with the nearest of
+    them. Where that is no better, with their mean all the same."""
     first: list[Tried] = []
     for onto in start.merges or ONTO[:1]:
         rays = [base.from_start(start, dial, onto) for dial in dials_of(plan.settings, start)]
@@ -123,9 +123,15 @@ def _search_from(
         ]
         first = first or tried
         holding = [x for *_, found in tried for x in found.trials if goal.holds(x.measures)]
-        if not all(goal.still_found(trial.measures) for trial in holding):
+        if not all(_as_easily_found(trial.measures) for trial in holding):
             return tried
     return first
+
+
+def _as_easily_found(measures: Measures) -> bool:
+    """Whether a few images find the concept as often as before; false where it is not known."""
+    found = measures.found
+    return found is not None and found.measurable and found.after >= found.before
 
 
 def dials_of(settings: MethodSettings, start: Start) -> tuple[float, ...]:

@@ -15,6 +15,8 @@ from torch.nn.functional import cosine_similarity
 import slsgu
 import slsgu.search.start as start_module
 from slsgu.direction.kfac import KroneckerFisher
+from slsgu.evaluation.found import Found
+from slsgu.evaluation.search_set import SearchSet
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.search.goal import Goal
@@ -147,7 +149,7 @@ def test_whoever_says_what_to_merge_with_gets_it(make: Callable[..., Plan], onto
 def test_a_concept_found_at_the_mean_of_its_siblings_is_merged_with_the_nearest(
     taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a few images find is set by hand, by how the concept was merged."""
+    """How often a few images find it is set by hand, by what the concept was merged with."""
     settings = slsgu.Settings(layer="visual.proj", force=True)
     share = {"siblings": 1.0, "nearest": 0.5}
 
@@ -160,7 +162,8 @@ def test_a_concept_found_at_the_mean_of_its_siblings_is_merged_with_the_nearest(
 
     monkeypatch.setattr(Ray, "from_start", watched)
     monkeypatch.setattr(Goal, "holds", lambda goal, measures: True)
-    monkeypatch.setattr(Goal, "still_found", lambda goal, measures: now["found"] > 0.9)
+    found = Found(1.0, 1.0, 20, 0.1)
+    monkeypatch.setattr(SearchSet, "found", lambda *_: replace(found, after=now["found"]))
 
     def merged_onto() -> object:
         plan = slsgu.make_plan(taught, ["beagle"], data=photos / "images", settings=settings)
