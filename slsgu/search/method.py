@@ -67,6 +67,7 @@ class Edit:
         measures: what it does on the search split; None lets the pipeline measure it there.
         seconds: wall time of the method's own steps, by name.
         settings: every setting of the method as JSON values.
+        gradients: image gradients that were computed: passes forward and back of one image.
         trace: how the single-gradient method found it; None for any other.
     """
 
@@ -74,6 +75,7 @@ class Edit:
     measures: Measures | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    gradients: int = 0
     trace: SearchTrace | None = None
 
 

@@ -62,6 +62,7 @@ def search_edit(
         ),
         measures=chosen.measures,
         settings=plan.settings_used,
+        gradients=sum(gradients.counts.values()),
         trace=SearchTrace(gradients, tuple(scores), tuple(candidates), chosen, settings, goal),
     )
 
