@@ -39,6 +39,7 @@ COMMANDS = {
     "layers": "List the layers of a model that can be edited.",
     "evaluate": "Measure accuracy at every level, with and without a patch.",
     "audit": "Look for what can still be found after an edit.",
+    "compare": "Run every method of both papers and ours, side by side.",
     "patch": "Show, merge, scale, apply or revert patches.",
     "cache": "List or clear what is kept for later requests.",
     "menagerie": "Draw, check or train the embedded world of drawings.",

@@ -144,22 +144,7 @@ class Subject:
     @cached_property
     def examples(self) -> Images:
         """Images that have a class, at most `MOST_EXAMPLES` of each: what a probe learns from."""
-        request = self.task.request
-        share = ALL_EXAMPLES // max(len(request.retain_leaves), 1)
-        most = dict.fromkeys(
-            request.retain_leaves, min(max(share, FEW_EXAMPLES), MOST_EXAMPLES)
-        ) | dict.fromkeys(request.forget_leaves, MOST_EXAMPLES)
-        counts: dict[Concept, int] = {}
-        chosen: dict[str, Sample] = {}
-        used = {x.fingerprint for x in (*self.task.splits.search, *self.task.splits.test)}
-        for sample in (*self.task.splits.gradient, *self.more):
-            leaf = sample.leaf
-            if leaf is None or sample.fingerprint in used or sample.fingerprint in chosen:
-                continue
-            if counts.get(leaf, 0) < most.get(leaf, MOST_EXAMPLES):
-                counts[leaf] = counts.get(leaf, 0) + 1
-                chosen[sample.fingerprint] = sample
-        return self.read(list(chosen.values()), "gradient")
+        return self.read(examples_of(self.task, self.more), "gradient")
 
     @cached_property
     def tests(self) -> Images:
@@ -197,6 +182,30 @@ class Subject:
             reading=self.task.reading,
             progress=self.progress,
         )
+
+
+def examples_of(task: Task, more: Sequence[Sample] = ()) -> list[Sample]:
+    """The gradient images that a probe learns from, at most `MOST_EXAMPLES` of a class.
+
+    Args:
+        more: images that it may learn from besides.
+    """
+    request = task.request
+    share = ALL_EXAMPLES // max(len(request.retain_leaves), 1)
+    most = dict.fromkeys(
+        request.retain_leaves, min(max(share, FEW_EXAMPLES), MOST_EXAMPLES)
+    ) | dict.fromkeys(request.forget_leaves, MOST_EXAMPLES)
+    counts: dict[Concept, int] = {}
+    chosen: dict[str, Sample] = {}
+    used = {x.fingerprint for x in (*task.splits.search, *task.splits.test)}
+    for sample in (*task.splits.gradient, *more):
+        leaf = sample.leaf
+        if leaf is None or sample.fingerprint in used or sample.fingerprint in chosen:
+            continue
+        if counts.get(leaf, 0) < most.get(leaf, MOST_EXAMPLES):
+            counts[leaf] = counts.get(leaf, 0) + 1
+            chosen[sample.fingerprint] = sample
+    return list(chosen.values())
 
 
 def see(

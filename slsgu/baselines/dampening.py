@@ -2,7 +2,10 @@
 to what is to be forgotten than to what is kept. No training.
 
     importance  I(theta) = mean over batches of the squared gradient of the cross-entropy
-    dampened    theta * min(lambda I_keep / I_forget, 1)   where I_forget > alpha I_keep, lambda = 1
+    dampened    theta * min(lambda I_keep / I_forget, 1)   where I_forget > alpha I_keep
+
+The paper has alpha = 10 and lambda = 1. Where a model is sure of the concept, its gradients on it are
+far smaller than on what is kept, and nothing is dampened; so the knob moves both: lambda = alpha / 10.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ from slsgu.search.method import Edit
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
 
-ALPHAS = (2.5, 10.0, 40.0)  # 10 is the paper's
-LAMBDA = 1.0
+ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # 10 is the paper's
+RATIO = 10.0  # of alpha and lambda
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Dampening:
     """
 
     alpha: float = 10.0
-    variant: str = "lambda = 1; as its code, squares the gradient of a batch"
+    variant: str = "lambda = alpha / 10; as its code, squares the gradient of a batch"
     random: bool = False
     knob: str = "alpha"
     values: tuple[float, ...] = ALPHAS
@@ -60,11 +63,11 @@ class Dampening:
             DataError: images cannot be used.
             SlsguError: there are no images of what is to be kept.
         """
-        start = time.perf_counter()
         material = Material.of(task, ledger, progress)
         if material.retain is None:
             raise SlsguError("SSD needs images of what is to be kept: give some")
-        gone, kept, spent = importances(material)
+        gone, kept, spent, spent_on = importances(material)
+        start = time.perf_counter()
         clip, weights = trainable(task.clip)
         delta = {}
         for name, weight in weights.items():
@@ -74,22 +77,31 @@ class Dampening:
         values = {name: weights[name].detach() + change for name, change in delta.items()}
         with standing(weights, values):
             measures = material.check(clip)
-        settings = {"alpha": self.alpha, "lambda": LAMBDA}
+        settings = {
+            "alpha": self.alpha,
+            "lambda": self.alpha / RATIO,
+            "shared_gradients": spent,
+        }
         return Edit(
             patch=as_patch(task.clip, delta, {"method": "ssd", "alpha": self.alpha}),
             measures=measures,
-            seconds={"dampening": time.perf_counter() - start},
+            seconds={
+                "read": material.seconds + spent_on,
+                "dampening": time.perf_counter() - start,
+            },
             settings=settings,
             gradients=spent,
         )
 
 
 @functools.lru_cache(maxsize=1)  # the knob leaves them as they are
-def importances(material: Material) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
-    """What matters to what is to be forgotten, and to what is kept; how many images it took."""
+def importances(material: Material) -> tuple[dict[str, Tensor], dict[str, Tensor], int, float]:
+    """What matters to what is to be forgotten, and to what is kept; how many images and seconds it
+    took."""
+    start = time.perf_counter()
     gone, some = importance(material, _class, "forget")
     kept, others = importance(material, _kept, "retain")
-    return gone, kept, some + others
+    return gone, kept, some + others, time.perf_counter() - start
 
 
 def importance(
@@ -112,7 +124,7 @@ def dampened(forget: Tensor, keep: Tensor, alpha: float) -> Tensor:
     >>> dampened(torch.tensor([1.0, 20.0]), torch.tensor([1.0, 1.0]), 10.0)
     tensor([1.0000, 0.0500])
     """
-    factor = (LAMBDA * keep / forget.clamp_min(1e-30)).clamp_max(1)
+    factor = (alpha / RATIO * keep / forget.clamp_min(1e-30)).clamp_max(1)
     return factor.where(forget > alpha * keep, 1.0)
 
 

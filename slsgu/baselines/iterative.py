@@ -102,9 +102,8 @@ class Iterative:
             DataError: images cannot be used.
             SlsguError: there are no images of what is to be kept, and the method needs some.
         """
-        start = time.perf_counter()
         material = Material.of(task, ledger, progress)
-        read = time.perf_counter()
+        start = time.perf_counter()
         mask, spent = (None, 0) if self.mask is None else self.mask(material)
         trained = train(
             material,
@@ -132,7 +131,7 @@ class Iterative:
         return Edit(
             patch=as_patch(task.clip, trained.delta, record),
             measures=trained.taken.measures,
-            seconds={"read": read - start, "train": time.perf_counter() - read},
+            seconds={"read": material.seconds, "train": time.perf_counter() - start},
             settings=settings,
             gradients=trained.gradients + spent,
         )

@@ -6,6 +6,7 @@ The search split is at hand as well, thinned out, since training is stopped by w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,7 @@ class Material:
         book: the prompts of every class of every level.
         texts: their normalised embeddings by the unedited model [P, d].
         scale: 1 / temperature.
+        seconds: wall time that reading took.
     """
 
     task: Task
@@ -66,6 +68,7 @@ class Material:
     book: PromptBook
     texts: Tensor
     scale: float
+    seconds: float
 
     @classmethod
     def of(cls, task: Task, ledger: Ledger, progress: Progress = SILENT) -> Material:
@@ -86,12 +89,15 @@ class Material:
 
     @classmethod
     def _read(cls, task: Task, ledger: Ledger, progress: Progress) -> Material:
+        start = time.perf_counter()
         request, clip = task.request, task.clip
         leaves = set(request.forget_leaves)
         retained = () if task.forget_only else task.retain_samples
-        forget = _pictures(task, task.forget_samples, "gradient", ledger, progress)
-        retain = _pictures(task, retained, "gradient", ledger, progress) if retained else None
-        search = _pictures(task, _thinned(task.splits.search, leaves), "search", ledger, progress)
+        forget = read_pictures(task, task.forget_samples, "gradient", ledger, progress)
+        retain = read_pictures(task, retained, "gradient", ledger, progress) if retained else None
+        search = read_pictures(
+            task, _thinned(task.splits.search, leaves), "search", ledger, progress
+        )
         if not search.exam.forget.any():
             raise DataError(
                 f"no usable image of {request.title} is left in the search split"
@@ -101,7 +107,8 @@ class Material:
         with torch.no_grad():
             texts = clip.encode_text(book.texts)
         scale = float(clip.model.get_parameter("logit_scale").exp())
-        return cls(task, forget, retain, search, book, texts, scale)
+        seconds = time.perf_counter() - start
+        return cls(task, forget, retain, search, book, texts, scale, seconds)
 
     @cached_property
     def _unedited(self) -> Answers:
@@ -123,7 +130,7 @@ def embedded(clip: Clip, pixels: Tensor, batch_size: int) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0, int(clip.model_cfg["embed_dim"]))
 
 
-def _pictures(
+def read_pictures(
     task: Task, samples: Sequence[Sample], split: str, ledger: Ledger, progress: Progress
 ) -> Pictures:
     with progress.bar(f"{split} images", len(samples)) as advance:

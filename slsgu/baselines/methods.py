@@ -41,3 +41,6 @@ METHODS: dict[str, Method] = {
     "random-direction": RandomDirection(),
     "nothing": nothing,
 }
+
+OURS = frozenset({"slsgu", "slsgu-suppress", "merge"})
+CONTROLS = frozenset({"last-layer", "random-layer", "random-direction", "nothing"})

@@ -43,9 +43,9 @@ class Budget:
         checks: how often the search images are looked at.
     """
 
-    cap: int = 800
+    cap: int = 600
     batch: int = 16
-    checks: int = 8
+    checks: int = 6
 
     def __post_init__(self) -> None:
         if not (0 < self.batch <= self.cap and self.checks >= 1):
@@ -96,6 +96,7 @@ def train(
     retain: bool = False,
     mask: Mapping[str, Tensor] | None = None,
     scale: float = 1.0,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Trained:
     """Lower a loss until the cap, and take the moment that the search images like best.
 
@@ -106,9 +107,12 @@ def train(
         forget, retain: which images are in a step.
         mask: the entries of each weight that may move; None lets all.
         scale: the edit is this times what training changed; a task vector takes a negative one.
+        start: a change of some weights that training begins with.
     """
     clip, weights = trainable(material.task.clip)
     original = {name: weight.detach().clone() for name, weight in weights.items()}
+    for name, change in (start or {}).items():
+        weights[name].data += change.to(weights[name])
     generator = torch.Generator().manual_seed(seed)
     learner = torch.optim.AdamW(weights.values(), lr=rate * spread(clip.model), weight_decay=0.0)
     per_step = budget.batch * (forget + retain)

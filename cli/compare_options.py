@@ -1,0 +1,93 @@
+"""Options of `slsgu compare`: which methods, how much is spent on each, and the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .groups import option, stack
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+compare_options: Callable[[F], F] = stack(
+    option(
+        "Method",
+        "--methods",
+        metavar="NAME,NAME,...",
+        help="Only these methods.  [default: all]",
+    ),
+    option(
+        "Method",
+        "--method",
+        "own",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE.py",
+        help="A method of your own: a Python file with `method(task, ledger, progress)`. The file "
+        "is run. Alone, unless --methods names others.",
+    ),
+    option(
+        "Method",
+        "--cap",
+        type=click.IntRange(16),
+        metavar="N",
+        help="Most image gradients of one run of an iterative method.  [default: 600; with "
+        "--quick: 240]",
+    ),
+    option(
+        "Method",
+        "--seeds",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Runs of each method that draws anything at random.  [default: 3; with --quick: 1]",
+    ),
+    option(
+        "Method",
+        "--quick",
+        is_flag=True,
+        help="A first look: short runs, two values of each rate, one seed, fewer test images, and "
+        "no training after an edit.",
+    ),
+    option(
+        "Method",
+        "--control",
+        metavar="SPEC",
+        help="A model that was trained without the concept: the never-knew reference.",
+    ),
+    option(
+        "Method",
+        "--unknown",
+        metavar="SOURCE",
+        help="Images of concepts that the model does not know, as the reference instead.",
+    ),
+    option(
+        "Method",
+        "--known",
+        metavar="SOURCE",
+        help="Images of concepts of the taxonomy that it knows, to stand beside --unknown.  "
+        "[default: those of --data]",
+    ),
+    option(
+        "Method",
+        "--never-knew",
+        type=click.FloatRange(0, 1),
+        default=0.93,
+        show_default=True,
+        metavar="X",
+        help="Without --control and --unknown: how often a few images find what the model never "
+        "knew, as a share of how often they find it before the edit.",
+    ),
+    option(
+        "Speed and memory",
+        "--jobs",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Processes that share the methods; each has the images in memory.",
+    ),
+    click.option("--share", hidden=True),
+)

@@ -1,0 +1,1 @@
+"""Methods side by side: tuned alike, measured alike, on one task."""

@@ -1,0 +1,117 @@
+"""A comparison as JSON, CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from slsgu.compare.bench import Bench
+from slsgu.compare.cells import Cell
+from slsgu.compare.run import Effort
+from slsgu.compare.table import Column, Row, columns_of, written
+from slsgu.version import __version__
+
+SCHEMA = 1
+
+
+def as_json(
+    bench: Bench, rows: Sequence[Row], cells: Sequence[Cell], effort: Effort, command: str | None
+) -> dict[str, Any]:
+    """Everything, cells and settings included."""
+    task = bench.task
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "command": command,
+        "request": task.request.describe(),
+        "model": task.clip.describe(),
+        "data": task.splits.description,
+        "images": {split: len(task.splits.of(split)) for split in ("gradient", "search", "test")},
+        "effort": asdict(effort),
+        "reference": bench.reference.to_json(),
+        "before": bench.before,
+        "columns": [asdict(column) for column in columns_of(rows)],
+        "rows": [row.to_json() for row in rows],
+        "cells": [cell.to_json() for cell in cells],
+    }
+
+
+def as_csv(rows: Sequence[Row], before: Mapping[str, Any]) -> str:
+    """A row for each method with every figure, and one for the unedited model."""
+    columns = columns_of(rows)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    keys = [column.key for column in columns]
+    writer.writerow(
+        ["method", "kind", "seeds", "knob", *keys, *(f"{key}_std" for key in keys), "variant"]
+    )
+    empty = [""] * len(keys)
+    writer.writerow(["before", "", "", "", *(_cell(before.get(key)) for key in keys), *empty, ""])
+    for row in rows:
+        means = [_cell(row.means.get(key)) for key in keys]
+        spread = [_cell(row.deviations.get(key)) for key in keys]
+        knob = _cell(row.knob)
+        writer.writerow([row.method, row.kind, row.seeds, knob, *means, *spread, row.variant])
+    return out.getvalue()
+
+
+def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -> str:
+    """The table for a page, with what stands beside it."""
+    columns = columns_of(rows)
+    heading = ["method", *(column.heading for column in columns)]
+    lines = [f"# {title}", "", *_rule(heading)]
+    lines.append(_line(["*before*", *(written(bench.before.get(c.key), c) for c in columns)]))
+    lines.append(_line(["*never knew*", *(_never(bench, column) for column in columns)]))
+    for row in rows:
+        lines.append(_line([f"`{row.method}`", *(_figure(row, column) for column in columns)]))
+    lines += [
+        "",
+        f"Never knew: {bench.reference.title}. At most {effort.budget.cap} image gradients a run.",
+        "",
+        *_rule(["method", "variant", "knob"]),
+    ]
+    for row in rows:
+        lines.append(_line([f"`{row.method}`", row.failed or row.variant, _knob(row)]))
+    return "\n".join(lines) + "\n"
+
+
+def screen_table(bench: Bench, rows: Sequence[Row]) -> list[list[str]]:
+    """The brief table: heading, the unedited model, what never knew, and a line for each method."""
+    columns = [column for column in columns_of(rows) if column.brief]
+    table = [["method", *(column.heading for column in columns)]]
+    table.append(["(before)", *(written(bench.before.get(c.key), c) for c in columns)])
+    table.append(["(never knew)", *(_never(bench, column) for column in columns)])
+    for row in rows:
+        figures = [written(row.means.get(column.key), column) for column in columns]
+        table.append([row.method, *figures])
+    return table
+
+
+def _never(bench: Bench, column: Column) -> str:
+    value = bench.reference.values.get(column.key)
+    return "" if value is None else written(value, column)
+
+
+def _figure(row: Row, column: Column) -> str:
+    return written(row.means.get(column.key), column, row.deviations.get(column.key))
+
+
+def _knob(row: Row) -> str:
+    if row.knob is None:
+        return ""
+    return f"{row.knob:g}" + (" (at the edge of what was tried)" if row.at_edge else "")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _rule(heading: Sequence[str]) -> list[str]:
+    return [_line(heading), "|" + "---|" * len(heading)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -1,0 +1,103 @@
+"""What a few images still find after an edit: the 5-shot and the linear probe of the audit, on
+embeddings that are at hand, beside a model that never knew the concept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from slsgu.audit import linear as linear_probe
+from slsgu.audit import prototypes as prototype_probe
+from slsgu.audit.linear import Ridge
+from slsgu.audit.points import EMBEDDING
+from slsgu.audit.pool import Pool
+from slsgu.audit.probe import ProbeReading
+from slsgu.audit.prototypes import draw
+from slsgu.audit.reference import Unknown
+from slsgu.audit.subject import Subject
+
+SHOTS = 5
+FIVE_SHOT, PROBE = "five_shot", "linear_probe"  # what the readings are called in files
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """The two probes on one set of examples and questions.
+
+    Attributes:
+        pool: which examples and questions are of which class.
+        seed: of the examples that are drawn.
+    """
+
+    pool: Pool
+    seed: int
+
+    def read(self, examples: Tensor, questions: Tensor) -> dict[str, float | None]:
+        """Accuracy of each probe; None where there are too few examples.
+
+        Args:
+            examples: normalised embeddings [N, d].
+            questions: normalised embeddings [M, d].
+        """
+        pool = self.pool
+        found: dict[str, float | None] = {FIVE_SHOT: None, PROBE: None}
+        if not pool.why_not(SHOTS):
+            drawn = draw(pool.places, SHOTS, self.seed)
+            found[FIVE_SHOT] = prototype_probe.accuracy(examples, drawn, questions, pool.labels)
+        if not pool.why_not(linear_probe.FEWEST):
+            classify = Ridge(examples, pool.example_labels, len(pool.classes))
+            predicted = classify(questions)
+            right = predicted == pool.labels.to(predicted)
+            found[PROBE] = float(right.double().mean())
+        return found
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a model that never knew the concept would find.
+
+    Attributes:
+        values: by probe; None where it cannot be told.
+        title: where they are from, in words.
+    """
+
+    values: Mapping[str, float | None]
+    title: str
+
+    @classmethod
+    def of_share(cls, before: Mapping[str, float | None], share: float) -> Reference:
+        """A share of what is found before the edit, as `--never-knew` has it."""
+        values = {name: None if x is None else share * x for name, x in before.items()}
+        return cls(values, f"{share:.0%} of what is found before the edit")
+
+    @classmethod
+    def of_unknown(
+        cls, before: Mapping[str, float | None], unknown: Unknown, subject: Subject
+    ) -> Reference:
+        """From concepts that the model does not know."""
+        settings = {
+            FIVE_SHOT: (prototype_probe.NAME, prototype_probe.setting(SHOTS)),
+            PROBE: (linear_probe.NAME, EMBEDDING),
+        }
+        values = {
+            name: unknown.applied(
+                ProbeReading(*settings[name], before=value, after=value), subject
+            ).never_knew
+            for name, value in before.items()
+        }
+        return cls(values, unknown.title)
+
+    def distance(self, found: Mapping[str, float | None]) -> float | None:
+        """How far readings lie from the reference, on average, above or below it."""
+        apart = [
+            abs(value - never)
+            for name, value in found.items()
+            if value is not None and (never := self.values.get(name)) is not None
+        ]
+        return sum(apart) / len(apart) if apart else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"title": self.title, **self.values}

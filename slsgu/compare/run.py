@@ -1,0 +1,142 @@
+"""Run methods side by side: each is tuned on the search split, and what it chose is measured on the
+test split. What is done is kept, cell by cell, so that an interrupted comparison goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from slsgu.baselines.iterative import RATES, Tunable
+from slsgu.baselines.train import Budget
+from slsgu.compare.bench import Bench
+from slsgu.compare.cells import Cell, Store
+from slsgu.compare.tune import tune
+from slsgu.errors import SlsguError
+from slsgu.search.method import Edit, Method
+from slsgu.utils.files import json_sha256
+
+QUICK_RATES = (1.6e-3, 6.4e-3)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is spent on each method.
+
+    Attributes:
+        budget: of one run.
+        seeds: how many, where a method is random.
+        quick: two values of each rate, and no training after an edit.
+    """
+
+    budget: Budget
+    seeds: int = 3
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell that is to be filled, and about how much work it is."""
+
+    method: str
+    seed: int
+    weight: int
+
+
+def jobs_of(methods: Mapping[str, Method], effort: Effort) -> list[Job]:
+    """All cells, the first seed of each method before its others."""
+    jobs = []
+    for name, method in methods.items():
+        random = bool(getattr(method, "random", False))
+        for seed in range(effort.seeds if random else 1):
+            grid = len(method.values) if isinstance(method, Tunable) and seed == 0 else 0
+            jobs.append(Job(name, seed, 1 + grid))
+    return jobs
+
+
+def run_jobs(
+    bench: Bench, methods: Mapping[str, Method], jobs: Sequence[Job], effort: Effort, store: Store
+) -> list[Cell]:
+    """Fill cells in order; those that are there are taken as they are.
+
+    Raises:
+        DataError: images cannot be used.
+    """
+    cells: list[Cell] = []
+    spent, worked = 0.0, 0
+    for number, job in enumerate(jobs):
+        cell = store.load(job.method, job.seed)
+        if cell is None:
+            start = time.perf_counter()
+            value = next((c.value for c in cells if c.method == job.method), None)
+            cell = run_cell(bench, job, methods[job.method], effort, value)
+            store.save(cell)
+            spent, worked = spent + time.perf_counter() - start, worked + job.weight
+            left = sum(each.weight for each in jobs[number + 1 :])
+            bench.progress.say(_told(cell, number + 1, len(jobs), left * spent / worked))
+        cells.append(cell)
+    return cells
+
+
+def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: float | None) -> Cell:
+    """Tune a method, or take the value that its first seed was tuned to, and measure its edit."""
+    variant = str(getattr(method, "variant", ""))
+    empty = Cell(job.method, job.seed, value, (), {}, 0, 0.0, variant)
+    tuning: tuple[Mapping[str, object], ...] = ()
+    try:
+        if isinstance(method, Tunable):
+            method = _prepared(method, effort).seeded(job.seed)
+            if value is None:
+                tuned = tune(method, lambda each: _carry_out(bench, each))
+                edit, value = tuned.edit, tuned.value
+                tuning = tuple(each.to_json() for each in tuned.tried)
+            else:
+                edit = _carry_out(bench, method.at(value))
+        else:
+            seeded = getattr(method, "seeded", None)
+            edit = _carry_out(bench, method if seeded is None else seeded(job.seed))
+        score = bench.measure(edit.patch, relearn=job.seed == 0 and not effort.quick)
+    except SlsguError as error:
+        return replace(empty, failed=str(error))
+    return replace(
+        empty,
+        value=value,
+        tuning=tuning,
+        score=score,
+        gradients=edit.gradients,
+        seconds=sum(edit.seconds.values()),
+        settings=dict(edit.settings),
+    )
+
+
+def comparison_key(bench: Bench, effort: Effort) -> str:
+    """What decides the figures of a cell, but for its method and seed."""
+    return json_sha256([bench.key(), asdict(effort.budget), effort.quick])
+
+
+def _prepared(method: Tunable, effort: Effort) -> Tunable:
+    method = method.within(effort.budget)
+    if effort.quick and method.values == RATES:
+        method = replace(method, values=QUICK_RATES)  # type: ignore[type-var]
+    return method
+
+
+def _carry_out(bench: Bench, method: Method) -> Edit:
+    """Run a method; where it says nothing of its time, measure it."""
+    start = time.perf_counter()
+    edit = method(bench.task, bench.ledger, bench.progress)
+    if edit.seconds:
+        return edit
+    return replace(edit, seconds={"total": time.perf_counter() - start})
+
+
+def _told(cell: Cell, done: int, total: int, left: float) -> str:
+    """One line about a cell that is done, and when all will be."""
+    if cell.failed:
+        what = f"failed: {cell.failed}"
+    else:
+        q_u = cell.score["q_u"]
+        what = f"Q-U {'-' if q_u is None else f'{q_u:.1%}'}, {cell.seconds:.0f} s"
+    ahead = f", about {max(1, round(left / 60))} min left" if done < total else ""
+    seed = f", seed {cell.seed}" if cell.seed else ""
+    return f"[{done}/{total}] {cell.method}{seed}: {what}{ahead}"

@@ -1,0 +1,99 @@
+"""Fair tuning: the one knob of a method, turned on the search split, by Q-U there.
+
+The values of its grid first; then, while the best lies at an edge of what was tried, one beyond it,
+at most `BEYOND` times. So no method is judged by a rate that was too small or too large for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from slsgu.baselines.iterative import Tunable
+from slsgu.search.method import Edit
+
+BEYOND = 2
+ENOUGH = 0.99  # a Q-U that leaves nothing to look for beyond an edge
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One value of the knob, and what came of it on the search split.
+
+    Attributes:
+        last: Q-U at the end of the schedule, without a stopping rule; None where there is none.
+    """
+
+    value: float
+    q_u: float
+    seconds: float
+    gradients: int
+    last: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "value": self.value,
+            "q_u": self.q_u,
+            "q_u_at_end": self.last,
+            "seconds": self.seconds,
+            "gradients": self.gradients,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What the search split has chosen.
+
+    Attributes:
+        value: of the knob.
+        edit: that it makes.
+        tried: everything that was tried.
+    """
+
+    value: float
+    edit: Edit
+    tried: tuple[Tried, ...]
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether nothing was tried on one side of the value."""
+        values = [each.value for each in self.tried]
+        return self.value in (min(values), max(values))
+
+
+def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
+    """Try the grid, and beyond it.
+
+    Args:
+        run: carries a method out; its edit says what it does on the search split.
+    """
+    edits: dict[float, Edit] = {}
+    tried: list[Tried] = []
+
+    def attempt(value: float) -> None:
+        edit = edits[value] = run(method.at(value))
+        assert edit.measures is not None
+        checks = edit.settings.get("checks")
+        seconds = sum(x for name, x in edit.seconds.items() if name != "read")
+        q_u = edit.measures.q_u or 0.0
+        last = checks[-1]["q_u"] if checks else None
+        shared = int(edit.settings.get("shared_gradients", 0)) if tried else 0
+        tried.append(Tried(value, q_u, seconds, edit.gradients - shared, last))
+
+    for value in method.values:
+        attempt(value)
+    factor = method.values[1] / method.values[0] if len(method.values) > 1 else 1.0
+    for _ in range(BEYOND if factor != 1 else 0):
+        best = _best(tried)
+        values = [each.value for each in tried]
+        if best.q_u >= ENOUGH or best.value not in (min(values), max(values)):
+            break
+        attempt(best.value * factor if best.value == max(values) else best.value / factor)
+    value = _best(tried).value
+    return Tuned(value, edits[value], tuple(tried))
+
+
+def _best(tried: list[Tried]) -> Tried:
+    """The highest Q-U; of several the smallest value."""
+    return max(sorted(tried, key=lambda each: each.value), key=lambda each: each.q_u)

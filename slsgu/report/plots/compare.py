@@ -1,0 +1,181 @@
+"""Methods side by side: what is forgotten against what is kept, what it costs, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from slsgu.report.plots.style import (
+    BLUE,
+    FAINT,
+    GREY,
+    INK,
+    ORANGE,
+    VERMILLION,
+    bare,
+    drawing,
+    heading,
+)
+from slsgu.utils.files import replacing
+
+KINDS = {  # colour, marker and what it is called
+    "ours": (VERMILLION, "o", "ours"),
+    "baseline": (BLUE, "s", "both papers"),
+    "control": (GREY, "^", "controls"),
+    "yours": (ORANGE, "D", "your own"),
+}
+CONTOURS = (0.5, 0.7, 0.8, 0.9, 0.95)
+_SIZE = 7.5
+_STEPS = 36  # places around a point at which its name is tried
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def quality_utility(rows: Rows, ax: Axes) -> Axes:
+    """Quality against utility, with lines of equal Q-U."""
+    grid = np.linspace(1e-3, 1, 300)
+    quality, utility = np.meshgrid(grid, grid)
+    q_u = 2 * quality * utility / (quality + utility)
+    lines = ax.contour(quality, utility, q_u, levels=CONTOURS, colors=FAINT, linewidths=1, zorder=0)
+    ax.clabel(lines, fmt=lambda level: f"Q-U {level:g}", fontsize=7, colors=GREY)
+    ax.set_xlim(-0.03, 1.06)
+    low = min((y for _, y in _points(rows, "quality", "utility").values()), default=0.0)
+    ax.set_ylim(max(-0.03, low - 0.08), 1.04)
+    ax.set_xlabel("quality: how much is forgotten", fontsize=8.5, color=INK)
+    ax.set_ylabel("utility: how much is kept", fontsize=8.5, color=INK)
+    return _scatter(rows, "quality", "utility", ax)
+
+
+def q_u_seconds(rows: Rows, ax: Axes) -> Axes:
+    """Q-U against seconds, tuning included, on a logarithmic axis."""
+    ax.set_xscale("log")
+    ax.set_xlabel("seconds, tuning included", fontsize=8.5, color=INK)
+    ax.set_ylabel("Q-U", fontsize=8.5, color=INK)
+    return _scatter(rows, "all_seconds", "q_u", ax, above=1e-3)
+
+
+def q_u_distance(rows: Rows, ax: Axes) -> Axes:
+    """Q-U against the distance to a model that never knew; a method should sit at the top left."""
+    ax.set_xlabel(
+        "how far example images find it from how a model that never knew does",
+        fontsize=8.5, color=INK,
+    )  # fmt: skip
+    ax.set_ylabel("Q-U", fontsize=8.5, color=INK)
+    return _scatter(rows, "distance", "q_u", ax)
+
+
+FIGURES: dict[str, tuple[Callable[[Rows, Axes], Axes], str]] = {
+    "compare-quality.png": (quality_utility, "What is forgotten, and what is kept"),
+    "compare-seconds.png": (q_u_seconds, "What it costs"),
+    "compare-distance.png": (q_u_distance, "What can still be found"),
+}
+
+
+def save_figures(value: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw the three figures of a comparison.
+
+    Args:
+        value: what compare.json holds.
+        folder: where they are written.
+    """
+    concepts = " and ".join(value["request"]["concepts"])
+    rows = [row for row in value["rows"] if not row["failed"]]
+    paths = []
+    for name, (draw, title) in FIGURES.items():
+        with drawing():
+            figure = Figure(figsize=(7.4, 5.2), layout="constrained")
+            ax = bare(figure.add_subplot(), grid="y")
+            heading(ax, title, f"{concepts}, test images; the mean over seeds")
+            draw(rows, ax)
+            with replacing(folder / name) as part:
+                figure.savefig(part, dpi=150, format="png", metadata={"Software": None})
+        paths.append(folder / name)
+    return paths
+
+
+def _points(rows: Rows, x: str, y: str) -> dict[str, tuple[float, float]]:
+    """The place of each method that has one."""
+    return {
+        row["method"]: (row["means"][x], row["means"][y])
+        for row in rows
+        if row["means"].get(x) is not None and row["means"].get(y) is not None
+    }
+
+
+def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None) -> Axes:
+    """A mark and a name for each method.
+
+    Args:
+        above: least value of x, on an axis that has no zero.
+    """
+    points = _points(rows, x, y)
+    kinds = {row["method"]: row["kind"] for row in rows}
+    if above is not None:
+        points = {name: (max(a, above), b) for name, (a, b) in points.items()}
+    for kind, (colour, marker, label) in KINDS.items():
+        own = [place for name, place in points.items() if kinds[name] == kind]
+        if own:
+            ax.scatter(
+                [a for a, _ in own], [b for _, b in own], s=38, c=colour, marker=marker,
+                label=label, edgecolors="white", linewidths=0.7, zorder=3,
+            )  # fmt: skip
+    ax.margins(0.08)
+    ax.legend(loc="lower left", fontsize=8, frameon=False)
+    _names(points, kinds, ax)
+    return ax
+
+
+def _names(points: Mapping[str, tuple[float, float]], kinds: Mapping[str, str], ax: Axes) -> None:
+    """The name beside each mark, where it covers the fewest marks and names."""
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
+    dots = {name: ax.transData.transform(place) for name, place in points.items()}
+    unit = ax.figure.dpi / 72
+    box = ax.bbox
+    taken: list[tuple[float, float, float, float]] = [
+        (x - 4 * unit, y - 4 * unit, x + 4 * unit, y + 4 * unit) for x, y in dots.values()
+    ]
+    for name, (x, y) in sorted(dots.items(), key=lambda item: (-item[1][1], item[1][0])):
+        width, height = len(name) * _SIZE * 0.56 * unit, _SIZE * 1.25 * unit
+        places = []
+        for radius in (7, 15, 26, 40, 58, 80):
+            for turn in range(_STEPS):
+                angle = 2 * np.pi * turn / _STEPS
+                dx, dy = radius * unit * np.cos(angle), radius * unit * np.sin(angle)
+                left = x + dx - width * (1 - np.cos(angle)) / 2
+                low = y + dy - height / 2
+                area = (left, low, left + width, low + height)
+                inside = (
+                    box.x0 <= area[0]
+                    and area[2] <= box.x1
+                    and (box.y0 <= area[1] and area[3] <= box.y1)
+                )
+                hit = sum(_overlap(area, other) for other in taken)
+                places.append((hit + (0 if inside else 1e4) + radius * unit / 4, area, radius))
+        _, area, radius = min(places, key=lambda place: place[0])
+        taken.append(area)
+        middle = ((area[0] + area[2]) / 2, (area[1] + area[3]) / 2)
+        ax.annotate(
+            name, points[name],
+            ((middle[0] - x) / unit, (middle[1] - y) / unit), textcoords="offset points",
+            ha="center", va="center", fontsize=_SIZE, color=KINDS[kinds[name]][0], zorder=4,
+            path_effects=[withStroke(linewidth=2, foreground="white")], parse_math=False,
+            arrowprops=(
+                {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
+                if radius > 15 else None
+            ),
+        )  # fmt: skip
+
+
+def _overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> float:
+    """The area that two boxes share."""
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, wide) * max(0.0, high)
