@@ -115,7 +115,7 @@ class _Given:
         if options["known"] and not options["unknown"]:
             raise click.UsageError("--known goes with --unknown")
         quick = options["quick"]
-        cap = options["cap"] or (240 if quick else 600)
+        cap = options["cap"] or (240 if quick else 480)
         if quick and options["test_images"] is None:
             options = {**options, "test_images": 20}
         budget = Budget(cap=cap, checks=4 if quick else 6)

@@ -34,7 +34,7 @@ compare_options: Callable[[F], F] = stack(
         "--cap",
         type=click.IntRange(16),
         metavar="N",
-        help="Most image gradients of one run of an iterative method.  [default: 600; with "
+        help="Most image gradients of one run of an iterative method.  [default: 480; with "
         "--quick: 240]",
     ),
     option(

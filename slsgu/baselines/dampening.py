@@ -4,8 +4,9 @@ to what is to be forgotten than to what is kept. No training.
     importance  I(theta) = mean over batches of the squared gradient of the cross-entropy
     dampened    theta * min(lambda I_keep / I_forget, 1)   where I_forget > alpha I_keep
 
-The paper has alpha = 10 and lambda = 1. Where a model is sure of the concept, its gradients on it are
-far smaller than on what is kept, and nothing is dampened; so the knob moves both: lambda = alpha / 10.
+The paper has alpha = 10 and lambda = 1. Where a model is sure of the concept, its gradients on it
+are far smaller than on what is kept, and nothing is dampened; so the knob moves both: lambda =
+alpha / 10.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from slsgu.models.clip import Clip
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
 
-CHECKED = 200  # retain images of the search split that a check looks at
+CHECKED = 120  # retain images of the search split that a check looks at
 
 
 @dataclass(frozen=True, eq=False)

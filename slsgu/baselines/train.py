@@ -43,7 +43,7 @@ class Budget:
         checks: how often the search images are looked at.
     """
 
-    cap: int = 600
+    cap: int = 480
     batch: int = 16
     checks: int = 6
 
