@@ -21,7 +21,8 @@ def salient(
     """The entries with the largest gradient over all images to be forgotten (Fan et al. 2024).
 
     Args:
-        share: of all entries, how many count.
+        share: how many count, of all entries that have a gradient; rows of the token embedding
+            that no prompt uses have none.
 
     Returns:
         Which entries they are, by weight, and how many image gradients it took.
@@ -32,7 +33,7 @@ def salient(
         count += size
         for name, gradient in gradients.items():
             sums[name] = sums.get(name, 0) + size * gradient
-    sizes = torch.cat([gradient.abs().flatten() for gradient in sums.values()])
+    sizes = torch.cat([gradient[gradient != 0].abs() for gradient in sums.values()])
     least = sizes.kthvalue(max(1, round((1 - share) * len(sizes)))).values
     return {name: gradient.abs() > least for name, gradient in sums.items()}, count
 

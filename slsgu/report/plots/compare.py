@@ -42,11 +42,15 @@ def quality_utility(rows: Rows, ax: Axes) -> Axes:
     grid = np.linspace(1e-3, 1, 300)
     quality, utility = np.meshgrid(grid, grid)
     q_u = 2 * quality * utility / (quality + utility)
-    lines = ax.contour(quality, utility, q_u, levels=CONTOURS, colors=FAINT, linewidths=1, zorder=0)
-    ax.clabel(lines, fmt=lambda level: f"Q-U {level:g}", fontsize=7, colors=GREY)
+    ax.contour(quality, utility, q_u, levels=CONTOURS, colors=FAINT, linewidths=1, zorder=0)
+    for level in CONTOURS:  # each line reaches the top, where all is kept
+        ax.annotate(
+            f"Q-U {level:g}", (level / (2 - level), 1), (0, 3), textcoords="offset points",
+            ha="center", fontsize=7, color=GREY, annotation_clip=False,
+        )  # fmt: skip
     ax.set_xlim(-0.03, 1.06)
     low = min((y for _, y in _points(rows, "quality", "utility").values()), default=0.0)
-    ax.set_ylim(max(-0.03, low - 0.08), 1.04)
+    ax.set_ylim(max(-0.03, low - 0.08), 1.0)
     ax.set_xlabel("quality: how much is forgotten", fontsize=8.5, color=INK)
     ax.set_ylabel("utility: how much is kept", fontsize=8.5, color=INK)
     return _scatter(rows, "quality", "utility", ax)
@@ -123,7 +127,7 @@ def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None
         if own:
             ax.scatter(
                 [a for a, _ in own], [b for _, b in own], s=38, c=colour, marker=marker,
-                label=label, edgecolors="white", linewidths=0.7, zorder=3,
+                label=label, edgecolors="white", linewidths=0.7, zorder=3, clip_on=False,
             )  # fmt: skip
     ax.margins(0.08)
     ax.legend(loc="lower left", fontsize=8, frameon=False)

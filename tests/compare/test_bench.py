@@ -1,0 +1,128 @@
+"""The bench measures what `evaluate` and the audit measure, without building a model anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import slsgu
+from slsgu.audit.run import run_audit
+from slsgu.baselines.ascent import GA
+from slsgu.baselines.controls import nothing
+from slsgu.baselines.merge import merge
+from slsgu.baselines.train import Budget
+from slsgu.compare.bench import Bench
+from slsgu.compare.cells import Store
+from slsgu.compare.run import Effort, Job, jobs_of, run_cell, run_jobs
+from slsgu.errors import SlsguError
+from slsgu.evaluation.proof import evaluate
+from slsgu.models.clip import Clip, weights_sha256
+from slsgu.patch.patch import Patch
+from slsgu.search.method import Edit
+from slsgu.task.task import Task
+
+BUDGET = Budget(cap=32, batch=8, checks=2)
+
+
+@pytest.fixture
+def task(taught: Clip, photos: Path) -> Task:
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    limits = slsgu.Limits(gradient=8, search=6, test=6)
+    return slsgu.make_task(taught, ["beagle"], settings=slsgu.DataSettings(limits=limits), **where)
+
+
+@pytest.fixture
+def bench(task: Task) -> Bench:
+    return Bench.of(task, never_knew=0.5)
+
+
+def language_patch(task: Task) -> Patch:
+    weight = task.clip.model.text_projection.detach()
+    turned = Patch({"text_projection": -2 * weight}, {"text_projection": weight.clone()})
+    return turned  # every text is the opposite of what it was
+
+
+@pytest.mark.parametrize("which", ["all weights", "one layer", "language", "nothing"])
+def test_it_says_what_evaluate_and_the_audit_say(task: Task, bench: Bench, which: str) -> None:
+    ledger = task.ledger()
+    patch = {
+        "all weights": lambda: GA.within(BUDGET).at(4e-2)(task, ledger).patch,
+        "one layer": lambda: merge(task, ledger).patch,
+        "language": lambda: language_patch(task),
+        "nothing": lambda: nothing(task, ledger).patch,
+    }[which]()
+    before = weights_sha256(task.clip.model)
+    score = bench.measure(patch, relearn=False)
+    assert weights_sha256(task.clip.model) == before
+    proof = evaluate(
+        task.clip, task.splits.test, task.taxonomy, task.templates,
+        request=task.request, patch=patch, ledger=ledger,
+    )  # fmt: skip
+    measures = proof.measures
+    assert {k: score[k] for k in measures.after} == measures.after
+    assert {k: score[k] for k in measures.scores} == measures.scores
+    found = {x.setting: x for x in run_audit(task, patch, probes=["prototypes", "linear probe"])}
+    assert score["five_shot"] == pytest.approx(found["5 images per class"].after)
+    assert score["linear_probe"] == pytest.approx(found["embedding"].after)
+    assert score["forget_at_5"] is None  # there are four classes
+    moves = which != "nothing"
+    assert (score["moved_entries"] > 0) == moves
+    assert any(score[key] != bench.before[key] for key in measures.after) == moves
+
+
+def test_the_reference_is_a_share_or_a_control(task: Task, bench: Bench, tiny: Clip) -> None:
+    assert bench.reference.values["five_shot"] == pytest.approx(0.5 * bench.before["five_shot"])
+    found = {"five_shot": 0.7, "linear_probe": None}
+    never = bench.reference.values["five_shot"]
+    assert never is not None
+    assert bench.reference.distance(found) == pytest.approx(abs(0.7 - never))
+    control = Bench.of(task, never_knew=0.5, control=tiny)
+    patch = nothing(task, task.ledger()).patch
+    (reading,) = (
+        x for x in run_audit(task, patch, probes=["prototypes"], control=tiny)
+        if x.setting == "5 images per class"
+    )  # fmt: skip
+    assert control.reference.values["five_shot"] == pytest.approx(reading.never_knew)
+    assert control.key() != bench.key()
+
+
+def test_training_on_what_is_kept_is_measured_too(task: Task, bench: Bench) -> None:
+    score = bench.measure(merge(task, task.ledger()).patch)
+    for name in ("forget_fine", "five_shot", "linear_probe"):
+        assert 0 <= score[f"relearned_{name}"] <= 1
+    assert "relearned_forget_fine" not in bench.before  # control
+
+
+# -- running --------------------------------------------------------------------------------------
+
+
+def test_what_is_done_is_not_done_again(bench: Bench, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def counted(task: Task, ledger: object, progress: object) -> Edit:
+        calls.append(1)
+        return nothing(task, task.ledger())
+
+    methods = {"ga": GA, "counted": counted}
+    effort = Effort(BUDGET, seeds=2, quick=True)
+    jobs = jobs_of(methods, effort)
+    assert [(job.method, job.seed) for job in jobs] == [("ga", 0), ("ga", 1), ("counted", 0)]
+    store = Store(tmp_path, "one")
+    cells = run_jobs(bench, methods, jobs, effort, store)
+    again = run_jobs(bench, methods, jobs, effort, store)
+    assert calls == [1] and [x.to_json() for x in again] == [x.to_json() for x in cells]
+    first, second, _ = cells
+    assert len(first.tuning) == 2 and not second.tuning and second.value == first.value
+    run_jobs(bench, methods, jobs[2:], effort, Store(tmp_path, "another"))  # control
+    assert calls == [1, 1]
+
+
+def test_a_method_that_fails_says_so_and_the_others_go_on(bench: Bench, tmp_path: Path) -> None:
+    def failing(task: Task, ledger: object, progress: object) -> Edit:
+        raise SlsguError("it cannot")
+
+    effort = Effort(BUDGET)
+    cell = run_cell(bench, Job("failing", 0, 1), failing, effort, None)
+    assert cell.failed == "it cannot" and not cell.score
+    assert run_cell(bench, Job("nothing", 0, 1), nothing, effort, None).score  # control

@@ -1,0 +1,77 @@
+"""Tuning: the best on the search split, and one step beyond an edge while the best lies there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from slsgu.baselines.train import Budget
+from slsgu.compare.tune import BEYOND, tune
+from slsgu.evaluation.metrics import Measures
+from slsgu.patch.patch import Patch
+from slsgu.search.method import Edit
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A method that is best at one value of its knob, and says so."""
+
+    best: float
+    value: float = 0.0
+    peak: float = 0.9
+    knob: str = "rate"
+    values: tuple[float, ...] = (1.0, 4.0, 16.0)
+
+    def at(self, value: float) -> Knob:
+        return replace(self, value=value)
+
+    def within(self, budget: Budget) -> Knob:
+        return self
+
+    def seeded(self, seed: int) -> Knob:
+        return self
+
+    def __call__(self, *_: object) -> Edit:
+        q_u = self.peak / (1 + abs(self.value - self.best))
+        measures = Measures({}, {}, {}, {}, None, None, q_u, 0.0, ())
+        seconds = {"read": 100.0, "train": 2.0}
+        return Edit(Patch({}, {}), measures=measures, seconds=seconds, gradients=10)
+
+
+def tried(method: Knob) -> tuple[float, list[float]]:
+    found = tune(method, lambda each: each())
+    return found.value, [each.value for each in found.tried]
+
+
+def test_the_best_of_the_grid_is_taken() -> None:
+    assert tried(Knob(4)) == (4, [1, 4, 16])
+
+
+@pytest.mark.parametrize(
+    ("best", "value", "values"),
+    [
+        (64, 64, [1, 4, 16, 64, 256]),
+        (1e9, 256, [1, 4, 16, 64, 256]),
+        (0.25, 0.25, [1, 4, 16, 0.25, 0.0625]),
+    ],
+)
+def test_an_edge_is_gone_beyond(best: float, value: float, values: list[float]) -> None:
+    assert tried(Knob(best)) == (value, values)
+    assert len(values) <= 3 + BEYOND
+
+
+def test_what_is_near_perfect_is_not_gone_beyond() -> None:
+    assert tried(Knob(16, peak=0.995)) == (16, [1, 4, 16])
+    assert tried(Knob(16, peak=0.98))[1] == [1, 4, 16, 64]  # control: then 16 is no edge
+
+
+def test_of_equals_the_smallest_is_taken() -> None:
+    assert tried(Knob(1, peak=0.0))[0] == 0.0625  # all alike: two steps below the grid
+
+
+def test_the_cost_is_of_every_value_but_reading_counts_once() -> None:
+    found = tune(Knob(4), lambda each: each())
+    assert sum(each.seconds for each in found.tried) == 6.0
+    assert sum(each.gradients for each in found.tried) == 30
+    assert not found.at_edge and tune(Knob(1e9), lambda each: each()).at_edge
