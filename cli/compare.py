@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from slsgu.task.task import Task
 
 FILES = ("compare.json", "compare.csv", "compare.md")
+SHARE = "_SLSGU_COMPARE_SHARE"  # tells a process that it is the second of three, say: 1/3
 
 
 @click.command(cls=GroupedCommand)
@@ -72,7 +74,7 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
     console = Console()
     task = given.task()
     folder = out or Path("runs") / f"compare-{_slug(task)}"
-    share = options["share"]
+    share = os.environ.get(SHARE)
     if jobs > 1 and share is None:
         _spread(jobs, folder)
     bench = given.bench(task, console)
@@ -148,6 +150,7 @@ class _Given:
             control=control,
             unknown=unknown,
             also=also_from(self.options),
+            elsewhere=self.options["elsewhere"],
             progress=console,
         )
 
@@ -209,7 +212,10 @@ def _spread(jobs: int, folder: Path) -> None:
     from slsgu.errors import SlsguError
 
     words = [sys.executable, "-m", "slsgu", *sys.argv[1:], "--out", str(folder)]
-    started = [subprocess.Popen([*words, "--share", f"{number}/{jobs}"]) for number in range(jobs)]
+    started = [
+        subprocess.Popen(words, env={**os.environ, SHARE: f"{number}/{jobs}"})
+        for number in range(jobs)
+    ]
     try:
         codes = [process.wait() for process in started]
     finally:

@@ -14,6 +14,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 compare_options: Callable[[F], F] = stack(
     option(
+        "Data",
+        "--elsewhere",
+        metavar="SOURCE",
+        help="Images of the concept from another source, with their classes: is it forgotten "
+        "there, too?",
+    ),
+    option(
         "Method",
         "--methods",
         metavar="NAME,NAME,...",
@@ -89,5 +96,4 @@ compare_options: Callable[[F], F] = stack(
         metavar="N",
         help="Processes that share the methods; each has the images in memory.",
     ),
-    click.option("--share", hidden=True),
 )

@@ -19,6 +19,8 @@ from slsgu.baselines.train import Budget, as_patch, spread, train
 from slsgu.compare.probes import Probes, Reference
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
+from slsgu.data.splits.test_only import images_of
+from slsgu.errors import DataError
 from slsgu.evaluation.exam import Answers
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.models.clip import Clip
@@ -47,6 +49,7 @@ class Bench:
         reference: what a model that never knew would find.
         before: what is measured of the unedited model.
         others: data sets that the request does not mention.
+        elsewhere: images of what is to be forgotten from another source; None without one.
         ledger: keeps the splits apart.
         progress: told what is done.
     """
@@ -58,6 +61,7 @@ class Bench:
     reference: Reference
     before: Score
     others: tuple[OtherSet, ...]
+    elsewhere: Pictures | None
     ledger: Ledger
     progress: Progress
 
@@ -70,6 +74,7 @@ class Bench:
         control: Clip | None = None,
         unknown: Unknown | None = None,
         also: Sequence[Also] = (),
+        elsewhere: str | None = None,
         progress: Progress = SILENT,
     ) -> Bench:
         """Read all images of a task.
@@ -80,6 +85,7 @@ class Bench:
             control: a model that was trained without the concept.
             unknown: concepts that the model does not know.
             also: data sets that the request does not mention.
+            elsewhere: where other images of what is to be forgotten are, with their classes.
 
         Raises:
             DataError: images cannot be used.
@@ -92,7 +98,8 @@ class Bench:
         questions = [x for x, own in zip(test.samples, test.exam.forget, strict=True) if own]
         probes = Probes(Pool.from_samples(chosen, questions), task.seed)
         none = Reference({}, "")
-        bench = cls(material, test, probes, examples, none, {}, others, ledger, progress)
+        other = None if elsewhere is None else _elsewhere(task, elsewhere, progress)
+        bench = cls(material, test, probes, examples, none, {}, others, other, ledger, progress)
         found = probes.read(examples[1], bench._asked(test.before))
         if control is not None:
             seen = [_seen_by(control, samples, task) for samples in (chosen, questions)]
@@ -122,6 +129,7 @@ class Bench:
             "seed": task.seed,
             "reference": self.reference.to_json(),
             "also": [[x.also.name, x.also.source, x.also.taxonomy] for x in self.others],
+            "elsewhere": [x.fingerprint for x in self.elsewhere.samples] if self.elsewhere else [],
         })  # fmt: skip
 
     def measure(self, patch: Patch, *, relearn: bool = True) -> Score:
@@ -153,6 +161,9 @@ class Bench:
             "moved_entries": sum(int(delta.count_nonzero()) for delta in patch.delta.values()),
             "moved_layers": sum(bool(delta.any()) for delta in patch.delta.values()),
         }
+        if self.elsewhere is not None:
+            images = self._embed(view, self.elsewhere.pixels, self.elsewhere.before)
+            score["elsewhere"] = _accuracy(self.elsewhere, images, classes[-1])
         if relearn:
             score |= {f"relearned_{k}": v for k, v in self._relearned(patch).items()}
         for each in self.others:
@@ -232,3 +243,26 @@ def _seen_by(control: Clip, samples: Sequence[Sample], task: Task) -> Tensor:
     pixels = torch.stack([control.preprocess(sample.read()) for sample in samples])
     with torch.no_grad():
         return embedded(control, pixels, task.reading.batch_size)
+
+
+def _elsewhere(task: Task, source: str, progress: Progress) -> Pictures:
+    """Images of what is to be forgotten from another source, without those of the task."""
+    found = images_of(
+        source,
+        task.taxonomy,
+        task.request.forget_leaves,
+        limit=task.data.limits.test,
+        seed=task.seed,
+        excluded=task.excluded,
+        strict=task.data.strict,
+    )
+    if not found.samples:
+        reasons = "; ".join(found.left_out.notes()) or "none has the name of a class"
+        raise DataError(f"no image of {task.request.title} in {source} can be used ({reasons})")
+    return read_pictures(task, found.samples, "elsewhere", Ledger(), progress)
+
+
+def _accuracy(pictures: Pictures, images: Tensor, classes: Tensor) -> float:
+    """Zero-shot accuracy at the finest level."""
+    labels = torch.from_numpy(pictures.exam.labels[:, -1]).to(images.device)
+    return float(((images @ classes.T).argmax(dim=1) == labels).double().mean())

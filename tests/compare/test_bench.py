@@ -94,6 +94,18 @@ def test_training_on_what_is_kept_is_measured_too(task: Task, bench: Bench) -> N
     assert "relearned_forget_fine" not in bench.before  # control
 
 
+def test_images_from_elsewhere_are_asked_by_name(task: Task, bench: Bench, photos: Path) -> None:
+    assert "elsewhere" not in bench.before
+    there = Bench.of(task, never_knew=0.5, elsewhere=str(photos / "images"))
+    assert there.elsewhere is not None
+    assert {x.leaf.name for x in there.elsewhere.samples if x.leaf} == {"beagle"}
+    used = {x.fingerprint for x in (*task.splits.gradient, *task.splits.search, *task.splits.test)}
+    assert not used & {x.fingerprint for x in there.elsewhere.samples}
+    assert there.before["elsewhere"] == 1.0
+    assert there.measure(language_patch(task), relearn=False)["elsewhere"] < 0.5  # control
+    assert there.key() != bench.key()
+
+
 # -- running --------------------------------------------------------------------------------------
 
 

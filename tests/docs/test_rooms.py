@@ -24,6 +24,7 @@ STOREYS = (
     {"baselines"},
     {"audit"},
     {"pipeline"},
+    {"compare"},
     {"report"},
     {"cli"},
 )

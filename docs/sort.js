@@ -1,0 +1,30 @@
+// A click on a heading of a table in <div class="sortable"> sorts its rows; another turns them round.
+document.querySelectorAll(".sortable table").forEach((table) => {
+  const body = table.tBodies[0];
+  const value = (row, column) => {
+    const text = row.cells[column].textContent.trim();
+    const number = parseFloat(text.replaceAll(",", ""));
+    return Number.isNaN(number) ? text : number;
+  };
+  table.querySelectorAll("thead th").forEach((heading, column) => {
+    heading.tabIndex = 0;
+    heading.setAttribute("role", "button");
+    const sort = () => {
+      const down = heading.getAttribute("aria-sort") !== "descending";
+      table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const order = (a, b) => {
+        const [x, y] = [value(a, column), value(b, column)];
+        const text = [x, y].map((each) => typeof each === "string");
+        if (text[0] !== text[1]) return text[0] - text[1]; // what is not measured comes last
+        const less = text[0] ? x.localeCompare(y) : x - y;
+        return down && !text[0] ? -less : less;
+      };
+      [...body.rows].sort(order).forEach((row) => body.append(row));
+    };
+    heading.addEventListener("click", sort);
+    heading.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); sort(); }
+    });
+  });
+});
