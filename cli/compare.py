@@ -85,7 +85,7 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
         own = {name for i, name in enumerate(given.methods) if i % of == number}
         todo = [job for job in todo if job.method in own]
     console.say(
-        f"{len(given.methods)} methods, {len(todo)} cells in {folder}; at most "
+        f"{len(given.methods)} methods, {len(todo)} runs to score, in {folder}; at most "
         f"{given.effort.budget.cap} image gradients a run"
     )
     cells = run_jobs(bench, given.methods, todo, given.effort, store)

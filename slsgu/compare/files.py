@@ -60,7 +60,8 @@ def as_csv(rows: Sequence[Row], before: Mapping[str, Any]) -> str:
 
 def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -> str:
     """The table for a page, with what stands beside it."""
-    columns = columns_of(rows)
+    measured = _measured(rows)
+    columns = [column for column in columns_of(rows) if column.key in measured]
     heading = ["method", *(column.heading for column in columns)]
     lines = [f"# {title}", "", *_rule(heading)]
     lines.append(_line(["*before*", *(written(bench.before.get(c.key), c) for c in columns)]))
@@ -80,7 +81,8 @@ def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -
 
 def screen_table(bench: Bench, rows: Sequence[Row]) -> list[list[str]]:
     """The brief table: heading, the unedited model, what never knew, and a line for each method."""
-    columns = [column for column in columns_of(rows) if column.brief]
+    measured = _measured(rows)
+    columns = [column for column in columns_of(rows) if column.brief and column.key in measured]
     table = [["method", *(column.heading for column in columns)]]
     table.append(["(before)", *(written(bench.before.get(c.key), c) for c in columns)])
     table.append(["(never knew)", *(_never(bench, column) for column in columns)])
@@ -88,6 +90,11 @@ def screen_table(bench: Bench, rows: Sequence[Row]) -> list[list[str]]:
         figures = [written(row.means.get(column.key), column) for column in columns]
         table.append([row.method, *figures])
     return table
+
+
+def _measured(rows: Sequence[Row]) -> set[str]:
+    """The figures that any row has."""
+    return {key for row in rows for key, value in row.means.items() if value is not None}
 
 
 def _never(bench: Bench, column: Column) -> str:

@@ -80,7 +80,8 @@ def run_jobs(
 
 def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: float | None) -> Cell:
     """Tune a method, or take the value that its first seed was tuned to, and measure its edit."""
-    variant = str(getattr(method, "variant", ""))
+    words = getattr(method, "variant", None) or getattr(method, "__doc__", None) or ""
+    variant = str(words).splitlines()[0] if words else ""
     empty = Cell(job.method, job.seed, value, (), {}, 0, 0.0, variant)
     tuning: tuple[Mapping[str, object], ...] = ()
     try:

@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from helpers.networks import build_network
 
 import slsgu
 from slsgu.audit.run import PROBES, run_audit
+from slsgu.baselines.iterative import Iterative
 from slsgu.baselines.methods import METHODS
+from slsgu.baselines.train import Budget
 from slsgu.data.sources.open import FILES, is_class_folders, open_source
 from slsgu.direction.direction import DIRECTIONS
 from slsgu.interop.targets import TARGETS
 from slsgu.losses.forget import FORGET_LOSSES
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
+from slsgu.utils.progress import SILENT
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "contributing.md"
@@ -127,6 +131,21 @@ def test_the_method_and_the_probe_are_used_by_name(
     (reading,) = run_audit(task, ruined, probes=["nearest"])
     assert reading.before is not None and reading.after is not None
     assert reading.after < reading.before
+
+
+def test_the_loss_that_is_trained_is_a_method_by_name(
+    added: dict[str, dict[str, Any]], make: Callable[..., slsgu.Task]
+) -> None:
+    method = METHODS["uncertain"]
+    assert isinstance(method, Iterative)
+    task = make("siamese")
+    short = method.within(Budget(cap=24, batch=8, checks=1)).at(0.02)
+    edit = short(task, task.ledger(), SILENT)
+    assert edit.patch.metadata["method"] == "uncertain" and edit.gradients == 24
+    # Control: another loss moves the weights elsewhere.
+    other = replace(short, objective=METHODS["ga"].objective)  # type: ignore[attr-defined]
+    elsewhere = other(task, task.ledger(), SILENT).patch.delta["visual.proj"]
+    assert not torch.equal(edit.patch.delta["visual.proj"], elsewhere)
 
 
 def test_the_source_is_read_as_data(
