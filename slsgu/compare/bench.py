@@ -119,7 +119,8 @@ class Bench:
 
     def key(self) -> str:
         """Whether two benches measure the same: a hash of all that decides it."""
-        task = self.task
+        task, there = self.task, self.elsewhere
+        elsewhere = {} if there is None else {"elsewhere": [x.fingerprint for x in there.samples]}
         return json_sha256({
             "protocol": PROTOCOL,
             "model": task.clip.sha256,
@@ -129,7 +130,7 @@ class Bench:
             "seed": task.seed,
             "reference": self.reference.to_json(),
             "also": [[x.also.name, x.also.source, x.also.taxonomy] for x in self.others],
-            "elsewhere": [x.fingerprint for x in self.elsewhere.samples] if self.elsewhere else [],
+            **elsewhere,
         })  # fmt: skip
 
     def measure(self, patch: Patch, *, relearn: bool = True) -> Score:
