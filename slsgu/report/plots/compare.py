@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from slsgu.report.plots.style import (
     BLUE,
@@ -21,6 +22,8 @@ from slsgu.report.plots.style import (
     bare,
     drawing,
     heading,
+    log_ticks,
+    number,
 )
 from slsgu.utils.files import replacing
 
@@ -30,7 +33,8 @@ KINDS = {  # colour, marker and what it is called
     "control": (GREY, "^", "controls"),
     "yours": (ORANGE, "D", "your own"),
 }
-CONTOURS = (0.5, 0.7, 0.8, 0.9, 0.95)
+CONTOURS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+SHOWN = 0.5  # least Q-U of what is drawn: a method below it would crowd all others
 _SIZE = 7.5
 _STEPS = 36  # places around a point at which its name is tried
 
@@ -39,18 +43,25 @@ Rows = Sequence[Mapping[str, Any]]
 
 def quality_utility(rows: Rows, ax: Axes) -> Axes:
     """Quality against utility, with lines of equal Q-U."""
-    grid = np.linspace(1e-3, 1, 300)
+    points = _points(rows, "quality", "utility").values()
+    left = max(-0.03, min((x for x, _ in points), default=0.0) - 0.08)
+    low = max(-0.03, min((y for _, y in points), default=0.0) - 0.08)
+    grid = np.linspace(1e-3, 1, 400)
     quality, utility = np.meshgrid(grid, grid)
     q_u = 2 * quality * utility / (quality + utility)
     ax.contour(quality, utility, q_u, levels=CONTOURS, colors=FAINT, linewidths=1, zorder=0)
-    for level in CONTOURS:  # each line reaches the top, where all is kept
-        ax.annotate(
-            f"Q-U {level:g}", (level / (2 - level), 1), (0, 3), textcoords="offset points",
-            ha="center", fontsize=7, color=GREY, annotation_clip=False,
-        )  # fmt: skip
-    ax.set_xlim(-0.03, 1.06)
-    low = min((y for _, y in _points(rows, "quality", "utility").values()), default=0.0)
-    ax.set_ylim(max(-0.03, low - 0.08), 1.0)
+    ax.set_xlim(left, 1 + 0.07 * (1 - left))
+    ax.set_ylim(low, 1.0)
+    for level in CONTOURS:  # at its lower end: where all is forgotten, or at the bottom
+        end = (1.0, level / (2 - level))
+        below = end[1] < low
+        if below:
+            end = (level * low / (2 * low - level) if 2 * low > level else 2.0, low)
+        if left < end[0] <= 1:
+            ax.annotate(
+                f"Q-U {level:g}", end, (3, 3) if below else (3, -7), textcoords="offset points",
+                fontsize=7, color=GREY,
+            )  # fmt: skip
     ax.set_xlabel("quality: how much is forgotten", fontsize=8.5, color=INK)
     ax.set_ylabel("utility: how much is kept", fontsize=8.5, color=INK)
     return _scatter(rows, "quality", "utility", ax)
@@ -61,7 +72,12 @@ def q_u_seconds(rows: Rows, ax: Axes) -> Axes:
     ax.set_xscale("log")
     ax.set_xlabel("seconds, tuning included", fontsize=8.5, color=INK)
     ax.set_ylabel("Q-U", fontsize=8.5, color=INK)
-    return _scatter(rows, "all_seconds", "q_u", ax, above=1e-3)
+    _scatter(rows, "all_seconds", "q_u", ax, above=1e-3)
+    ticks = log_ticks(*ax.get_xlim())
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FixedFormatter([number(tick) for tick in ticks]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    return ax
 
 
 def q_u_distance(rows: Rows, ax: Axes) -> Axes:
@@ -89,13 +105,18 @@ def save_figures(value: Mapping[str, Any], folder: Path) -> list[Path]:
         folder: where they are written.
     """
     concepts = " and ".join(value["request"]["concepts"])
-    rows = [row for row in value["rows"] if not row["failed"]]
+    done = [row for row in value["rows"] if not row["failed"]]
+    rows = [row for row in done if (row["means"]["q_u"] or 0.0) >= SHOWN]
+    lower = [row["method"] for row in done if row not in rows]
+    note = f"{concepts}, test images; the mean over seeds"
+    if lower:
+        note += f". Below Q-U {SHOWN:g}: {', '.join(lower)}"
     paths = []
     for name, (draw, title) in FIGURES.items():
         with drawing():
             figure = Figure(figsize=(7.4, 5.2), layout="constrained")
             ax = bare(figure.add_subplot(), grid="y")
-            heading(ax, title, f"{concepts}, test images; the mean over seeds")
+            heading(ax, title, note)
             draw(rows, ax)
             with replacing(folder / name) as part:
                 figure.savefig(part, dpi=150, format="png", metadata={"Software": None})
@@ -130,7 +151,7 @@ def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None
                 label=label, edgecolors="white", linewidths=0.7, zorder=3, clip_on=False,
             )  # fmt: skip
     ax.margins(0.08)
-    ax.legend(loc="lower left", fontsize=8, frameon=False)
+    ax.legend(loc="best", fontsize=8, frameon=False)
     _names(points, kinds, ax)
     return ax
 
@@ -144,6 +165,9 @@ def _names(points: Mapping[str, tuple[float, float]], kinds: Mapping[str, str], 
     taken: list[tuple[float, float, float, float]] = [
         (x - 4 * unit, y - 4 * unit, x + 4 * unit, y + 4 * unit) for x, y in dots.values()
     ]
+    for text in ax.texts:
+        left, low, right, high = text.get_window_extent().extents
+        taken.append((left, low, right, high))
     for name, (x, y) in sorted(dots.items(), key=lambda item: (-item[1][1], item[1][0])):
         width, height = len(name) * _SIZE * 0.56 * unit, _SIZE * 1.25 * unit
         places = []
