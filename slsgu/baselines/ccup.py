@@ -64,7 +64,7 @@ def project_texts_out(
     change = projected_out(words.embeddings[words.rows(texts)].T)
     if words.features is not None:  # as a map of what goes into the projection
         change = change @ words.projection.matrix
-    found = words.edited(change, {"method": METHOD, "tower": tower})
+    found = words.edited(change, {"method": METHOD, "without_images": True, "tower": tower})
     return replace(
         found, edit=replace(found.edit, seconds={"closed form": time.perf_counter() - start})
     )

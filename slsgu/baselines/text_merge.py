@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ def text_merge(
     *,
     tower: Tower = "language",
     dial: float = 1.0,
+    keep: str | Path | None = None,
 ) -> Edit:
     """The method for a task with pictures, none of which is looked at.
 
@@ -49,12 +51,13 @@ def text_merge(
         ledger: stays as it is.
         tower: whose last projection is edited.
         dial: how far; 1 puts each name on its place.
+        keep: a file of texts that must stay beside the taxonomy's names; None takes ImageNet's.
 
     Raises:
         ModelError: this side does not end in a projection.
         SlsguError: the dial is not finite.
     """
-    return merge_texts(TextTask.of(task), progress, tower=tower, dial=dial).edit
+    return merge_texts(TextTask.of(task, keep), progress, tower=tower, dial=dial).edit
 
 
 def merge_texts(
@@ -92,6 +95,7 @@ def merge_texts(
     change = text_merged(leaving, kept_moment(task, words), dial=dial, damping=damping, rank=rank)
     record = {
         "method": METHOD,
+        "without_images": True,
         "tower": tower,
         "dial": dial,
         "towards_all": towards_all,

@@ -101,7 +101,10 @@ class Words:
             after = functional.normalize(self.embeddings + self.features @ change.T, dim=1)
         patch = Patch(*self.projection.change(delta), record)
         return TextEdit(
-            Edit(patch=patch, settings={k: v for k, v in record.items() if k != "method"}),
+            Edit(
+                patch=patch,
+                settings={k: v for k, v in record.items() if k not in ("method", "without_images")},
+            ),
             Embedded(self.places, self.embeddings, after, images),
         )
 

@@ -49,9 +49,9 @@ class TextTask:
     others_title: str
 
     @classmethod
-    def of(cls, task: Task) -> TextTask:
-        """The words of a task that has pictures."""
-        return cls.make(task.clip, task.request, task.templates)
+    def of(cls, task: Task, keep: str | Path | None = None) -> TextTask:
+        """The words of a task that has pictures; `keep` as for `make`."""
+        return cls.make(task.clip, task.request, task.templates, keep)
 
     @classmethod
     def make(
