@@ -19,6 +19,7 @@ from slsgu.direction.text_merge import (
     RANK,
     TOWARDS_ALL,
     Leaving,
+    at_length,
     place_to_go,
     second_moment,
     text_merged,
@@ -118,6 +119,8 @@ def leaving_texts(task: TextTask, words: Words, towards_all: float) -> list[Leav
     for concept in task.forgotten:
         siblings = torch.stack([names[x] for x in task.siblings(concept)]).mean(dim=0)
         place = place_to_go(siblings, everything, towards_all)
+        if words.features is not None:  # what the text side gives is normalised
+            place = at_length(names[concept], place)
         rows = words.rows([p for x in understood(task, words, concept, names) for p in x.prompts])
         name = words.rows(next(x for x in task.wordings if x.concept is concept).prompts)
         inputs = torch.cat([words.inputs[name].mean(dim=0, keepdim=True), words.inputs[rows]])

@@ -23,6 +23,7 @@ which goes all the way to its place, X has only the main directions in which the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ from slsgu.direction.kfac import damped
 DAMPING = 1e-3
 RANK = 0.1  # the least energy of a direction beside a name, as a share of the name's own
 TOWARDS_ALL = 0.5
+FURTHEST = 2.0
 _ROUNDING = 1e-9  # energies below this share of the largest are those of names that are alike
 
 
@@ -62,6 +64,26 @@ def place_to_go(siblings: Tensor, everything: Tensor, towards_all: float) -> Ten
         towards_all: the share of the way to go.
     """
     return (1 - towards_all) * siblings + towards_all * everything
+
+
+def at_length(name: Tensor, place: Tensor) -> Tensor:
+    """A place, further along the way from the name, until it is as long as embeddings are.
+
+    A mean of names is short. Texts are normalised after the last projection, which would lengthen
+    it, and noise with it: of names that have little in common the mean would win everywhere. So the
+    dial goes on, to p + g (p - t) with the least g at which the length is 1.
+
+    Args:
+        name: its embedding of length 1, t [d].
+        place: p, no longer than 1 [d].
+    """
+    away = place - name
+    square = float(away @ away)
+    if square < _ROUNDING:
+        return place
+    along, missing = float(place @ away), max(0.0, 1 - float(place @ place))
+    further = (-along + math.sqrt(along**2 + square * missing)) / square
+    return place + min(further, FURTHEST) * away
 
 
 def text_merged(
