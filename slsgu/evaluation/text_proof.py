@@ -119,8 +119,9 @@ class TextProof:
         return (sum(rows) / len(rows), max(rows)) if rows else None
 
     def worst(self, count: int) -> list[TextRow]:
-        """The texts that are kept and lost most: ranks first, then distance."""
-        kept = [row for row in self.rows if row.group != "forgotten"]
+        """The texts that are kept, found their place before, and lost most: ranks first, then
+        distance."""
+        kept = [row for row in self.rows if row.group != "forgotten" and row.rank_before == 1]
         return sorted(kept, key=lambda r: (r.rank_before - r.rank_after, -r.moved))[:count]
 
     def misses(self) -> list[str]:

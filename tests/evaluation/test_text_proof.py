@@ -112,10 +112,7 @@ def test_what_is_common_to_all_texts_is_no_part_of_a_stand_in(task: TextTask) ->
             after[at, -1] = 1
     proof = prove_by_text(task, Embedded(places, before, after))
     assert proof.still_named == []
-    naive = before @ after[places["beagle"]]  # control: by the cosine of texts it would win
-    assert float(naive[places["beagle"]]) > float(
-        (before[places["beagle"]] * before[places["pug"]]).sum()
-    )
+    assert float((before @ after[places["beagle"]]).min()) > 0.9  # control: close to every text
 
 
 def test_an_edit_of_the_image_side_moves_the_stand_ins(task: TextTask) -> None:
