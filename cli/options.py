@@ -74,8 +74,8 @@ what_to_forget = concept_option(
 
 request_options: Callable[[F], F] = stack(
     what_to_forget,
-    text_options,
     pair_options,
+    text_options,
     record_options,
     model_options,
     data_options,
