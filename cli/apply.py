@@ -13,6 +13,7 @@ from slsgu.utils.wording import listed
 
 from .console import Console, command_line, echo_json, elapsed
 from .groups import option
+from .no_images import apply_by_text, refuse_options, text_method
 from .options import json_option, request_options, run_option
 from .request_file import RequestCommand, request_option, write_request
 from .search_options import FLOORS
@@ -52,27 +53,27 @@ def apply(
     Computes the gradients unless the run folder has them, searches a step on each candidate
     layer, takes the smallest that holds on unseen images under the floors, and measures the choice
     on images not used before.
+    With --no-images the edit is made from names alone, in one step.
     Writes patch.safetensors, result.json and report.html in the run folder. If the goal is not
     met, no patch is written, unless with --force, and the exit status is 1.
     """
     from slsgu.errors import SlsguError
     from slsgu.models.local_dir import refuse_inside, save_local_dir
-    from slsgu.pipeline.run import run_plan
     from slsgu.pipeline.run_folder import run_folder
     from slsgu.utils.distributed import world_size
-    from slsgu.utils.files import exists
 
     if world_size() > 1:
         raise SlsguError(
             "apply is one process: run `slsgu grads` under torchrun, then `slsgu apply` without it"
         )
     console = Console()
+    refuse_options(options)
     settings = settings_from(options)
     also = also_from(options, FLOORS)
-    if save_model is not None:
-        save_model = Path(str(save_model).removeprefix("local-dir:"))
-    if save_model is not None and exists(save_model):
-        raise SlsguError(f"{save_model} exists already; give --save-model a new folder")
+    save_model = _new_folder(save_model)
+    if options["no_images"] and not options["data"]:
+        apply_by_text(options, run=run, save_model=save_model, as_json=as_json)
+        return
     plan = plan_from(options, settings)
     refuse_inside(save_model, plan.task.clip.folder, "--save-model")
     for note in plan.task.splits.notes:
@@ -81,16 +82,7 @@ def apply(
     if dry_run:
         _estimate(plan, folder, also, as_json=as_json)
         return
-    about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
-    result = run_plan(
-        plan,
-        folder=folder,
-        progress=console,
-        command=command_line(),
-        about=about,
-        also=also,
-        cache=cache_from(options),
-    )
+    result = _carry_out(plan, folder, console, also, options)
     console.say_left_out(result.ledger)
     patch_path = None if result.patch is None else folder.patch
     summary = _publish(result, folder, patch_path)
@@ -108,6 +100,55 @@ def apply(
                 click.echo(f"{name:<9}  {path}")
         _lead(folder, result.patch)
     _judge(result, folder, console)
+
+
+def _new_folder(save_model: Path | None) -> Path | None:
+    """The folder of `--save-model`.
+
+    Raises:
+        SlsguError: it is there already.
+    """
+    from slsgu.errors import SlsguError
+    from slsgu.utils.files import exists
+
+    if save_model is None:
+        return None
+    folder = Path(str(save_model).removeprefix("local-dir:"))
+    if exists(folder):
+        raise SlsguError(f"{folder} exists already; give --save-model a new folder")
+    return folder
+
+
+def _carry_out(
+    plan: Plan, folder: RunFolder, console: Console, also: Sequence[Also], options: dict[str, Any]
+) -> Outcome:
+    """Make the edit and measure it on images."""
+    from slsgu.pipeline.run import run_method, run_plan
+
+    command = command_line()
+    about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
+    if not options["no_images"]:
+        return run_plan(
+            plan,
+            folder=folder,
+            progress=console,
+            command=command,
+            about=about,
+            also=also,
+            cache=cache_from(options),
+        )
+    settings = plan.settings
+    return run_method(
+        plan.task,
+        text_method(options),
+        target=settings.target,
+        floors=settings.floors,
+        force=settings.force,
+        progress=console,
+        command=command,
+        about=about,
+        also=also,
+    )
 
 
 def _estimate(plan: Plan, folder: RunFolder, also: Sequence[Also], *, as_json: bool) -> None:

@@ -34,14 +34,43 @@ pair_options: Callable[[F], F] = stack(
         "Request",
         "--parent",
         metavar="TEXT",
-        help='A broader name that the model may keep using, such as "car".',
+        help='A broader name that the model may keep using, such as "car". With --forget or '
+        "--no-images.",
     ),
     option(
         "Request",
         "--classes",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="File of the other class names, one per line; or give --taxonomy.",
+        help="File of the other class names, one per line; or give --taxonomy. With --forget or "
+        "--no-images.",
+    ),
+)
+
+text_options: Callable[[F], F] = stack(
+    option(
+        "Request",
+        "--no-images",
+        is_flag=True,
+        help="Make the edit from names alone, in seconds. With --data it is measured on images; "
+        "without, on texts.",
+    ),
+    option(
+        "Request",
+        "--sibling",
+        "siblings",
+        multiple=True,
+        metavar="NAME",
+        help="With --no-images, a name that is close to the concept and is kept, for a concept "
+        "that no taxonomy has. May be given several times.",
+    ),
+    option(
+        "Request",
+        "--keep",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="With --no-images, other texts that must stay as they are, one per line.  [default: "
+        "the names of ImageNet]",
     ),
 )
 

@@ -18,6 +18,7 @@ from .data_options import (
     retain_image_option,
     search_image_option,
     test_image_option,
+    text_options,
 )
 from .groups import option, stack
 from .search_options import (
@@ -74,6 +75,7 @@ what_to_forget = concept_option(
 request_options: Callable[[F], F] = stack(
     what_to_forget,
     pair_options,
+    text_options,
     record_options,
     model_options,
     data_options,

@@ -25,8 +25,8 @@ NO_PART = frozenset({"request", "run", "run_folder", "save_model", "dry_run", "j
 
 # What is typed takes the place of these keys of a file too: they say the same in another way.
 REPLACES = {
-    "concept": ("forget", "retain", "name", "parent", "classes", "retain_images"),
-    "forget": ("concept", "data"),
+    "concept": ("forget", "retain", "name", "parent", "sibling", "classes", "retain_images"),
+    "forget": ("concept", "data", "no_images", "sibling", "keep"),
     "classes": ("taxonomy",),
     "taxonomy": ("classes",),
 }

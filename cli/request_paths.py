@@ -10,7 +10,7 @@ from pathlib import Path
 from .values import split_also
 
 PATHS = frozenset({"data", "taxonomy", "templates", "pretrained", "model", "forget", "retain",
-                   "classes", "also", "cache_dir"})  # fmt: skip
+                   "classes", "keep", "also", "cache_dir"})  # fmt: skip
 
 
 def whole(key: str, text: str, folder: Path) -> str:
@@ -29,7 +29,7 @@ def whole(key: str, text: str, folder: Path) -> str:
     if text[0] == "~":  # as a shell does with what is typed
         with contextlib.suppress(RuntimeError):  # there is no such user: a file is called so
             return str(Path(text).expanduser())
-    if key in ("cache_dir", "classes"):  # nothing but a path
+    if key in ("cache_dir", "classes", "keep"):  # nothing but a path
         return str(folder / text)
     if key == "model":
         path = text.removeprefix("local-dir:").removeprefix("transformers:")

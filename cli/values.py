@@ -89,8 +89,11 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
     if bool(concepts) == bool(forget):
         both = ", not both" if forget else ""
         raise click.UsageError(f"say what to forget: --concept NAME, or --forget SOURCE{both}")
-    if not forget and (lone := next((word for word in WITH_FORGET if options[word]), None)):
-        raise click.UsageError(f"--{lone} goes with --forget")
+    if not (forget or options.get("no_images")) and (
+        lone := next((word for word in WITH_FORGET if options[word]), None)
+    ):
+        with_names = " or --no-images" if lone in ("parent", "classes") else ""
+        raise click.UsageError(f"--{lone} goes with --forget{with_names}")
     if forget and options["data"]:
         raise click.UsageError("--data goes with --concept; --forget has images of its own")
     pairs = pairs_from(options)

@@ -42,15 +42,20 @@ _HOME = {
     "SlsguWarning": "slsgu.errors",
     "Task": "slsgu.task.task",
     "Taxonomy": "slsgu.concepts.taxonomy",
+    "TextOutcome": "slsgu.pipeline.text_run",
+    "TextTask": "slsgu.task.text_task",
     "load": "slsgu.models.clip",
     "make_plan": "slsgu.task.plan",
     "make_task": "slsgu.task.task",
+    "make_text_task": "slsgu.task.text_task",
     "rewrite_model": "slsgu.patch.rewrite",
     "run_audit": "slsgu.audit.run",
     "run_method": "slsgu.pipeline.run",
     "run_plan": "slsgu.pipeline.run",
+    "run_text_task": "slsgu.pipeline.text_run",
     "save_local_dir": "slsgu.models.local_dir",
     "unlearn": "slsgu.pipeline.run",
+    "unlearn_by_text": "slsgu.pipeline.text_run",
 }
 
 if TYPE_CHECKING:
@@ -77,6 +82,9 @@ if TYPE_CHECKING:
     from slsgu.pipeline.run import run_plan as run_plan
     from slsgu.pipeline.run import unlearn as unlearn
     from slsgu.pipeline.run_folder import RunFolder as RunFolder
+    from slsgu.pipeline.text_run import TextOutcome as TextOutcome
+    from slsgu.pipeline.text_run import run_text_task as run_text_task
+    from slsgu.pipeline.text_run import unlearn_by_text as unlearn_by_text
     from slsgu.task.machine_settings import MachineSettings as MachineSettings
     from slsgu.task.pairs import Pairs as Pairs
     from slsgu.task.plan import Plan as Plan
@@ -86,6 +94,8 @@ if TYPE_CHECKING:
     from slsgu.task.settings import Settings as Settings
     from slsgu.task.task import Task as Task
     from slsgu.task.task import make_task as make_task
+    from slsgu.task.text_task import TextTask as TextTask
+    from slsgu.task.text_task import make_text_task as make_text_task
     from slsgu.utils.progress import Progress as Progress
 
     Result = Outcome

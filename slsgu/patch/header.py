@@ -70,6 +70,7 @@ _PART: dict[str, Check] = {
     "reason": text,
     "success": flag,
     "unnamed": flag,
+    "without_images": flag,
 }
 HEADER = record(
     {"layers": map_of(text)},

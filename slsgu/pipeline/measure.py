@@ -86,6 +86,8 @@ class MadeFrom:
             return cls()
         found = cls()
         for part in patch.parts:
+            if part.get("without_images") and "data" not in part:
+                continue
             splits = _divided_as_for(part, clip, data, taxonomy)
             if splits is None:
                 what = ", ".join(part.get("request", {}).get("paths", ())) or "the patch"

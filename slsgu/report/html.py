@@ -269,7 +269,11 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
 
 
 def _images_used(result: Outcome) -> str:
-    counted = f"search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
+    if result.edit.patch.metadata.get("without_images"):
+        made = "none for the edit, which was made from texts; "
+    else:
+        made = ""
+    counted = f"{made}search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
     if result.trace is None:
         return counted
     counts = result.trace.gradients.counts

@@ -1,4 +1,5 @@
-"""What goes into the last projection of the image side: pooled features, streamed into moments."""
+"""The last projection of either side, and what goes into it: pooled features of images, streamed
+into moments, and of texts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError, ModelError
 from slsgu.models.clip import Clip
-from slsgu.models.layers import Layer, inventory
+from slsgu.models.layers import Layer, Tower, inventory
+from slsgu.models.sense import TEXTS
 from slsgu.search.taps import Taps
 from slsgu.task.task import Task
 from slsgu.utils.progress import SILENT, Progress
@@ -26,7 +28,7 @@ AGREES = 0.01  # largest deviation from `W h`, as a share: half precision is all
 
 @dataclass(frozen=True, eq=False)
 class LastProjection:
-    """The linear map from pooled features to image embeddings.
+    """The linear map from pooled features to embeddings of images, or of texts.
 
     Attributes:
         clip: the model.
@@ -39,23 +41,30 @@ class LastProjection:
     transposed: bool
 
     @classmethod
-    def of(cls, clip: Clip) -> LastProjection:
+    def of(cls, clip: Clip, tower: Tower = "vision") -> LastProjection:
         """Find it: of the matrices that come last, the one whose product is the embedding.
+
+        Args:
+            tower: of images or of texts.
 
         Raises:
             ModelError: there is none, as where a residual branch comes last.
         """
-        projections = [x for x in inventory(clip.model) if x.tower == "vision" and x.last]
-        pixels = torch.randn(2, 3, *clip.image_size, generator=torch.Generator().manual_seed(0))
+        projections = [x for x in inventory(clip.model) if x.tower == tower and x.last]
+        probe: Tensor | Sequence[str] = TEXTS
+        if tower == "vision":
+            draws = torch.Generator().manual_seed(0)
+            probe = torch.randn(2, 3, *clip.image_size, generator=draws)
         for layer in projections:
             if len(layer.shape) != 2:
                 continue
             # Raw parameters are stored [in, out], the weights of modules [out, in].
             projection = cls(clip, layer, transposed=not layer.name.endswith("weight"))
-            if projection.is_last(pixels):
+            if projection.is_last(probe):
                 return projection
+        side = "image" if tower == "vision" else "text"
         raise ModelError(
-            "the image side of this model does not end in a projection that can be edited in "
+            f"the {side} side of this model does not end in a projection that can be edited in "
             "closed form: use another method"
         )
 
@@ -83,25 +92,31 @@ class LastProjection:
     def _parameter(self) -> Tensor:
         return self.clip.model.get_parameter(self.layer.name)
 
-    def run(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features [n, i] and embeddings, not normalised, [B, o], of images [B, 3, H, W].
+    def run(self, batch: Tensor | Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Pooled features [n, i] and embeddings, not normalised, [B, o], of one batch.
 
         There are no features where the weight is used in a way that cannot be watched.
+
+        Args:
+            batch: images [B, 3, H, W], or texts, as the tower takes them.
         """
         rows: list[Tensor] = []
         weights = {self.layer.name: self.clip.model.get_parameter(self.layer.name)}
         with torch.enable_grad(), Taps(weights, lambda _name, inputs, _: rows.append(inputs)):
-            embeddings = self.clip.image_features(pixels)
+            if isinstance(batch, Tensor):
+                embeddings = self.clip.image_features(batch)
+            else:
+                embeddings = self.clip.text_features(batch, batch_size=len(batch))
         if embeddings.requires_grad:  # what was seen is told on the way back
             torch.autograd.backward(embeddings, torch.ones_like(embeddings))
         width = self.layer.shape[0 if self.transposed else 1]
         features = torch.cat(rows) if rows else embeddings.new_empty(0, width)
         return features.float(), embeddings.detach()
 
-    def is_last(self, pixels: Tensor) -> bool:
+    def is_last(self, batch: Tensor | Sequence[str]) -> bool:
         """Whether embeddings are the product with this weight, up to its own bias."""
-        features, embeddings = self.run(pixels)
-        if len(features) != len(pixels):
+        features, embeddings = self.run(batch)
+        if len(features) != len(batch):
             return False
         weight = self.matrix.to(features)
         if weight.shape != (embeddings.shape[1], features.shape[1]):

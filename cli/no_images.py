@@ -1,0 +1,206 @@
+"""`slsgu apply --no-images`: the concept is forgotten by its texts alone."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from .console import Console, command_line, echo_json, echo_table, elapsed
+from .request_file import write_request
+from .values import load_clip
+
+if TYPE_CHECKING:
+    from slsgu.models.layers import Tower
+    from slsgu.pipeline.run_folder import RunFolder
+    from slsgu.pipeline.text_run import TextOutcome
+    from slsgu.search.method import Method
+
+ONLY_HERE = ("siblings", "keep")  # options that say nothing with pictures
+_ALWAYS = frozenset({
+    "request", "concepts", "no_images", "keep", "taxonomy", "templates", "model", "pretrained",
+    "quick_gelu", "cache_dir", "tower", "device", "precision", "run", "save_model", "as_json",
+    "force", "asked_by", "reason",
+})  # fmt: skip
+_ON_NAMES = frozenset({"siblings", "parent", "classes"})
+_ON_PICTURES = frozenset({
+    "data", "search_images", "test_images", "seed", "strict", "target", "floors", "also",
+    "batch_size", "workers",
+})  # fmt: skip
+
+
+def refuse_options(options: dict[str, Any]) -> None:
+    """Refuse options that would say nothing, with or without `--no-images`.
+
+    Raises:
+        click.UsageError: one was given.
+    """
+    given = _given()
+    if not options["no_images"]:
+        for name in ONLY_HERE:
+            if name in given:
+                raise click.UsageError(f"{given[name]} goes with --no-images")
+        return
+    allowed = _ALWAYS | (_ON_PICTURES if options["data"] else _ON_NAMES)
+    unused = [name for name in given if name not in allowed]
+    if not unused:
+        return
+    option = given[unused[0]]
+    if unused[0] in _ON_PICTURES:
+        raise click.UsageError(
+            f"{option} is about pictures: with --no-images give --data too, to measure the edit on "
+            "them, or leave it out"
+        )
+    if unused[0] in _ON_NAMES:
+        raise click.UsageError(
+            f"{option} adds names to choose among; with --data they come from there, or from "
+            "--taxonomy: leave one of the two out"
+        )
+    raise click.UsageError(
+        f"{option} says nothing with --no-images, which makes the edit from texts in one step: "
+        "leave one of the two out"
+    )
+
+
+def _given() -> dict[str, str]:
+    """The options of the command that were typed or stand in a request file, by parameter."""
+    ctx = click.get_current_context()
+    sources = (
+        ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP
+    )  # fmt: skip
+    return {
+        str(param.name): param.opts[0]
+        for param in ctx.command.params
+        if ctx.get_parameter_source(str(param.name)) in sources
+        and ctx.params.get(str(param.name)) not in (None, ())
+    }
+
+
+def text_method(options: dict[str, Any]) -> Method:
+    """The method, where pictures measure the edit."""
+    from slsgu.baselines.text_merge import text_merge
+
+    tower: Tower = options["tower"] or "language"
+    return functools.partial(text_merge, tower=tower, keep=options["keep"])
+
+
+def apply_by_text(
+    options: dict[str, Any], *, run: Path | None, save_model: Path | None, as_json: bool
+) -> None:
+    """Carry out a request for which there is no picture at all."""
+    from slsgu.models.local_dir import refuse_inside, save_local_dir
+    from slsgu.pipeline.text_run import run_text_task, text_run_folder
+    from slsgu.task.text_task import make_text_task
+
+    if not options["concepts"]:
+        raise click.UsageError("say what to forget: --concept NAME")
+    console = Console()
+    tower: Tower = options["tower"] or "language"
+    task = make_text_task(
+        load_clip(options),
+        options["concepts"],
+        **{name: options[name] for name in ("taxonomy", "classes", "siblings", "parent")},
+        **{name: options[name] for name in ("templates", "keep")},
+    )
+    refuse_inside(save_model, task.clip.folder, "--save-model")
+    folder = text_run_folder(task, tower, run)
+    result = run_text_task(
+        task,
+        tower=tower,
+        force=options["force"],
+        progress=console,
+        command=command_line(),
+        about={key: options[key] for key in ("asked_by", "reason") if options[key]},
+    )
+    patch_path = None if result.patch is None else folder.patch
+    summary = _publish(result, folder, patch_path)
+    if result.patch is not None and save_model is not None:
+        with result.patch.applied(task.clip.model):
+            console.say_not_copied(save_local_dir(task.clip, save_model))
+    if as_json:
+        echo_json(summary)
+    else:
+        print_text_result(result, elapsed())
+        paths = {"patch": patch_path, "model": patch_path and save_model, "report": folder.report}
+        for name, path in paths.items():
+            if path is not None:
+                click.echo(f"{name:<9}  {path}")
+    if result.success:
+        return
+    click.echo(f"Error: {result.shortfall}", err=True)
+    click.echo(
+        "The patch was written all the same, because of --force."
+        if result.patch is not None
+        else "No patch was written. Name other siblings, or --force to take it as it is.",
+        err=True,
+    )
+    sys.exit(1)
+
+
+def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) -> dict[str, Any]:
+    """Write what a request found into its folder; returns what result.json says."""
+    from slsgu.report.text import to_json, write
+    from slsgu.utils.files import write_json
+
+    summary = to_json(result, patch=patch_path, report=folder.report)
+    with folder.publishing() as new:
+        write_request(new.request)
+        if result.patch is not None:
+            result.patch.save(new.patch)
+        write_json(new.result, summary)
+        write(result, new.report, command=command_line(), patch=patch_path)
+    return summary
+
+
+def print_text_result(result: TextOutcome, total: float) -> None:
+    """What a request without pictures changed, and what that did to texts.
+
+    Args:
+        total: seconds since the command began.
+    """
+    from slsgu.report.text import (
+        IMAGES_STAY,
+        TEXTS_STAY,
+        called_now,
+        group_rows,
+        unknown_words,
+    )
+
+    layer = result.edit.patch.layers[0]
+    tower = result.edit.settings["tower"]
+    click.echo(f"{result.task.request.title}: {layer} ({tower} tower), text merge")
+    click.echo("no picture was used, neither for the edit nor to measure it\n")
+    table = [("texts", "count", "find their place", "after", "moved: mean", "most")]
+    table += [
+        (
+            row["title"],
+            str(row["count"]),
+            str(row["before"]),
+            str(row["after"]),
+            f"{row['mean']:.3f}",
+            f"{row['most']:.3f}",
+        )
+        for row in group_rows(result)
+    ]
+    echo_table(table)
+    click.echo("")
+    for name, now in called_now(result)[:5]:
+        click.echo(f"what lies where {name} did is now called: {now}")
+    if words := [row.words for row in result.proof.still_found]:
+        click.echo(f"as a search term, still found first: {', '.join(words)}")
+    if words := unknown_words(result):
+        click.echo(f"not understood before the edit, so left alone: {', '.join(words)}")
+    worst = [row for row in result.proof.worst(3) if row.moved > 0]
+    if worst:
+        moved = ", ".join(
+            f"{row.words} ({row.moved:.3f}, rank {row.rank_before} to {row.rank_after})"
+            for row in worst
+        )
+        click.echo(f"kept, and changed most: {moved}")
+    click.echo("not known: what photographs are called now. Measure it with --data")
+    click.echo(IMAGES_STAY if tower == "language" else TEXTS_STAY)
+    click.echo(f"\ntime       total {total:.1f} s")

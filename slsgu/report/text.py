@@ -1,0 +1,180 @@
+"""The report of a request without pictures: `result.json` and `report.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slsgu.evaluation.text_proof import GROUPS, LEAST_KEPT, TextRow
+from slsgu.report.html import rendered
+from slsgu.report.values import plain, tower_of
+from slsgu.utils.files import write_text
+from slsgu.utils.wording import share
+from slsgu.version import __version__
+
+if TYPE_CHECKING:
+    from slsgu.pipeline.text_run import TextOutcome
+
+WORST = 10  # texts that are kept and moved most, which are shown
+UNKNOWN = (
+    "whether photographs of the concept are still called so: the edit moved the name, and what the "
+    "model sees in a photograph need not lie where its name did",
+    "whether photographs of anything else are called as before",
+    "how easily a few photographs find the concept without its name",
+)
+"""What a request without pictures leaves open."""
+IMAGES_STAY = (
+    "The image side is as it was: image embeddings made before the edit stay valid, and whoever "
+    "has photographs of the concept finds it in them as before."
+)
+TEXTS_STAY = (
+    "The text side is as it was. Image embeddings made before the edit are not valid any more; "
+    "embed the images again."
+)
+
+
+def to_json(result: TextOutcome, *, patch: Path | None, report: Path | None) -> dict[str, Any]:
+    """The result as plain JSON values. What is measured on images is null.
+
+    Args:
+        patch, report: where they were written; None if they were not.
+    """
+    task, layers = result.task, result.edit.patch.layers
+    written = result.patch is not None and patch is not None
+    value: dict[str, Any] = {
+        "request": task.request.describe(),
+        "model": task.clip.describe(),
+        "method": result.edit.patch.metadata.get("method"),
+        "layers": layers,
+        "layer": layers[0],
+        "tower": tower_of(layers),
+        "success": result.success,
+        "shortfall": result.shortfall or None,
+        **dict.fromkeys(("before", "after", "counts", "quality", "utility", "q_u")),
+        "levels": [],
+        "without_images": True,
+        "not_known": UNKNOWN,
+        "text": result.proof.to_json(),
+        "other_texts": task.others_title,
+        "templates": task.templates,
+        "settings": result.edit.settings,
+        "seconds": result.seconds,
+        "patch": patch,
+        "patch_sha256": result.patch.file_sha256 if written and result.patch else None,
+        "report": report,
+        "command": result.command,
+        **result.about,
+        "version": __version__,
+    }
+    return dict(plain(value))
+
+
+def write(result: TextOutcome, path: Path, *, command: str, patch: Path | None) -> None:
+    """Write the report: one file that needs no other and runs no script.
+
+    Args:
+        path: the HTML file.
+        command: the command line that made the result.
+        patch: where the patch was written; None if it was not.
+
+    Raises:
+        SlsguError: the disk refuses.
+    """
+    write_text(path, rendered("text_page.html.j2", plain(_view(result, command, patch))))
+
+
+def group_rows(result: TextOutcome) -> list[dict[str, Any]]:
+    """What became of the texts of each group that has any."""
+    proof, rows = result.proof, []
+    for group, title in GROUPS.items():
+        texts = proof.of(group)
+        if not texts:
+            continue
+        mean, most = proof.moved(group) or (0.0, 0.0)
+        rows.append({
+            "title": f"{title} ({result.task.others_title})" if group == "other text" else title,
+            "forget": group == "forgotten",
+            "count": len(texts),
+            "before": sum(row.rank_before == 1 for row in texts),
+            "after": sum(row.rank_after == 1 for row in texts),
+            "mean": mean,
+            "most": most,
+        })  # fmt: skip
+    return rows
+
+
+def called_now(result: TextOutcome) -> list[tuple[str, str]]:
+    """What is to be forgotten, and what its stand-in is called now, by their last names."""
+    gone = [each for each in result.proof.stand_ins if each.group == "forgotten"]
+    return [(each.concept.split("/")[-1], each.after.split("/")[-1]) for each in gone]
+
+
+def unknown_words(result: TextOutcome) -> list[str]:
+    """The ways to call the concept that the model did not take for it before the edit."""
+    return [row.words for row in result.proof.of("forgotten") if row.rank_before > 1]
+
+
+def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, Any]:
+    """Everything the template names."""
+    proof, task = result.proof, result.task
+    title = task.request.title
+    changed = result.edit.patch.delta[result.edit.patch.layers[0]]
+    weight = result.edit.patch.original[result.edit.patch.layers[0]]
+    moved = float(changed.double().norm() / weight.double().norm())
+    pretrained = task.clip.describe()["pretrained"]
+    return {
+        "title": title,
+        "tone": "good" if result.success else "bad",
+        "headline": "forgotten, as far as texts can tell" if result.success else "not forgotten",
+        "shortfall": result.shortfall,
+        "patched": result.patch is not None,
+        "groups": group_rows(result),
+        "called": called_now(result),
+        "forgotten": _rows(proof.of("forgotten")),
+        "worst": _rows(proof.worst(WORST)),
+        "still_found": [row.words for row in proof.still_found],
+        "not_understood": unknown_words(result),
+        "least": LEAST_KEPT,
+        "knows_others": proof.knows_others,
+        "unknown": UNKNOWN,
+        "side": IMAGES_STAY if tower_of(result.edit.patch.layers) == "language" else TEXTS_STAY,
+        "facts": [
+            ("Forget", ", ".join(concept.key for concept in task.request.concepts)),
+            *((key.replace("_", " ").capitalize(), text) for key, text in result.about.items()),
+            (
+                "Taxonomy",
+                f"{task.request.taxonomy.name}, {len(task.request.taxonomy.leaves)} classes",
+            ),
+            ("Other texts", f"{len(task.others)} {task.others_title}"),
+            ("Model", " · ".join(filter(None, [task.clip.name, pretrained]))),
+            ("Model SHA-256", task.clip.sha256),
+            ("Method", str(result.edit.patch.metadata.get("method"))),
+            ("Layer", f"{result.edit.patch.layers[0]}, changed by {share(moved)} its norm"),
+            ("Images", "none"),
+            ("Templates", f"{len(task.templates)}, such as “{task.templates[0]}”"),
+            ("Time", f"{result.seconds['total']:.1f} s"),
+            ("Patch", "not written" if patch is None else str(patch)),
+        ],
+        "settings": result.edit.settings,
+        "command": command,
+        "version": __version__,
+    }
+
+
+def _rows(rows: Sequence[TextRow]) -> list[dict[str, Any]]:
+    return [
+        {
+            "words": row.words,
+            "kind": row.kind,
+            "group": GROUPS[row.group],
+            "prompts": row.prompts,
+            "found_before": row.found_before,
+            "found_after": row.found_after,
+            "rank_before": row.rank_before,
+            "rank_after": row.rank_after,
+            "moved": row.moved,
+            "finds": row.finds.split("/")[-1],
+        }
+        for row in rows
+    ]

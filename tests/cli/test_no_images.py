@@ -1,0 +1,143 @@
+"""`apply --no-images`: a name is enough, what makes no sense is refused, and nobody reads a claim
+about pictures that were never seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.commands import Ran
+
+import slsgu
+from slsgu.models.clip import Clip
+
+
+@pytest.fixture
+def model(taught_dir: Path, photos: Path) -> list[str]:
+    """The options that name the taught model and its taxonomy."""
+    return ["--model", f"local-dir:{taught_dir}", "--taxonomy", str(photos / "pets.yaml")]
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> list[str]:
+    (tmp_path / "keep.txt").write_text("a red truck\nthree trees\n")
+    return ["--keep", "keep.txt"]
+
+
+@pytest.fixture
+def asked(model: list[str], keep: list[str]) -> list[str]:
+    return ["apply", "--concept", "beagle", "--no-images", *model, *keep, "--run", "run"]
+
+
+def test_a_name_is_enough(cli: Callable[..., Ran], asked: list[str], tmp_path: Path) -> None:
+    ran = cli(*asked)
+    assert ran.code == 0, ran.err
+    assert "no picture was used" in ran.out and "not known: what photographs are" in ran.out
+    value = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert value["without_images"] is True and value["q_u"] is None and value["success"]
+    assert value["text"]["still_named"] == [] and value["layer"] == "text_projection"
+    patch = slsgu.Patch.load(tmp_path / "run" / "patch.safetensors")
+    assert patch.metadata["without_images"] is True and "data" not in patch.metadata
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "no picture was used" in page and "What is not known" in page
+    assert "<script" not in page and "{{" not in page
+
+
+def test_json_is_what_result_json_holds(
+    cli: Callable[..., Ran], asked: list[str], tmp_path: Path
+) -> None:
+    ran = cli(*asked, "--json")
+    assert json.loads(ran.out) == json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+def test_the_run_can_be_repeated_from_its_request(
+    cli: Callable[..., Ran], asked: list[str], tmp_path: Path
+) -> None:
+    cli(*asked)
+    first = (tmp_path / "run" / "patch.safetensors").read_bytes()
+    again = cli("apply", "--request", "run/request.yaml", "--run", "again")
+    assert again.code == 0, again.err
+    second = slsgu.Patch.load(tmp_path / "again" / "patch.safetensors")
+    assert first and second.delta.keys() == {"text_projection"}
+    same = slsgu.Patch.load(tmp_path / "run" / "patch.safetensors")
+    assert bool((same.delta["text_projection"] == second.delta["text_projection"]).all())
+
+
+def test_with_data_the_edit_is_measured_on_pictures(
+    cli: Callable[..., Ran], asked: list[str], photos: Path, tmp_path: Path
+) -> None:
+    ran = cli(*asked, "--data", photos / "images")
+    assert ran.code == 0, ran.err
+    value = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert value["method"] == "text-merge" and value["after"]["forget_fine"] == 0
+    assert value["q_u"] > 0.9 and value["counts"]["forget_fine"] > 0
+
+
+def test_a_name_outside_the_taxonomy_needs_something_close(
+    cli: Callable[..., Ran], model: list[str], keep: list[str]
+) -> None:
+    outside = ["apply", "--concept", "corgi", "--no-images", *keep, "--run", "run", "--force"]
+    assert "no concept 'corgi'" in cli(*outside, *model).err
+    ran = cli(*outside, *model, "--sibling", "pug", "--json")
+    value = json.loads(ran.out)
+    assert value["request"]["paths"] == ["dog/corgi"]  # beside the sibling, below its parent
+    flat = cli(*outside, *model[:2], "--sibling", "pug", "--sibling", "tabby", "--json")
+    assert json.loads(flat.out)["request"]["paths"] == ["corgi"]
+    below = cli(*outside, *model[:2], "--parent", "dog", "--json")
+    assert json.loads(below.out)["request"]["paths"] == ["dog/corgi"]
+    alone = cli(*outside, *model[:2])
+    assert alone.code == 1 and "something must say what stays" in alone.err
+
+
+def test_a_list_of_classes_is_enough(
+    cli: Callable[..., Ran], model: list[str], keep: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text("beagle\npug\ntabby\n")
+    words = ["apply", "--concept", "beagle", "--no-images", *model[:2], *keep, "--force"]
+    ran = cli(*words, "--classes", "names.txt", "--json")
+    assert json.loads(ran.out)["request"]["taxonomy"] == "classes"
+    both = cli(*words, "--classes", "names.txt", *model[2:])
+    assert both.code == 1 and "not both" in both.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--step", "3", "--layer", "x"], "--layer says nothing with --no-images"),
+        (["--goal", "remove"], "--goal says nothing"),
+        (["--gradient-images", "3"], "--gradient-images says nothing"),
+        (["--test-images", "3"], "--test-images is about pictures"),
+        (["--target", "0.1"], "--target is about pictures"),
+        (["--forget", "a.tar"], "--forget says nothing"),
+        (["--dry-run"], "--dry-run says nothing"),
+        (["--data", "x", "--sibling", "pug"], "--sibling adds names"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(
+    cli: Callable[..., Ran], asked: list[str], words: list[str], told: str, tmp_path: Path
+) -> None:
+    ran = cli(*asked, *words)
+    assert ran.code == 2 and told in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["--sibling", "pug"], ["--keep", "keep.txt"]])
+def test_options_of_texts_are_refused_with_pictures(
+    cli: Callable[..., Ran], world: list[str], words: list[str], keep: list[str]
+) -> None:
+    ran = cli("apply", "--concept", "beagle", *world, *words)
+    assert ran.code == 2 and f"{words[0]} goes with --no-images" in ran.err
+
+
+def test_from_python_it_is_one_call(taught: Clip, photos: Path, tmp_path: Path) -> None:
+    keep = tmp_path / "keep.txt"
+    keep.write_text("a red truck\n")
+    where = {"taxonomy": photos / "pets.yaml", "keep": keep}
+    found = slsgu.unlearn_by_text(taught, "beagle", **where)
+    assert found.success and found.patch is not None and found.patch.layers == ("text_projection",)
+    # Control: on this tiny model the image side loses kept names, and says so.
+    with pytest.raises(slsgu.NotReachedError, match="names that are kept") as caught:
+        slsgu.unlearn_by_text(taught, "beagle", **where, tower="vision")
+    assert caught.value.result.edit.patch.layers == ("visual.proj",)

@@ -1,0 +1,137 @@
+"""The proof by texts: names stand in for pictures, and each figure says what it says it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import slsgu
+from slsgu.concepts.request import Request
+from slsgu.evaluation.text_proof import LEAST_KEPT, Embedded, TextProof, prove_by_text
+from slsgu.models.clip import Clip
+from slsgu.task.text_task import TextTask
+
+PETS = {
+    "dog": {"beagle": {"$aliases": ["hound"], "$definition": "it barks"}, "pug": None},
+    "cat": ["tabby", "siamese"],
+}
+
+
+@pytest.fixture
+def task(tiny: Clip, tmp_path: Path) -> TextTask:
+    file = tmp_path / "keep.txt"
+    file.write_text("a red truck\nthree trees\n")
+    request = Request.of(slsgu.Taxonomy.parse(PETS, name="pets"), ["beagle"])
+    return TextTask.make(tiny, request, ["a photo of a {}"], file)
+
+
+def directions(task: TextTask) -> tuple[dict[str, int], Tensor]:
+    """Embeddings without a model: each concept, and each other text, in a direction of its own."""
+    places = {text: at for at, text in enumerate(task.texts)}
+    axes = [*task.forgotten, *task.kept]
+    rows = torch.zeros(len(places), len(axes) + len(task.others) + 1, dtype=torch.float64)
+    rows[:, -1] = 4.0  # what all texts have in common
+    for each in task.wordings:
+        for prompt in each.prompts:
+            rows[places[prompt], axes.index(each.concept)] = 1.0
+            if each.concept.parent is not None:  # siblings are alike
+                rows[places[prompt], axes.index(each.concept.parent)] = 1.0
+    for at, text in enumerate(task.others):
+        rows[places[text], len(axes) + at] = 1.0
+    return places, functional.normalize(rows, dim=1)
+
+
+def with_moved(task: TextTask, words: str, *to: str) -> TextProof:
+    """The proof where every text with some words goes to the mean of other texts."""
+    places, before = directions(task)
+    after = before.clone()
+    for text, at in places.items():
+        if words in text:
+            after[at] = before[[places[each] for each in to]].mean(dim=0)
+    after = functional.normalize(after, dim=1)
+    return prove_by_text(task, Embedded(places, before, after))
+
+
+def test_where_nothing_moves_everything_is_found_and_named_as_before(task: TextTask) -> None:
+    proof = with_moved(task, "no such text", "a red truck")
+    assert all(row.moved < 1e-12 and row.rank_before == row.rank_after == 1 for row in proof.rows)
+    assert all(each.before == each.after == each.concept for each in proof.stand_ins)
+    assert proof.still_named == ["dog/beagle"] and proof.misses() == [
+        "dog/beagle is still called so"
+    ]
+    assert proof.kept("above", "sibling", "other name", "other text") == 1
+
+
+def test_a_name_that_goes_to_its_sibling_is_no_longer_called_or_found(task: TextTask) -> None:
+    proof = with_moved(task, "beagle", "pug", "tabby")
+    (stand_in,) = [each for each in proof.stand_ins if each.group == "forgotten"]
+    assert stand_in.before == "dog/beagle" and stand_in.after != "dog/beagle"
+    name = next(row for row in proof.of("forgotten") if row.kind == "name")
+    assert (name.rank_before, name.finds, name.found_before, name.found_after) == (
+        1, "dog/pug", 2, 0
+    )  # fmt: skip
+    assert proof.still_named == [] and proof.misses() == []
+    # An alias that stayed behind still finds the place, and is told.
+    assert [row.words for row in proof.still_found] == ["hound", "it barks"]
+
+
+def test_a_sibling_that_is_lost_is_a_miss(task: TextTask) -> None:
+    proof = with_moved(task, "pug", "tabby")
+    assert proof.kept("sibling") == 0 < LEAST_KEPT
+    (lost,) = [miss for miss in proof.misses() if "names that are kept" in miss]
+    assert "still find their place" in lost
+    assert proof.worst(1)[0].words == "pug" and proof.worst(1)[0].finds == "cat/tabby"
+
+
+def test_other_texts_count_only_where_the_model_knows_them(task: TextTask) -> None:
+    lost = with_moved(task, "red truck", "three trees")
+    assert lost.knows_others and any("other texts" in miss for miss in lost.misses())
+    places, before = directions(task)
+    for text in task.others:  # the model takes both for one thing that is neither
+        before[places[text]] = before[places["pug"]]
+    unknown = prove_by_text(task, Embedded(places, before, before))
+    others = [replace(row, rank_before=2) for row in unknown.of("other text")]
+    proof = TextProof((*unknown.rows[: -len(others)], *others), unknown.stand_ins)
+    assert not proof.knows_others
+    assert not any("other texts" in miss for miss in proof.misses())
+
+
+def test_what_is_common_to_all_texts_is_no_part_of_a_stand_in(task: TextTask) -> None:
+    """A name that goes to what all texts have in common is close to all of them, and wins nowhere:
+    as on pictures, which have no part along it."""
+    places, before = directions(task)
+    after = before.clone()
+    for text, at in places.items():
+        if "beagle" in text:
+            after[at] = 0
+            after[at, -1] = 1
+    proof = prove_by_text(task, Embedded(places, before, after))
+    assert proof.still_named == []
+    assert float((before @ after[places["beagle"]]).min()) > 0.9  # control: close to every text
+
+
+def test_an_edit_of_the_image_side_moves_the_stand_ins(task: TextTask) -> None:
+    places, before = directions(task)
+    size = before.shape[1]
+    axis = torch.zeros(size, size, dtype=torch.float64)
+    axis[0, 0] = -1.5  # images of a beagle look like the opposite of one
+    proof = prove_by_text(task, Embedded(places, before, before, axis))
+    (stand_in,) = [each for each in proof.stand_ins if each.group == "forgotten"]
+    assert stand_in.after != "dog/beagle"
+    assert all(row.moved == 0 for row in proof.rows)
+    still = prove_by_text(task, Embedded(places, before, before, 0 * axis))  # control
+    assert still.still_named == ["dog/beagle"]
+
+
+def test_json_says_what_the_proof_says(task: TextTask) -> None:
+    value = with_moved(task, "beagle", "pug", "tabby").to_json()
+    assert value["groups"]["forgotten"] | {"moved": None} == {
+        "texts": 3, "found_before": 3, "found_after": 2, "moved": None
+    }  # fmt: skip
+    assert value["still_found"] == ["hound", "it barks"] and value["still_named"] == []
+    assert len(value["rows"]) == 3 + 5 + 2 and value["groups"]["other text"]["texts"] == 2
