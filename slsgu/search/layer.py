@@ -158,7 +158,7 @@ def search_candidate(
         drawn: whether a curve that is known exactly gets steps to draw it by.
     """
     settings = plan.settings
-    if float(ray.direction.norm()) == 0:
+    if not ray.moves:
         return Candidate(score, passed_over="its direction is zero")
     search_set.replay.prepare(ray.layer)
     if not ray.rises(search_set if line is not None else _concept(search_set, ray), line):
@@ -230,8 +230,9 @@ def _on_curve(
 
 
 def _concept(search_set: SearchSet, ray: Ray) -> SearchSet:
-    """The images on which it is seen whether the concept is gone: its own, where images move."""
-    if ray.layer.tower == "language":
+    """The images on which it is seen whether the concept is gone: its own, where images move and
+    there are others."""
+    if ray.layer.tower == "language" or search_set.exam.forget.all():
         return search_set
     search_set.concept.replay.prepare(ray.layer)
     return search_set.concept
