@@ -198,13 +198,13 @@ def _on_line(
 ) -> Candidate:
     """The step to take on the exact curve, and, if wanted, some to draw it by."""
     tower, steps = ray.layer.tower, _steps(settings, ray)
-    best, summary = choose_step(search_set, tower, line, steps, goal)
+    best = choose_step(search_set, tower, line, steps, goal)
     others = np.geomspace(ray.first / 4, steps[-1], DRAWN if drawn else 0)
     tried = [
         (float(step), search_set.measure_features(tower, line.at(float(step))))
-        for step in np.unique(np.append(others, best))
+        for step in np.unique(np.append(others, best.step))
     ]
-    shown = WholeCurve.of(ray, steps, summary, SHOWN)
+    shown = WholeCurve.of(ray, steps, best.summary, SHOWN) if drawn else None
     return Candidate(score, _trials(ray, tried), exact=True, curve=shown)
 
 
@@ -223,9 +223,10 @@ def _on_curve(
         find_reach(concept, goal, settings.trials)
         return Candidate(score, _trials(ray, known.measured()))
     steps = _steps(settings, ray, reach)
-    best, summary = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)
-    known.at(confirmed(concept, goal, [float(step) for step in steps[steps >= best]]))
-    shown = WholeCurve.of(ray, steps, summary, SHOWN, traced)
+    best = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)
+    longer = [float(step) for step in steps[steps >= best.step]]
+    known.at(confirmed(concept, goal, longer) if best.holds else best.step)
+    shown = WholeCurve.of(ray, steps, best.summary, SHOWN, traced)
     return Candidate(score, _trials(ray, known.measured()), curve=shown)
 
 
