@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import click
 import numpy as np
 import torch
-from common import classes, machine, print_table, processor_time, random_clip
+from common import Noise, classes, machine, print_table, processor_time, random_clip
 from torch.nn.functional import normalize
 
 from slsgu.concepts.prompts import PromptBook
@@ -97,7 +97,12 @@ def embedded(
     classes = exam.class_embeddings(prompts, book)
     before = exam.answer(pictures, classes)
     captions = ForgetCaptions(exam.request, "relative")
-    return SearchSet(exam, replay, book, classes, before, captions, forget_samples=(), scale=100.0)
+    forget = tuple(
+        Noise(leaf, number)
+        for number, leaf in enumerate(exam.leaves)
+        if leaf is not None and exam.forget[number]
+    )
+    return SearchSet(exam, replay, book, classes, before, captions, forget, scale=100.0)
 
 
 @click.command()
