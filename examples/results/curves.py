@@ -45,7 +45,7 @@ def row_of(plan: slsgu.Plan, images: SearchSet, ray: Ray) -> dict[str, Any]:
     concept = images.concept if ray.layer.tower == "vision" else images
     for each in {id(x): x for x in (images, concept)}.values():
         each.replay.prepare(ray.layer)
-    if not float(ray.direction.norm()) or not ray.rises(concept, None):
+    if not ray.moves or not ray.rises(concept, None):
         return {"layer": ray.layer.name, "why": "no direction"}
     known = Known(images, ray)
     alone = known if concept is images else Known(concept, ray)

@@ -30,12 +30,12 @@ from slsgu.utils.statistics import wilson
 
 Predicted = npt.NDArray[np.int64]
 
-CLOSE = 0.01  # share of images whose answer may differ at a step that checks; one always may
-MOST = 7  # evaluations of a layer on all images, before it counts as one that does not interpolate
-USUAL = 5  # of them, mostly, with the one of the step that is taken
+CLOSE = 0.005  # share of images whose answer may differ at a step that checks; one always may
+CHECKS = 5  # evaluations that check, before a layer counts as one that does not interpolate
+USUAL = 5  # evaluations of a layer on all images, mostly, with the one of the step that is taken
 PLACES = 32  # steps at which the answers of two polynomials are compared
 CONFIRMED = 3  # steps of a curve that are evaluated until one holds in truth
-HOPELESS = 0.2  # share of answers that may differ once half of these are spent
+HOPELESS = 0.2  # share of answers that may differ at the second check and later ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ def find_reach(known: Known, goal: Goal, trials: int, *, bisect: bool = True) ->
 
 def trace(known: Known, reach: float) -> Traced | None:
     """Evaluate until the polynomial through all steps tells the next one right; None where it does
-    not after `MOST` evaluations, or is hopeless. All are kept in `known`.
+    not after `CHECKS` of these, or is hopeless. All are kept in `known`.
 
     Args:
         known: features of all images, at the longest step of interest too.
@@ -202,18 +202,18 @@ def trace(known: Known, reach: float) -> Traced | None:
     told = known.answers(known.path(reach), places)
     known.at(next_step(known.steps, places))
     images = told.shape[1]
-    while True:
+    for number in range(CHECKS):
         path = known.path(reach)
         before, told = told, known.answers(path, places)
         step = next_step(path.steps, places, _differ(before, told))
         known.at(step)
         here = np.array([step])
         differs = int(_differ(known.answers(path, here), known.answers(known.path(reach), here))[0])
-        spent = len(path.steps)  # with the one that checks, without step 0
         if differs <= max(1, CLOSE * images):
             return Traced(known.path(reach), differs, images)
-        if spent >= MOST or (spent > MOST / 2 and differs > HOPELESS * images):
-            return None
+        if number and differs > HOPELESS * images:
+            break
+    return None
 
 
 def _differ(one: Predicted, other: Predicted) -> npt.NDArray[np.int64]:
@@ -221,9 +221,22 @@ def _differ(one: Predicted, other: Predicted) -> npt.NDArray[np.int64]:
     return np.asarray((one != other).any(axis=2).sum(axis=1))
 
 
-def choose_step(
-    search_set: SearchSet, tower: str, path: Path, steps: Floats, goal: Goal
-) -> tuple[float, Summary]:
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The step to take on a curve.
+
+    Attributes:
+        step: its size.
+        holds: whether the goal is met there and the target likely enough to hold on unseen images.
+        summary: what the search images say of all steps.
+    """
+
+    step: float
+    holds: bool
+    summary: Summary
+
+
+def choose_step(search_set: SearchSet, tower: str, path: Path, steps: Floats, goal: Goal) -> Choice:
     """The step to take on a curve: the first that meets the goal and is likely enough to hold on
     unseen images, of all that meet it the likeliest where none is, and the best trade-off where
     none meets it.
@@ -231,14 +244,11 @@ def choose_step(
     Args:
         path: features of the layer's tower.
         steps: that may be taken, ascending [R].
-
-    Returns:
-        The step, and what the search images say of all steps.
     """
     summary = along(search_set, tower, path, steps)
     met, q_u = goal.met_along(summary), np.nan_to_num(summary.q_u)
     if not met.any():
-        return float(steps[q_u.argmax()]), summary
+        return Choice(float(steps[q_u.argmax()]), False, summary)
     concept = search_set.concept if tower == "vision" else search_set
     forget = torch.from_numpy(search_set.exam.forget)
     own = path.rows(forget.to(path.at(0.0).device)) if tower == "vision" else path
@@ -247,8 +257,8 @@ def choose_step(
         unseen = concept.unseen_with(tower, own.at(float(step)))
         asked.append(1.0 if unseen is None else unseen.probability(goal.target))
         if asked[-1] >= goal.confidence:
-            return float(step), summary
-    return float(steps[met][np.argmax(asked)]), summary
+            return Choice(float(step), True, summary)
+    return Choice(float(steps[met][np.argmax(asked)]), False, summary)
 
 
 def confirmed(known: Known, goal: Goal, steps: Sequence[float]) -> float:

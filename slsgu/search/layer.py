@@ -158,7 +158,7 @@ def search_candidate(
         drawn: whether a curve that is known exactly gets steps to draw it by.
     """
     settings = plan.settings
-    if float(ray.direction.norm()) == 0:
+    if not ray.moves:
         return Candidate(score, passed_over="its direction is zero")
     search_set.replay.prepare(ray.layer)
     if not ray.rises(search_set if line is not None else _concept(search_set, ray), line):
@@ -198,13 +198,13 @@ def _on_line(
 ) -> Candidate:
     """The step to take on the exact curve, and, if wanted, some to draw it by."""
     tower, steps = ray.layer.tower, _steps(settings, ray)
-    best, summary = choose_step(search_set, tower, line, steps, goal)
+    best = choose_step(search_set, tower, line, steps, goal)
     others = np.geomspace(ray.first / 4, steps[-1], DRAWN if drawn else 0)
     tried = [
         (float(step), search_set.measure_features(tower, line.at(float(step))))
-        for step in np.unique(np.append(others, best))
+        for step in np.unique(np.append(others, best.step))
     ]
-    shown = WholeCurve.of(ray, steps, summary, SHOWN)
+    shown = WholeCurve.of(ray, steps, best.summary, SHOWN) if drawn else None
     return Candidate(score, _trials(ray, tried), exact=True, curve=shown)
 
 
@@ -223,15 +223,17 @@ def _on_curve(
         find_reach(concept, goal, settings.trials)
         return Candidate(score, _trials(ray, known.measured()))
     steps = _steps(settings, ray, reach)
-    best, summary = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)
-    known.at(confirmed(concept, goal, [float(step) for step in steps[steps >= best]]))
-    shown = WholeCurve.of(ray, steps, summary, SHOWN, traced)
+    best = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)
+    longer = [float(step) for step in steps[steps >= best.step]]
+    known.at(confirmed(concept, goal, longer) if best.holds else best.step)
+    shown = WholeCurve.of(ray, steps, best.summary, SHOWN, traced)
     return Candidate(score, _trials(ray, known.measured()), curve=shown)
 
 
 def _concept(search_set: SearchSet, ray: Ray) -> SearchSet:
-    """The images on which it is seen whether the concept is gone: its own, where images move."""
-    if ray.layer.tower == "language":
+    """The images on which it is seen whether the concept is gone: its own, where images move and
+    there are others."""
+    if ray.layer.tower == "language" or search_set.exam.forget.all():
         return search_set
     search_set.concept.replay.prepare(ray.layer)
     return search_set.concept

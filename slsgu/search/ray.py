@@ -70,6 +70,11 @@ class Ray:
         return replace(self, start=added, merge=dial, onto=onto, unnamed=unnamed)
 
     @property
+    def moves(self) -> bool:
+        """Whether there is a direction at all."""
+        return float(self.direction.norm()) > 0
+
+    @property
     def first(self) -> float:
         """The first step size tried."""
         return first_step(float(self.weight.norm()), self.direction)
@@ -116,7 +121,7 @@ class Ray:
 
     def line(self, search_set: SearchSet) -> Line | None:
         """The line on which features move, for a last projection of the image side."""
-        if self.layer.tower != "vision" or not self.layer.last:
+        if self.layer.tower != "vision" or not self.layer.last or not self.moves:
             return None
         return straight_line(
             lambda step: search_set.replay.features(self.layer, self.at(step)), self.first
