@@ -69,12 +69,28 @@ def settings_from(options: dict[str, Any]) -> Settings:
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
     floors = options.get("floors") or {}
+    _refuse_without_system(options)
     floors = {x: share for x in FLOORS if (share := floors.get(x, floors.get(None))) is not None}
     try:
         settings = Settings(limits=limits, **given)
         return replace(settings, floors={**settings.floors, **floors})
     except SlsguError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _refuse_without_system(options: dict[str, Any]) -> None:
+    """What is asked of hidden states means nothing where no system reads them."""
+    if options.get("system") not in (None, "clip"):
+        return
+    of_states = {
+        "--moves": options.get("moves") is not None,
+        "--floor retain_states=X": "retain_states" in (options.get("floors") or {}),
+    }
+    for words, typed in of_states.items():
+        if typed:
+            raise click.UsageError(
+                f"{words} is about what a larger system reads: say which, with --for"
+            )
 
 
 def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
