@@ -239,11 +239,10 @@ def load_patches(paths: Sequence[Path]) -> Patch:
         LayerMismatchError: they were made for different weights of one layer, or one is given
             twice, which would double its step.
     """
-    from slsgu.patch.header import refuse_repeated
+    from slsgu.patch.conflicts import refuse_repeated
     from slsgu.patch.patch import Patch
 
     files = distinct_files(paths)
     loaded = [Patch.load(file) for file in files]
-    named = zip(files, loaded, strict=True)
-    refuse_repeated([(str(file), part) for file, patch in named for part in patch.parts])
+    refuse_repeated([(str(file), patch) for file, patch in zip(files, loaded, strict=True)])
     return functools.reduce(operator.add, loaded)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from slsgu.errors import LayerMismatchError, SlsguWarning
+from slsgu.errors import SlsguWarning
 from slsgu.models.tensors import state_sha256
 from slsgu.utils.schema import (
     Check,
@@ -114,30 +114,6 @@ def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], mad
         f"--out C`. If none did, the patch was not made for this model{made_for} (found "
         f"{hashes[0][:12]}, made for {hashes[1][:12]})"
     )
-
-
-def refuse_repeated(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Refuse files that hold one patch, be it at two scales: their steps would add up without a
-    word. (In Python, `patch + patch` is what it says, and its file is one.)
-
-    Args:
-        parts: of each file, with its name. A part without metadata is nobody's copy.
-
-    Raises:
-        LayerMismatchError: two files hold the same patch.
-    """
-    made = [
-        (file, {key: value for key, value in part.items() if key != "scale"})
-        for file, part in parts
-    ]
-    for index, (file, part) in enumerate(made):
-        for other, same in made[:index]:
-            if part and part == same and file != other:
-                paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
-                raise LayerMismatchError(
-                    f"{other} and {file} hold the same patch, to forget {paths}: their steps would "
-                    "add up. Give one of them. To take a larger step, use a scale"
-                )
 
 
 def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
