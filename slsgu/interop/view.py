@@ -24,7 +24,7 @@ from slsgu.models.transformers_names import (
     plain,
     tower_of,
 )
-from slsgu.patch.header import model_names
+from slsgu.patch.header import refuse_activation
 from slsgu.patch.patch import Patch
 
 Change = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -68,7 +68,9 @@ class View:
         Raises:
             LayerMismatchError: with the reason.
         """
-        self._refuse_activation(patch)
+        if self.activation is not None:
+            way_out = f"If {self.where} is wrong, correct hidden_act there"
+            refuse_activation(patch.parts, self.activation, self.title, way_out)
         for name in patch.layers:
             if plain(name) not in self.places:
                 raise LayerMismatchError(f"{self.title} has no layer {name}: {self._why(name)}")
@@ -126,17 +128,6 @@ class View:
         layers = self.read(patch, tensors)
         # Without metadata: its hash is of all tensors of both towers, which are not here.
         return self.split(replace(fitted(patch, layers), metadata={}).revert_from(layers))
-
-    def _refuse_activation(self, patch: Patch) -> None:
-        for part in patch.parts:
-            made = part.get("model", {}).get("activation")
-            if None not in (made, self.activation) and made != self.activation:
-                model = " ".join(model_names([part])) or "the model it was made for"
-                raise LayerMismatchError(
-                    f"{self.title} computes {self.activation}, and {model} computes {made}, so the "
-                    f"patch was not made for this model. If {self.where} is wrong, set hidden_act "
-                    f"to {made!r} there"
-                )
 
     def _why(self, name: str) -> str:
         """Why a layer is missing."""

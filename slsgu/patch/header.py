@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from slsgu.errors import SlsguWarning
+from slsgu.errors import LayerMismatchError, SlsguWarning
 from slsgu.models.tensors import state_sha256
 from slsgu.utils.schema import (
     Check,
@@ -114,6 +114,30 @@ def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], mad
         f"--out C`. If none did, the patch was not made for this model{made_for} (found "
         f"{hashes[0][:12]}, made for {hashes[1][:12]})"
     )
+
+
+def refuse_activation(
+    parts: Sequence[Mapping[str, Any]], activation: str, title: str, way_out: str
+) -> None:
+    """Refuse a model that computes in another way than the one that a patch was made for.
+
+    Args:
+        parts: of the patch. One that does not say what its model computes is believed.
+        activation: of the model, `quick_gelu` or `gelu`.
+        title: which model it is, for the message.
+        way_out: what to do if its configuration is wrong.
+
+    Raises:
+        LayerMismatchError: they differ.
+    """
+    for part in parts:
+        made = part.get("model", {}).get("activation")
+        if made not in (None, activation):
+            model = " ".join(model_names([part])) or "the model it was made for"
+            raise LayerMismatchError(
+                f"{title} computes {activation}, and {model} computes {made}, so the patch was not "
+                f"made for this model. {way_out}"
+            )
 
 
 def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
