@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +107,21 @@ def pareto(
         for score in scores
         if show_all or score.on_front or score.efficiency is not None or score.layer == chosen
     ]
+    gains = sum(score.kind == "norm" for score in scores)
+    counted = f"{len(scores)} layers" + (f", {gains} of them gains" if gains else "")
+    read = "" if system is None else f" that {system} reads"
+    click.echo(f"{gradients.info['title']}: {len(shown)} of {counted}{read}\n")
+    _print_scores(shown)
+    click.echo("")
+    if chosen is not None:
+        click.echo(f"edited     {chosen}")
+    click.echo(f"layers     {folder.layers}")
+    if plot:
+        click.echo(f"figure     {folder.pareto}")
+
+
+def _print_scores(scores: Sequence[LayerScore]) -> None:
+    """A table: the image side first, by alignment."""
     table = [("layer", "tower", "importance", "alignment", "cosine", "efficiency", "front")]
     table += [
         (
@@ -118,19 +133,9 @@ def pareto(
             "-" if score.efficiency is None else f"{score.efficiency:.4g}",
             "*" if score.on_front else "",
         )
-        for score in sorted(shown, key=lambda s: (s.tower != "vision", s.alignment))
+        for score in sorted(scores, key=lambda s: (s.tower != "vision", s.alignment))
     ]
-    gains = sum(score.kind == "norm" for score in scores)
-    counted = f"{len(scores)} layers" + (f", {gains} of them gains" if gains else "")
-    read = "" if system is None else f" that {system} reads"
-    click.echo(f"{gradients.info['title']}: {len(shown)} of {counted}{read}\n")
     echo_table(table, left=2)
-    click.echo("")
-    if chosen is not None:
-        click.echo(f"edited     {chosen}")
-    click.echo(f"layers     {folder.layers}")
-    if plot:
-        click.echo(f"figure     {folder.pareto}")
 
 
 def _reads(system: str | None, gradients: Gradients) -> Callable[[Layer], bool]:
