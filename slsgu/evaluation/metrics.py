@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from slsgu.concepts.request import KEPT, STATES
 from slsgu.evaluation.found import Found
-from slsgu.evaluation.moved import Moved, Movement
+from slsgu.evaluation.moved import Moved, means
 from slsgu.evaluation.summary import Floats, Summary
 from slsgu.evaluation.unseen import Unseen
 from slsgu.utils.statistics import wilson
@@ -145,13 +145,8 @@ class Measures:
             **self.scores,
             "unseen_share": None if self.unseen is None else self.unseen.share,
             "found": None if self.found is None else self.found.after,
-            **{name: None if of is None else of.mean for name, of in self._movements()},
+            **means(self.moved),
         }
-
-    def _movements(self) -> list[tuple[str, Movement | None]]:
-        moved = self.moved
-        parts = (None, None) if moved is None else (moved.concept, moved.kept)
-        return list(zip(("moved_concept", "moved_others"), parts, strict=True))
 
     def differences(self) -> dict[str, float | None]:
         """Quality, utility, Q-U, and `change_<key>`, after minus before, of the four accuracies."""

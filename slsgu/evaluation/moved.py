@@ -85,6 +85,14 @@ class Moved:
         return asdict(self)
 
 
+def means(moved: Moved | None) -> dict[str, float | None]:
+    """How far both groups move on average, as JSON values; null where it was not measured."""
+    parts = (None, None) if moved is None else (moved.concept, moved.kept)
+    names = ("moved_concept", "moved_others")
+    rows = zip(names, parts, strict=True)
+    return {name: None if part is None else part.mean for name, part in rows}
+
+
 @dataclass(frozen=True, eq=False)
 class StateProbe:
     """Prompts or images of which it is measured how far what a system reads of them moves.

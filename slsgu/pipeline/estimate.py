@@ -16,15 +16,14 @@ from slsgu.data.images import UnreadableImageError
 from slsgu.errors import ArtifactError, DataError
 from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.gradients.gradients import Gradients
-from slsgu.interop.targets import find_target
 from slsgu.models.clip import Clip
 from slsgu.models.footprint import activation_bytes
 from slsgu.models.layers import Layer
-from slsgu.pipeline.moved import MOST
+from slsgu.pipeline.moved import seconds_of_states
 from slsgu.pipeline.run_folder import RunFolder, reuse_differences
 from slsgu.search.candidates import check_choice, pick_candidates, rank_candidates
 from slsgu.search.curve import USUAL
-from slsgu.search.readable import reads_projection, towers_searched
+from slsgu.search.readable import reads_projection, reads_states, towers_searched
 from slsgu.search.screen import ONE_IN
 from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
@@ -198,11 +197,11 @@ def _seconds(
         towers = [x for x in towers_searched(settings) for _ in range(ASSUMED_FRONT)]
     trial = {"vision": forward * search_count, "language": texts}
     steps = sum(_evaluations(settings) * SUFFIX_SHARE * trial[tower] for tower in towers)
-    screened = settings.search != "paper" and not _reads_states(settings)
+    screened = settings.search != "paper" and not reads_states(settings)
     if towers.count("vision") > 1 and screened:  # on a part
         vision = towers.count("vision") * _evaluations(settings) * SUFFIX_SHARE * trial["vision"]
         steps -= (1 - 1 / ONE_IN) * vision
-    read_elsewhere = _seconds_of_system(settings.system, trial, forward, counts["test"])
+    read_elsewhere = seconds_of_states(settings, trial, forward, counts["test"])
     embedding += read_elsewhere[0]
     most = embedding + both_ways * search_count + steps
     stops_early = (
@@ -219,34 +218,12 @@ def _seconds(
     }
 
 
-def _reads_states(settings: MethodSettings) -> bool:
-    """Whether what a system reads is measured at every step."""
-    return settings.system is not None and find_target(settings.system).tower is not None
-
-
 def _evaluations(settings: MethodSettings) -> int:
     """How often a layer is evaluated, about."""
     if settings.step is not None:
         return 1
-    every = settings.search == "paper" or _reads_states(settings)
+    every = settings.search == "paper" or reads_states(settings)
     return settings.trials if every else USUAL
-
-
-def _seconds_of_system(
-    system: str | None, trial: Mapping[str, float], forward: float, tests: int
-) -> tuple[float, float]:
-    """What it takes to see what a system reads before a search, and to measure it in the end.
-
-    Args:
-        trial: seconds of a run of each tower on the search split.
-        forward: of an image.
-        tests: test images.
-    """
-    tower = None if system is None else find_target(system).tower
-    if tower is None:
-        return 0.0, 0.0
-    images = 2 * forward * min(tests, 2 * MOST)  # with the patch and without it
-    return trial[tower], images if tower == "vision" else 2 * trial["language"]
 
 
 def _goes_back(layers: Sequence[Layer]) -> bool:

@@ -3,7 +3,7 @@ search has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from slsgu.interop.places import place_of
 from slsgu.models.states import StatePlace
 from slsgu.patch.patch import Patch
 from slsgu.search.probe import WHAT, spread
+from slsgu.search.readable import reads_states, towers_searched
+from slsgu.task.settings import MethodSettings
 from slsgu.task.task import Task
 
 MOST = 300  # prompts or images of each group: more say the same
@@ -119,3 +121,20 @@ def _texts(task: Task, samples: Sequence[Sample]) -> list[list[str]]:
 
 def _phrases(concept: Concept, templates: Sequence[str]) -> list[str]:
     return [phrase.replace("{}", concept.name) for phrase in PHRASES if phrase not in templates]
+
+
+def seconds_of_states(
+    settings: MethodSettings, trial: Mapping[str, float], forward: float, tests: int
+) -> tuple[float, float]:
+    """What it takes to see what a system reads before a search, and to measure it in the end.
+
+    Args:
+        trial: seconds of a run of each tower on the search split.
+        forward: seconds of an image.
+        tests: test images.
+    """
+    if not reads_states(settings):
+        return 0.0, 0.0
+    (tower,) = towers_searched(settings)
+    images = 2 * forward * min(tests, 2 * MOST)  # with the patch and without it
+    return trial[tower], images if tower == "vision" else 2 * trial["language"]

@@ -68,3 +68,8 @@ def reads_projection(plan: Plan) -> bool:
     layers = inventory(plan.task.clip.model)
     reads, towers = readable(settings.system, layers), towers_searched(settings)
     return any(layer.last and layer.tower in towers and reads(layer) for layer in layers)
+
+
+def reads_states(settings: MethodSettings) -> bool:
+    """Whether what a larger system reads is measured at every step."""
+    return settings.system is not None and find_target(settings.system).tower is not None
