@@ -30,12 +30,11 @@ def rewrite_elsewhere(
         revert: take them out.
     """
     from slsgu.interop.folder import rewrite_folder
-    from slsgu.patch.header import refuse_repeated
+    from slsgu.patch.conflicts import refuse_repeated
 
     files = distinct_files(patches)
     loaded = [load_patches([file]) for file in files]
-    named = zip(files, loaded, strict=True)
-    refuse_repeated([(str(path), part) for path, patch in named for part in patch.parts])
+    refuse_repeated([(str(path), patch) for path, patch in zip(files, loaded, strict=True)])
     if scale != 1.0:
         loaded = [scale * patch for patch in loaded]
     Console().say_not_copied(rewrite_folder(str(model), out, loaded, revert=revert))

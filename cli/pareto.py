@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ from .console import Console, echo_json, echo_table
 from .groups import GroupedCommand, option
 from .options import json_option
 from .request_file import options_of
-from .search_options import norms_option
+from .search_options import SYSTEMS, norms_option
 from .values import plan_from, settings_from
 
 if TYPE_CHECKING:
     from slsgu.gradients.gradients import Gradients
+    from slsgu.models.layers import Layer
     from slsgu.pipeline.run_folder import RunFolder
     from slsgu.search.pareto import LayerScore
 
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
     help="A run folder.  [default: the one in runs/ with the newest gradients]",
 )
 @norms_option
+@option(
+    "Method",
+    "--for",
+    "system",
+    type=click.Choice(SYSTEMS),
+    help="Only layers that this system reads compete.  [default: that of the run]",
+)
 @option(
     "Method",
     "--fast",
@@ -46,14 +55,21 @@ if TYPE_CHECKING:
 )
 @json_option
 def pareto(
-    run: Path | None, plot: bool, show_all: bool, norms: bool | None, fast: bool, as_json: bool
+    run: Path | None,
+    plot: bool,
+    show_all: bool,
+    norms: bool | None,
+    system: str | None,
+    fast: bool,
+    as_json: bool,
 ) -> None:
     """Show which layers hold the concept: importance, alignment, and the front of each tower.
 
     Importance (eq. 7) is the norm of the forget gradient over the norm of the weights; alignment
     (eq. 8) is the absolute cosine between forget and retain gradient. Efficiency is what the
     forget loss gains for each unit of harm to what must be kept, for the layers that `apply` would
-    search. Gains compete if they did in the run. Writes layers.json.
+    search. Gains, and layers that a system does not read, compete if they did in the run. Writes
+    layers.json.
     """
     from slsgu.gradients.gradients import Gradients
     from slsgu.search.pareto import rank_layers
@@ -67,12 +83,15 @@ def pareto(
     settings = None if options is None else settings_from(options)
     if norms is None:
         norms = competed if settings is None else settings.considers_norms
+    if system is None and settings is not None:
+        system = settings.system
     also = None if settings is None else settings.layer
-    scores = rank_layers(gradients, norms=norms, also=also, every=show_all)
+    reads = _reads(system, gradients)
+    scores = rank_layers(gradients, norms=norms, also=also, every=show_all, reads=reads)
     scores = [replace(score, efficiency=known.get(score.layer)) for score in scores]
     if not fast and options is not None:
-        scores = _with_efficiency(options, gradients, scores)
-    folder.write_layers(gradients, scores, norms)
+        scores = _with_efficiency({**options, "system": system}, gradients, scores)
+    folder.write_layers(gradients, scores, norms=norms, system=system)
     rows = [score.to_json() for score in scores]
     chosen = _chosen_layer(folder)
     if plot:
@@ -88,6 +107,21 @@ def pareto(
         for score in scores
         if show_all or score.on_front or score.efficiency is not None or score.layer == chosen
     ]
+    gains = sum(score.kind == "norm" for score in scores)
+    counted = f"{len(scores)} layers" + (f", {gains} of them gains" if gains else "")
+    read = "" if system is None else f" that {system} reads"
+    click.echo(f"{gradients.info['title']}: {len(shown)} of {counted}{read}\n")
+    _print_scores(shown)
+    click.echo("")
+    if chosen is not None:
+        click.echo(f"edited     {chosen}")
+    click.echo(f"layers     {folder.layers}")
+    if plot:
+        click.echo(f"figure     {folder.pareto}")
+
+
+def _print_scores(scores: Sequence[LayerScore]) -> None:
+    """A table: the image side first, by alignment."""
     table = [("layer", "tower", "importance", "alignment", "cosine", "efficiency", "front")]
     table += [
         (
@@ -99,18 +133,17 @@ def pareto(
             "-" if score.efficiency is None else f"{score.efficiency:.4g}",
             "*" if score.on_front else "",
         )
-        for score in sorted(shown, key=lambda s: (s.tower != "vision", s.alignment))
+        for score in sorted(scores, key=lambda s: (s.tower != "vision", s.alignment))
     ]
-    gains = sum(score.kind == "norm" for score in scores)
-    counted = f"{len(scores)} layers" + (f", {gains} of them gains" if gains else "")
-    click.echo(f"{gradients.info['title']}: {len(shown)} of {counted}\n")
     echo_table(table, left=2)
-    click.echo("")
-    if chosen is not None:
-        click.echo(f"edited     {chosen}")
-    click.echo(f"layers     {folder.layers}")
-    if plot:
-        click.echo(f"figure     {folder.pareto}")
+
+
+def _reads(system: str | None, gradients: Gradients) -> Callable[[Layer], bool]:
+    """Which layers compete: those that a system reads, which the names of all layers say. A single
+    layer that the run fixed says nothing of the others, and was checked then."""
+    from slsgu.search.readable import readable
+
+    return readable(None if gradients.key.get("layer") else system, gradients.layers)
 
 
 def _folder(run: Path | None) -> RunFolder:

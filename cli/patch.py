@@ -158,7 +158,7 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
         rewrite_elsewhere(patches, model, out, scale)
         click.echo(f"patched    {out}")
     else:
-        _warn_of_size(_rewrite(patches, model, out, scale, lambda patch: patch.apply_to))
+        _warn_of_size(_rewrite(patches, model, out, scale, _checked(model)))
         click.echo(f"patched    {out}")
     say_applied_conflicts(patches)
 
@@ -214,6 +214,17 @@ def _rewrite(
         loaded = scale * loaded
     Console().say_not_copied(rewrite_model(model, out, change(loaded)))
     return loaded
+
+
+def _checked(model: Path) -> Callable[[Patch], Change]:
+    """Applies a patch to a model that computes as the one that the patch was made for."""
+    from slsgu.patch.rewrite import check_activation
+
+    def change(patch: Patch) -> Change:
+        check_activation(patch, model)
+        return patch.apply_to
+
+    return change
 
 
 def _warn_of_size(loaded: Patch) -> None:

@@ -15,6 +15,7 @@ from .values import load_patches
 if TYPE_CHECKING:
     from slsgu.patch.patch import Patch
 
+WAY_OUT = "If its configuration is wrong, say --quick-gelu or --gelu"
 export_options: Callable[[Any], Any] = stack(
     option(
         "Input",
@@ -69,7 +70,8 @@ def export(
     from slsgu.errors import SlsguError
     from slsgu.models.local_dir import refuse_inside
     from slsgu.models.resolve import local_folder
-    from slsgu.patch.export import find_model
+    from slsgu.patch.export import changed_model, find_model
+    from slsgu.patch.header import refuse_activation
     from slsgu.patch.rewrite import changed_weights
     from slsgu.report.hub import check_hub, push_folder
     from slsgu.utils.files import exists
@@ -90,12 +92,16 @@ def export(
         changed_weights(Path(model), patch.apply_to)(out)  # bare weights need no architecture
     else:
         model = model.removeprefix("local-dir:") if pretrained is None else model
+        if model.startswith("diffusers:"):
+            raise click.UsageError(f"--to is for a model of CLIP; {model} stays what it is")
         spec = find_model(model, pretrained, quick_gelu=quick_gelu, made_for=made_for)
+        computed = "quick_gelu" if spec.model_cfg.get("quick_gelu") else "gelu"
+        refuse_activation(patch.parts, computed, model, WAY_OUT)
         if form == "local-dir":
             console.say_not_copied(_folder(patch, spec, out, f"{model} {pretrained or ''}".strip()))
         else:
             refuse_inside(out, local_folder(spec.tokenizer), "an --out")
-            changed_weights(spec.weights(), patch.apply_to)(out)
+            changed_model(spec, patch.apply_to)(out)
     if form != "local-dir":
         console.say(
             "note: a file of weights says neither its activation (QuickGELU or GELU) nor its "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from .options import force_option, json_option, out_option
 from .values import load_patches
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from slsgu.patch.conflicts import Conflict
     from slsgu.patch.patch import Patch
 
@@ -106,18 +108,17 @@ def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> 
 def diff(model_a: Path, model_b: Path, out: Path, force: bool, as_json: bool) -> None:
     """Make the patch that leads from one checkpoint to another.
 
-    MODEL_A and MODEL_B are checkpoint files or local-dirs of one architecture, which differ in
-    few tensors. The patch fits MODEL_A.
+    MODEL_A and MODEL_B are checkpoint files, local-dirs or transformers:FOLDER, of one
+    architecture, which differ in few tensors. The patch fits MODEL_A.
     """
     import slsgu
-    from slsgu.models.checkpoint import read_state_dict
     from slsgu.models.tensors import state_sha256
     from slsgu.patch.difference import difference, farthest
     from slsgu.patch.patch import Patch
     from slsgu.utils.files import refuse_target
 
     refuse_target(out, force=force)
-    before, after = (read_state_dict(_place(model)) for model in (model_a, model_b))
+    before, after = (_tensors(model) for model in (model_a, model_b))
     found = difference(before, after)
     metadata = {
         "version": slsgu.__version__,
@@ -143,6 +144,16 @@ def diff(model_a: Path, model_b: Path, out: Path, force: bool, as_json: bool) ->
         return
     click.echo(f"differ     {len(patch.layers)} of {len(before)} tensors")
     _print(patch, out)
+
+
+def _tensors(model: Path) -> Mapping[str, Tensor]:
+    """The weights of a model, by OpenCLIP's names."""
+    from slsgu.models.checkpoint import read_state_dict
+    from slsgu.models.transformers_folder import PREFIX, read_tensors
+
+    if str(model).startswith(PREFIX):
+        return read_tensors(Path(str(model).removeprefix(PREFIX)).expanduser())
+    return read_state_dict(_place(model))
 
 
 def _place(model: Path) -> Path:
@@ -229,6 +240,7 @@ def _evaluation(total: Patch, patches: Sequence[Path], out: Path) -> str:
     models = [part.get("model", {}) for part in total.parts]
     if models and models[0].get("name") not in (None, "menagerie"):
         words += ["--model", str(models[0]["name"])]
-        words += ["--pretrained", str(models[0]["pretrained"])] if models[0]["pretrained"] else []
+        tag = models[0].get("pretrained")
+        words += ["--pretrained", str(tag)] if tag else []
         return f"{shlex.join(words)} --data DIR"
     return shlex.join(words)

@@ -11,8 +11,8 @@ import click
 from .groups import option, stack
 
 F = TypeVar("F", bound=Callable[..., Any])
-SYSTEMS = ("clip", "sd1", "sd2", "sdxl-1", "sdxl-2", "llava")  # slsgu.interop.targets
-FLOORS = ("forget_coarse", "retain_fine", "retain_coarse")
+SYSTEMS = ("clip", "sd1", "sd2", "sdxl", "sdxl-1", "sdxl-2", "llava")  # slsgu.interop.targets
+FLOORS = ("forget_coarse", "retain_fine", "retain_coarse", "retain_states")
 
 
 def parse_floors(
@@ -199,7 +199,8 @@ search_options: Callable[[F], F] = stack(
     ),
     floor_option(
         "Least share of an accuracy that must remain: one number for all, or forget_coarse=X, "
-        "retain_fine=X, retain_coarse=X, or the name of a data set of --also."
+        "retain_fine=X, retain_coarse=X, or the name of a data set of --also; with --for also "
+        "retain_states=X, of what the system reads of everything else."
     ),
     option(
         "Search",
@@ -212,8 +213,18 @@ search_options: Callable[[F], F] = stack(
         "--for",
         "system",
         type=click.Choice(SYSTEMS),
-        help="Only layers that this system reads: Stable Diffusion 1.x, 2.x or XL (its first or "
-        "second text encoder), LLaVA 1.5, or CLIP itself.  [default: clip]",
+        help="Only layers that this system reads, and only steps that move what it reads of the "
+        "concept: Stable Diffusion 1.x, 2.x or XL (sdxl-1 and sdxl-2: its first and second text "
+        "encoder; sdxl: what both read), LLaVA 1.5, or CLIP itself.  [default: clip]",
+    ),
+    option(
+        "Search",
+        "--moves",
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        help="With --for: how far what the system reads of the concept must move, as a share of "
+        "its length; it must also move farther than what it reads of everything else.  "
+        "[default: 0.15]",
     ),
     option("Search", "--layer", metavar="NAME", help="Only this layer (`slsgu layers` lists all)."),
     option(

@@ -14,11 +14,12 @@ from .console import echo_table, interval, percent
 
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import Measures
+    from slsgu.evaluation.moved import Moved
     from slsgu.evaluation.other_sets import OtherSet
-    from slsgu.interop.moved import Moved
     from slsgu.models.clip import Clip
     from slsgu.pipeline.measure import Evaluation
     from slsgu.pipeline.result import Outcome
+    from slsgu.search.goal import Goal
     from slsgu.search.method import SearchTrace
 
 
@@ -94,7 +95,7 @@ def print_result(result: Outcome, total: float) -> None:
         bounds = measures.intervals.get(name.lower().replace("-", "_"))
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
     print_also(result.also)
-    print_moved(result.moved)
+    print_moved(result.moved, result.goal)
     if unmeasured := result.goal.unmeasured(measures):
         words = ", ".join(WORDS[name] for name in unmeasured)
         click.echo(f"not measured, so no floor can be enforced: {words}")
@@ -154,16 +155,22 @@ def print_also(also: Sequence[OtherSet]) -> None:
     echo_table(table)
 
 
-def print_moved(moved: Moved | None) -> None:
-    """How far what a system reads has moved."""
+def print_moved(moved: Moved | None, goal: Goal) -> None:
+    """How far what a system reads has moved, and how far it should."""
     if moved is None:
         return
     click.echo("")
-    table = [(f"{moved.what}, as {moved.system} reads them", "moved", "95 of 100 within", "count")]
-    for name, row in (("with the concept", moved.concept), ("without it", moved.kept)):
-        if row is not None:
-            table.append((name, percent(row.mean), percent(row.most), str(row.count)))
-    echo_table(table)
+    title = f"{moved.what}, as {moved.system} reads them"
+    table = [(title, "wanted", "moved", "95 of 100 within", "count")]
+    table += [
+        (name, wanted, percent(row.mean), percent(row.most), str(row.count))
+        for name, wanted, row in (
+            ("with the concept", f"at least {percent(goal.moves)}", moved.concept),
+            ("without it", f"at most {percent(goal.most_moved)}", moved.kept),
+        )
+        if row is not None
+    ]
+    echo_table(table, left=2)
 
 
 def level_name(level: int, *, fine: bool) -> str:

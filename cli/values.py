@@ -69,12 +69,28 @@ def settings_from(options: dict[str, Any]) -> Settings:
     known = {field.name for field in fields(Settings)} - {"limits", "floors"}
     given = {name: options[name] for name in known if options.get(name) is not None}
     floors = options.get("floors") or {}
+    _refuse_without_system(options)
     floors = {x: share for x in FLOORS if (share := floors.get(x, floors.get(None))) is not None}
     try:
         settings = Settings(limits=limits, **given)
         return replace(settings, floors={**settings.floors, **floors})
     except SlsguError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _refuse_without_system(options: dict[str, Any]) -> None:
+    """What is asked of hidden states means nothing where no system reads them."""
+    if options.get("system") not in (None, "clip"):
+        return
+    of_states = {
+        "--moves": options.get("moves") is not None,
+        "--floor retain_states=X": "retain_states" in (options.get("floors") or {}),
+    }
+    for words, typed in of_states.items():
+        if typed:
+            raise click.UsageError(
+                f"{words} is about what a larger system reads: say which, with --for"
+            )
 
 
 def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
@@ -226,11 +242,10 @@ def load_patches(paths: Sequence[Path]) -> Patch:
         LayerMismatchError: they were made for different weights of one layer, or one is given
             twice, which would double its step.
     """
-    from slsgu.patch.header import refuse_repeated
+    from slsgu.patch.conflicts import refuse_repeated
     from slsgu.patch.patch import Patch
 
     files = distinct_files(paths)
     loaded = [Patch.load(file) for file in files]
-    named = zip(files, loaded, strict=True)
-    refuse_repeated([(str(file), part) for file, patch in named for part in patch.parts])
+    refuse_repeated([(str(file), patch) for file, patch in zip(files, loaded, strict=True)])
     return functools.reduce(operator.add, loaded)

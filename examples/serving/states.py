@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from slsgu.errors import SlsguError
 from slsgu.models.clip import Clip
-from slsgu.patch.header import refuse_repeated
+from slsgu.patch.conflicts import refuse_repeated
 from slsgu.patch.patch import Patch
 
 SHOWN = 5  # labels in an answer
@@ -142,7 +142,7 @@ class Service:
         total = sum(patches.values(), Patch({}, {}))  # of one layer, too
         original = self.original.clip
         try:
-            refuse_repeated([(name, part) for name, p in patches.items() for part in p.parts])
+            refuse_repeated(list(patches.items()))
             changed = total.changed(dict(original.model.named_parameters()))
         except SlsguError as error:
             raise RefusedPatchError(str(error)) from error

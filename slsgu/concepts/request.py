@@ -17,6 +17,8 @@ from slsgu.errors import ConceptError
 KEPT = ("forget_coarse", "retain_fine", "retain_coarse")
 """The accuracies that are to stay: of forget images at the levels above the request, of all others
 at the finest level and at the coarser ones (design, section 5)."""
+STATES = "retain_states"
+"""What a larger system reads of everything else, which is to stay too where an edit is for one."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slsgu.concepts.request import KEPT
+from slsgu.concepts.request import KEPT, STATES
 from slsgu.evaluation.found import Found
+from slsgu.evaluation.moved import Moved, means
 from slsgu.evaluation.summary import Floats, Summary
 from slsgu.evaluation.unseen import Unseen
 from slsgu.utils.statistics import wilson
@@ -24,11 +25,12 @@ from slsgu.utils.statistics import wilson
 Bools = npt.NDArray[np.bool_]
 
 KEYS = ("forget_fine", *KEPT)
-WORDS = {  # the four accuracies, for people
+WORDS = {  # the four accuracies and what else has a floor, for people
     "forget_fine": "requested images at the finest level",
     "forget_coarse": "requested images at coarser levels",
     "retain_fine": "other images at the finest level",
     "retain_coarse": "other images at coarser levels",
+    STATES: "what the system reads of everything else",
 }
 
 
@@ -96,6 +98,7 @@ class Measures:
         unseen: what margins say of unseen images of the concept; None where they were not asked,
             or are of too few images.
         found: how often a few images find the concept again, without its name; None likewise.
+        moved: how far what a system reads has moved; None where the edit is for no other system.
     """
 
     before: dict[str, float | None]
@@ -110,11 +113,18 @@ class Measures:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     unseen: Unseen | None = None
     found: Found | None = None
+    moved: Moved | None = None
 
     @property
     def forget_fine_after(self) -> float:
         value = self.after["forget_fine"]
         return 1.0 if value is None else value
+
+    @property
+    def shares_kept(self) -> dict[str, float | None]:
+        """What floors are held against, by their names: what remains of each accuracy, and of what
+        a system reads of everything else."""
+        return {**self.kept_ratios, STATES: None if self.moved is None else self.moved.stays}
 
     @property
     def scores(self) -> dict[str, float | None]:
@@ -135,6 +145,7 @@ class Measures:
             **self.scores,
             "unseen_share": None if self.unseen is None else self.unseen.share,
             "found": None if self.found is None else self.found.after,
+            **means(self.moved),
         }
 
     def differences(self) -> dict[str, float | None]:

@@ -106,6 +106,15 @@ class Replay:
             return moved, self._embeddings("language")
         return self._embeddings("vision"), moved
 
+    def uncut(self, tower: str) -> None:
+        """Run a tower from its inputs on, until it is prepared for a layer again."""
+        self._towers[tower].cut_before(None)
+
+    def in_full(self, tower: str) -> Tensor:
+        """Features of one tower as it is, run from its inputs on, not normalised [N or P, d]."""
+        self.uncut(tower)
+        return self._towers[tower].run()
+
     def features(self, layer: Layer, weight: Tensor) -> Tensor:
         """Features of the layer's tower with the layer replaced, not normalised [N or P, d]."""
         with edited(self.parameters[layer.name], weight):

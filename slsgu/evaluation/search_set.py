@@ -21,6 +21,7 @@ from slsgu.evaluation.exam import Answers, Exam, exam_of
 from slsgu.evaluation.found import FewShot, Found
 from slsgu.evaluation.margins import Margins
 from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.moved import StateProbe
 from slsgu.evaluation.refusals import refuse_unmeasurable
 from slsgu.evaluation.replay import Replay
 from slsgu.evaluation.unseen import Unseen
@@ -49,6 +50,7 @@ class SearchSet:
         captions: of the images that are to be forgotten.
         forget_samples: these images, in order.
         scale: 1 / temperature.
+        probe: measures what a system reads; None where the edit is for no other system.
     """
 
     exam: Exam
@@ -59,6 +61,7 @@ class SearchSet:
     captions: ForgetCaptions
     forget_samples: tuple[Sample, ...]
     scale: float
+    probe: StateProbe | None = None
 
     @classmethod
     def of(
@@ -149,7 +152,15 @@ class SearchSet:
 
     def measure(self, layer: Layer, weight: Tensor) -> Measures:
         """What replacing one layer does to the answers."""
-        return self.measure_features(layer.tower, self.replay.features(layer, weight))
+        probe = self.probe
+        if probe is None:
+            return self.measure_features(layer.tower, self.replay.features(layer, weight))
+        if (layer.block or 0) > probe.place.stage:
+            self.replay.uncut(layer.tower)  # from behind the place, nothing would be seen there
+        with probe.place.watch() as seen:
+            features = self.replay.features(layer, weight)
+        measures = self.measure_features(layer.tower, features)
+        return replace(measures, moved=probe.moved(seen, features))
 
     def measure_features(self, tower: str, features: Tensor) -> Measures:
         """What other features of one tower do to the answers.
@@ -198,6 +209,7 @@ class SearchSet:
         samples = zip(places, self.forget_samples, strict=True)
         return replace(
             self,
+            probe=None,  # of inputs that are here by other numbers
             exam=self.exam.part(rows),
             replay=self.replay.part(torch.from_numpy(rows)),
             before=self.before.part(rows),

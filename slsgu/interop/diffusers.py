@@ -24,6 +24,7 @@ from slsgu.errors import LayerMismatchError, ModelError
 from slsgu.interop.targets import TARGETS, Target
 from slsgu.interop.transformers import view_of
 from slsgu.interop.view import View
+from slsgu.patch.live import known, overlaid
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import write_weights
 from slsgu.utils.wording import printable
@@ -80,18 +81,10 @@ def applied(pipeline: P, *patches: Patch) -> Iterator[P]:
         ModelError: likewise.
     """
     changed = _changed(pipeline, patches)
-    own = {name: dict(getattr(pipeline, name).named_parameters()) for name in changed}
-    originals = {
-        name: {key: own[name][key].detach().clone() for key in tensors}
-        for name, tensors in changed.items()
-    }
-    try:
+    with contextlib.ExitStack() as stack:
         for name, tensors in changed.items():
-            write_weights(own[name], tensors)
+            stack.enter_context(overlaid(getattr(pipeline, name), known(tensors)))
         yield pipeline
-    finally:
-        for name, tensors in originals.items():
-            write_weights(own[name], tensors)
 
 
 def encoders_of_index(index: Mapping[str, Any], title: str) -> dict[str, Target]:

@@ -23,7 +23,7 @@ from slsgu.interop.targets import Target
 from slsgu.interop.transformers import view_from
 from slsgu.interop.view import View
 from slsgu.models.checkpoint import read_state_dict, write_state_dict
-from slsgu.models.local_dir import copy_others, leads_out
+from slsgu.models.local_dir import copy_others, leads_out, refuse_inside
 from slsgu.models.overwrite import overwrite
 from slsgu.models.transformers_folder import PREFIX
 from slsgu.models.transformers_weights import CONFIG, FolderWeights, find_weights, read_json
@@ -127,10 +127,12 @@ def rewrite_folder(
         raise SlsguError(f"{out} exists already; give a new --out")
     edit: Edit = View.reverted if revert else View.changed
     if model.startswith(PIPELINE):
-        return _rewrite_pipeline(
-            Path(model.removeprefix(PIPELINE)).expanduser(), out, patches, edit
-        )
-    saved = open_saved(Path(model.removeprefix(PREFIX)).expanduser())
+        folder = Path(model.removeprefix(PIPELINE)).expanduser()
+        refuse_inside(out, folder, "an --out")
+        return _rewrite_pipeline(folder, out, patches, edit)
+    folder = Path(model.removeprefix(PREFIX)).expanduser()
+    refuse_inside(out, folder, "an --out")
+    saved = open_saved(folder)
     total = sum(patches[1:], start=patches[0])
     saved.view.require(total)
     changed = edit(saved.view, total, saved.read(total))

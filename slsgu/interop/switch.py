@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from slsgu.errors import LayerMismatchError
-from slsgu.patch.live import LOCK, Overlay, overlay_of, same_bits
+from slsgu.interop.transformers import view_of
+from slsgu.models.transformers_names import find_places
+from slsgu.patch.live import LOCK, Change, Overlay, known, overlay_of, same_bits
 from slsgu.patch.patch import Patch
 
 
@@ -18,11 +20,11 @@ class Switch:
     copies that the switch keeps of both states.
     """
 
-    def __init__(self, model: nn.Module, patch: Patch) -> None:
-        self._model, self._patch = model, patch
+    def __init__(self, model: nn.Module, change: Change) -> None:
+        self._model = model
         with LOCK:
             tensors = dict(model.named_parameters())
-            self._on = patch.changed(tensors)
+            self._on = change(tensors)
             self._off = {name: tensors[name].detach().clone() for name in self._on}
         self._overlay: Overlay | None = None
 
@@ -43,7 +45,7 @@ class Switch:
                 return
             self._require(self._off, None)
             overlay = Overlay()
-            overlay.put_on(self._model, lambda _: self._on)
+            overlay.put_on(self._model, known(self._on))
             self._overlay = overlay
 
     def off(self) -> None:
@@ -83,18 +85,22 @@ class Switch:
                 )
 
 
-def toggle(model: nn.Module, patch: Patch) -> Switch:
+def toggle(model: nn.Module, patch: Patch, *, target: str | None = None) -> Switch:
     """A switch for a patch in a model in use; off at first.
 
     Forward passes that run in other threads meanwhile may see one layer switched and another not
     yet: let them end first, or keep two models (`examples/serving/`).
 
     Args:
-        model: an OpenCLIP model, original in the layers of the patch. It is changed in place.
+        model: of OpenCLIP or transformers, original in the layers of the patch, such as the
+            `text_encoder` of a pipeline. It is changed in place.
         patch: what is to be switched.
+        target: of a model of transformers, what is read where it is used, as for
+            `slsgu.interop.transformers.apply`.
 
     Raises:
-        LayerMismatchError: the patch does not fit the model, or is applied already.
+        LayerMismatchError: the patch does not fit the model, is not read by the target, or is
+            applied already.
 
     >>> import torch
     >>> model = nn.Linear(2, 2, bias=False)
@@ -107,4 +113,7 @@ def toggle(model: nn.Module, patch: Patch) -> Switch:
     >>> torch.equal(model.weight, before)
     True
     """
-    return Switch(model, patch)
+    if not find_places(name for name, _ in model.named_parameters()):  # none of transformers
+        return Switch(model, patch.changed)
+    view = view_of(model, target)
+    return Switch(model, lambda tensors: view.changed(patch, tensors))

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from slsgu.errors import LayerMismatchError, SlsguError
-from slsgu.models.layers import Layer, Tower, inventory, stages
+from slsgu.models.layers import Layer, Tower, inventory
 from slsgu.patch.patch import Patch
 
 VIT_BLOCKS = "visual.transformer.resblocks"
+_PROJECTIONS = frozenset({"proj", "text_projection"})  # what comes behind the norm
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class Target:
         title: the system, for people.
         base: the model that is known to sit there.
         reads_of: what it reads, for people; follows "it reads".
-        tower: the tower it takes; None for both.
-        unread_blocks: how many blocks at the end of the tower are left out.
-        unread_after: names of what comes after the blocks and is left out, as the last or the
-            last but one part of a layer's name; None for all of it.
+        tower: the tower of which it reads hidden states; None where it is CLIP itself, both whole.
+        unread_blocks: how many blocks at the end of the tower the hidden states do not run through.
+        norm: whether the norm that the tower ends in (`ln_final`) runs on them.
+        skipped: tokens at the beginning that it drops.
+        embeds: whether it also reads the embeddings, which run through the whole tower.
         vit: whether the tower must be a vision transformer of OpenCLIP's own.
     """
 
@@ -40,7 +42,9 @@ class Target:
     reads_of: str
     tower: Tower | None = None
     unread_blocks: int = 0
-    unread_after: frozenset[str] | None = frozenset()
+    norm: bool = False
+    skipped: int = 0
+    embeds: bool = False
     vit: bool = False
 
     def reads(self, layer_name: str, model: nn.Module) -> bool:
@@ -53,14 +57,25 @@ class Target:
         Raises:
             LayerMismatchError: the model has no such layer.
         """
-        return self.reads_layer(find_layer(layer_name, model), model)
+        layer = find_layer(layer_name, model)
+        return layer in self.among(inventory(model, norms=True))
 
-    def reads_layer(self, layer: Layer, model: nn.Module) -> bool:
-        """The same of a layer that was looked up."""
-        if self.vit and layer.tower == "vision" and not _has(model, VIT_BLOCKS):
-            return False
-        count = len(stages(model, layer.tower))
-        return self.reads_place(layer.name, layer.tower, layer.block, count, last=layer.last)
+    def among(self, layers: Sequence[Layer]) -> list[Layer]:
+        """The layers that it reads.
+
+        Args:
+            layers: all of a model.
+        """
+        blocks: dict[Tower, int] = {"vision": 0, "language": 0}
+        for layer in layers:
+            if layer.block is not None:
+                blocks[layer.tower] = max(blocks[layer.tower], layer.block + (not layer.last))
+        if self.vit and not any(layer.name.startswith(VIT_BLOCKS) for layer in layers):
+            return []
+        return [
+            x for x in layers
+            if self.reads_place(x.name, x.tower, x.block, blocks[x.tower], last=x.last)
+        ]  # fmt: skip
 
     def reads_place(
         self, name: str, tower: Tower, block: int | None, blocks: int, *, last: bool
@@ -76,9 +91,10 @@ class Target:
         """
         if self.tower not in (None, tower):
             return False
+        if self.tower is None or self.embeds:
+            return True
         if last:
-            after = self.unread_after
-            return after is not None and not after.intersection(name.split(".")[-2:])
+            return self.norm and not _PROJECTIONS.intersection(name.split(".")[-2:])
         return block is None or block < blocks - self.unread_blocks
 
     def refusal(self, unread: Sequence[str], readable: Sequence[str]) -> str:
@@ -106,7 +122,7 @@ TARGETS: dict[str, Target] = {
         "ViT-L-14, openai",
         "the text tower after its last block and ln_final, before text_projection",
         tower="language",
-        unread_after=frozenset({"text_projection"}),
+        norm=True,
     ),
     "sd2": Target(
         "Stable Diffusion 2.x",
@@ -114,7 +130,14 @@ TARGETS: dict[str, Target] = {
         "the text tower after its second-last block, followed by ln_final",
         tower="language",
         unread_blocks=1,
-        unread_after=frozenset({"text_projection"}),
+        norm=True,
+    ),
+    "sdxl": Target(
+        "Stable Diffusion XL, in whichever of its two text encoders",
+        "ViT-L-14, openai; ViT-bigG-14, laion2b_s39b_b160k",
+        "the text tower after its second-last block",
+        tower="language",
+        unread_blocks=1,
     ),
     "sdxl-1": Target(
         "Stable Diffusion XL, first text encoder",
@@ -122,14 +145,14 @@ TARGETS: dict[str, Target] = {
         "the text tower after its second-last block",
         tower="language",
         unread_blocks=1,
-        unread_after=None,
     ),
-    # It reads the second-last block too, but the pooled output runs through everything.
     "sdxl-2": Target(
         "Stable Diffusion XL, second text encoder",
         "ViT-bigG-14, laion2b_s39b_b160k",
         "the text tower after its second-last block, and its projected output",
         tower="language",
+        unread_blocks=1,
+        embeds=True,
     ),
     "llava": Target(
         "LLaVA 1.5",
@@ -137,7 +160,7 @@ TARGETS: dict[str, Target] = {
         "the patch tokens of a vision transformer after its second-last block",
         tower="vision",
         unread_blocks=1,
-        unread_after=None,
+        skipped=1,
         vit=True,
     ),
 }
@@ -153,10 +176,7 @@ def find_target(name: str) -> Target:
     'Stable Diffusion 1.x'
     """
     if name not in TARGETS:
-        hint = ""
-        if name == "sdxl":
-            hint = " (Stable Diffusion XL has two text encoders, and needs a patch for each)"
-        raise SlsguError(f"unknown target {name!r}: choose {', '.join(TARGETS)}{hint}")
+        raise SlsguError(f"unknown target {name!r}: choose {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -188,16 +208,11 @@ def require_read(patch: Patch, target: str, model: nn.Module) -> None:
         LayerMismatchError: a layer of the patch is not read there, or is none of the model's.
     """
     system = find_target(target)
-    unread = [name for name in patch.layers if not system.reads(name, model)]
+    layers = inventory(model, norms=True)
+    read = system.among(layers)
+    names = {layer.name for layer in read}
+    unread = [name for name in patch.layers if find_layer(name, model).name not in names]
     if not unread:
         return
-    readable = [x.name for x in inventory(model) if system.reads_layer(x, model)]
+    readable = [layer.name for layer in read if layer.kind == "matrix"]
     raise LayerMismatchError(system.refusal(unread, readable))
-
-
-def _has(model: nn.Module, path: str) -> bool:
-    try:
-        model.get_submodule(path)
-    except AttributeError:
-        return False
-    return True

@@ -24,6 +24,7 @@ from slsgu.interop.llava import is_vision_language, vision_config, vision_target
 from slsgu.interop.targets import Target, find_target
 from slsgu.interop.view import View
 from slsgu.models.transformers_folder import activation_of
+from slsgu.patch.live import overlaid
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import write_weights
 
@@ -58,16 +59,12 @@ def applied(patch: Patch, model: M, *, target: str | Target | None = None) -> It
         patch, model, target: as for `apply`.
 
     Raises:
-        LayerMismatchError: as for `apply`.
+        LayerMismatchError: as for `apply`; on exit, if another change of a layer was made inside
+            and is still on.
     """
-    changed = _changed(patch, model, target)
-    tensors = _parameters(model)
-    originals = {name: tensors[name].detach().clone() for name in changed}
-    try:
-        write_weights(tensors, changed)
+    view = view_of(model, target)
+    with overlaid(model, lambda tensors: view.changed(patch, tensors)):
         yield model
-    finally:
-        write_weights(tensors, originals)
 
 
 def view_of(model: nn.Module, target: str | Target | None = None) -> View:

@@ -24,7 +24,7 @@ from slsgu.models.transformers_names import (
     plain,
     tower_of,
 )
-from slsgu.patch.header import model_names
+from slsgu.patch.header import refuse_activation
 from slsgu.patch.patch import Patch
 
 Change = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -68,7 +68,9 @@ class View:
         Raises:
             LayerMismatchError: with the reason.
         """
-        self._refuse_activation(patch)
+        if self.activation is not None:
+            way_out = f"If {self.where} is wrong, correct hidden_act there"
+            refuse_activation(patch.parts, self.activation, self.title, way_out)
         for name in patch.layers:
             if plain(name) not in self.places:
                 raise LayerMismatchError(f"{self.title} has no layer {name}: {self._why(name)}")
@@ -125,18 +127,7 @@ class View:
         self.require(patch)
         layers = self.read(patch, tensors)
         # Without metadata: its hash is of all tensors of both towers, which are not here.
-        return self.split(replace(patch, metadata={}).revert_from(layers))
-
-    def _refuse_activation(self, patch: Patch) -> None:
-        for part in patch.parts:
-            made = part.get("model", {}).get("activation")
-            if None not in (made, self.activation) and made != self.activation:
-                model = " ".join(model_names([part])) or "the model it was made for"
-                raise LayerMismatchError(
-                    f"{self.title} computes {self.activation}, and {model} computes {made}, so the "
-                    f"patch was not made for this model. If {self.where} is wrong, set hidden_act "
-                    f"to {made!r} there"
-                )
+        return self.split(replace(fitted(patch, layers), metadata={}).revert_from(layers))
 
     def _why(self, name: str) -> str:
         """Why a layer is missing."""
@@ -171,20 +162,21 @@ def fitted(patch: Patch, layers: Mapping[str, Tensor]) -> Patch:
     """A patch for a copy of its base in another precision.
 
     Pipelines are often loaded in half precision. A layer that is, to the bit, what the base becomes
-    when it is rounded so, is the base; one that is patched already stays refused.
+    when it is rounded so, is the base; and what the patch makes of that is patched.
     """
-    rounded = {
-        name: layer if _is_rounded(layer, patch, name) else patch.original[name]
-        for name, layer in layers.items()
-    }
-    return replace(patch, original={name: t.to("cpu") for name, t in rounded.items()})
+    original = {name: _base_of(layer, patch, name) for name, layer in layers.items()}
+    return replace(patch, original=original)
 
 
-def _is_rounded(layer: Tensor, patch: Patch, name: str) -> bool:
+def _base_of(layer: Tensor, patch: Patch, name: str) -> Tensor:
+    """The layer that a patch was made for, rounded as a copy of it is, patched or not."""
     original = patch.original[name]
     if layer.dtype == original.dtype or layer.shape != original.shape:
-        return False
-    return torch.equal(layer.cpu(), original.to(layer.dtype))
+        return original
+    base = original.to(layer.dtype)
+    patched = (base.float() + patch.delta[name]).to(layer.dtype)
+    rounded = any(torch.equal(layer.cpu(), each) for each in (base, patched))
+    return base if rounded else original
 
 
 def _comes_last(name: str) -> bool:

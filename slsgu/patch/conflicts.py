@@ -1,4 +1,4 @@
-"""Layers that several patches change, and how much the changes have to do with each other."""
+"""Patches that meet: in a layer that several change, or because one is given twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import combinations
 
 import torch
 
+from slsgu.errors import LayerMismatchError
 from slsgu.patch.patch import Patch
 
 
@@ -50,3 +51,28 @@ def conflicts(patches: Sequence[Patch]) -> list[Conflict]:
             cosine = max(-1.0, min(1.0, float(torch.dot(one, other)) / norms)) if norms else None
             found.append(Conflict(name, first, second, cosine))
     return found
+
+
+def refuse_repeated(patches: Sequence[tuple[str, Patch]]) -> None:
+    """Refuse files that hold one patch, be it at two scales: their steps would add up without a
+    word. (In Python, `patch + patch` is what it says, and its file is one.)
+
+    Args:
+        patches: each with the name of its file. Parts of two are the same if they say the same of
+            themselves, but for a scale, and the two change a layer in common. A part that says
+            nothing is nobody's copy.
+
+    Raises:
+        LayerMismatchError: two files hold the same patch.
+    """
+    for (file, patch), (other, second) in combinations(patches, 2):
+        if file == other or patch.delta.keys().isdisjoint(second.delta):
+            continue
+        said = [{**part, "scale": None} for part in second.parts if part]
+        for part in patch.parts:
+            if part and {**part, "scale": None} in said:
+                paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
+                raise LayerMismatchError(
+                    f"{file} and {other} hold the same patch, to forget {paths}: their steps would "
+                    "add up. Give one of them. To take a larger step, use a scale"
+                )

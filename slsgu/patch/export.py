@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from slsgu.errors import ModelError
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, WEIGHTS_NAME
 from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import LOCAL, ModelSpec, local_folder, own_folder, resolve
-from slsgu.patch.rewrite import Change, changed_weights
+from slsgu.patch.rewrite import Change, changed_tensors, changed_weights
 from slsgu.utils.files import replacing_folder
 
 CARD, BASE_CARD = "README.md", "BASE_README.md"
@@ -58,6 +58,19 @@ def find_model(
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
+def changed_model(spec: ModelSpec, change: Change) -> Callable[[Path], None]:
+    """A model with its tensors changed, as what writes them to a path, whose suffix chooses the
+    format.
+
+    Raises:
+        ModelError: the weights cannot be read.
+        SlsguError: no bit would change.
+    """
+    if spec.tensors is None:
+        return changed_weights(spec.weights(), change)
+    return changed_tensors(spec.tensors(), change, spec.weights())
+
+
 def export_local_dir(
     spec: ModelSpec, out: Path, change: Change, texts: Mapping[str, str]
 ) -> list[str]:
@@ -77,8 +90,7 @@ def export_local_dir(
         ModelError: the weights cannot be read.
         SlsguError: `out` exists, or cannot be written; or no bit would change.
     """
-    weights = spec.weights()
-    write = changed_weights(weights, change)
+    weights, write = spec.weights(), changed_model(spec, change)
     folder = local_folder(spec.tokenizer)
     refuse_inside(out, folder, "an --out")
     left_out: list[str] = []

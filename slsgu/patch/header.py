@@ -117,28 +117,28 @@ def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], mad
     )
 
 
-def refuse_repeated(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Refuse files that hold one patch, be it at two scales: their steps would add up without a
-    word. (In Python, `patch + patch` is what it says, and its file is one.)
+def refuse_activation(
+    parts: Sequence[Mapping[str, Any]], activation: str, title: str, way_out: str
+) -> None:
+    """Refuse a model that computes in another way than the one that a patch was made for.
 
     Args:
-        parts: of each file, with its name. A part without metadata is nobody's copy.
+        parts: of the patch. One that does not say what its model computes is believed.
+        activation: of the model, `quick_gelu` or `gelu`.
+        title: which model it is, for the message.
+        way_out: what to do if its configuration is wrong.
 
     Raises:
-        LayerMismatchError: two files hold the same patch.
+        LayerMismatchError: they differ.
     """
-    made = [
-        (file, {key: value for key, value in part.items() if key != "scale"})
-        for file, part in parts
-    ]
-    for index, (file, part) in enumerate(made):
-        for other, same in made[:index]:
-            if part and part == same and file != other:
-                paths = ", ".join(part.get("request", {}).get("paths", [])) or "something"
-                raise LayerMismatchError(
-                    f"{other} and {file} hold the same patch, to forget {paths}: their steps would "
-                    "add up. Give one of them. To take a larger step, use a scale"
-                )
+    for part in parts:
+        made = part.get("model", {}).get("activation")
+        if made not in (None, activation):
+            model = " ".join(model_names([part])) or "the model it was made for"
+            raise LayerMismatchError(
+                f"{title} computes {activation}, and {model} computes {made}, so the patch was not "
+                f"made for this model. {way_out}"
+            )
 
 
 def warn_of_difference(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -6,9 +6,10 @@ reverse order: each puts back what it found.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,26 @@ class Overlay:
         overlays = _on(model)
         later = overlays[overlays.index(self) + 1 :]
         return next((overlay for overlay in later if name in overlay.changed), None)
+
+
+def known(weights: Mapping[str, Tensor]) -> Change:
+    """The change to weights that are known already."""
+    return lambda _: dict(weights)
+
+
+@contextlib.contextmanager
+def overlaid(model: nn.Module, change: Change) -> Iterator[None]:
+    """Within, some weights of a model are others; restored bit for bit, whatever happens inside.
+
+    Raises:
+        LayerMismatchError: on exit, if another change of a layer was made inside and is still on.
+    """
+    overlay = Overlay()
+    try:
+        overlay.put_on(model, change)
+        yield
+    finally:
+        overlay.take_off(model)
 
 
 def overlay_of(model: nn.Module, name: str) -> Overlay | None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
 from slsgu.patch.header import HEADER, foreign, model_names, scaled, warn_of_difference
-from slsgu.patch.live import Overlay
+from slsgu.patch.live import overlaid
 from slsgu.patch.weights import (
     layer_hash,
     refuse_infinite,
@@ -155,12 +155,8 @@ class Patch:
                 inside and is still on (`with` blocks that are not left in reverse order).
         """
         refuse_kind(model, nn.Module, "the model")
-        overlay = Overlay()
-        try:
-            overlay.put_on(model, self.changed)
+        with overlaid(model, self.changed):
             yield model
-        finally:
-            overlay.take_off(model)
 
     # -- state dicts --------------------------------------------------------------------------
 

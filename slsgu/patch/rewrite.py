@@ -9,14 +9,34 @@ import torch
 from torch import Tensor
 
 from slsgu.errors import SlsguError
-from slsgu.models.checkpoint import read_state_dict, weights_file, write_state_dict
+from slsgu.models.checkpoint import CONFIG_NAME, read_state_dict, weights_file, write_state_dict
+from slsgu.models.config import read_config
 from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import own_folder
 from slsgu.models.splice import fits, splice
+from slsgu.patch.header import refuse_activation
+from slsgu.patch.patch import Patch
 from slsgu.utils.files import exists, replacing_folder
 from slsgu.utils.names import refuse_blank
 
 Change = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def check_activation(patch: Patch, model: str | Path) -> None:
+    """Refuse a local-dir whose configuration says another activation than that of the model which a
+    patch was made for. A file of weights does not say any.
+
+    Raises:
+        LayerMismatchError: they differ.
+        ModelError: the configuration cannot be read.
+    """
+    folder = own_folder(str(model)) or Path(str(model).removeprefix("local-dir:"))
+    if not (folder / CONFIG_NAME).is_file():
+        return
+    model_cfg, _ = read_config(folder / CONFIG_NAME)
+    activation = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
+    way_out = f"If {folder / CONFIG_NAME} is wrong, correct quick_gelu there"
+    refuse_activation(patch.parts, activation, str(folder), way_out)
 
 
 def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:
@@ -69,13 +89,7 @@ def changed_weights(weights: Path, change: Change) -> Callable[[Path], None]:
         SlsguError: no bit would change.
     """
     before = read_state_dict(weights, whole=False)
-    after = change(before)
-    changed = {n: t for n, t in after.items() if n not in before or not _same(t, before[n])}
-    if not changed:
-        raise SlsguError(
-            f"nothing in {weights} would change: the step is smaller than the distance between two "
-            "numbers in which the weights are stored. Use a larger scale"
-        )
+    after, changed = _changed(before, change, weights)
     in_place = after.keys() == before.keys() and all(fits(changed[n], before[n]) for n in changed)
 
     def write(path: Path) -> None:
@@ -85,6 +99,38 @@ def changed_weights(weights: Path, change: Change) -> Callable[[Path], None]:
             write_state_dict(path, after, like=weights)
 
     return write
+
+
+def changed_tensors(
+    tensors: Mapping[str, Tensor], change: Change, source: Path
+) -> Callable[[Path], None]:
+    """Change tensors that are no checkpoint file of OpenCLIP's.
+
+    Args:
+        source: where they come from, for messages.
+
+    Returns:
+        What writes them, changed, to a path, whose suffix chooses the format.
+
+    Raises:
+        SlsguError: no bit would change.
+    """
+    after, _ = _changed(tensors, change, source)
+    return lambda path: write_state_dict(path, after)
+
+
+def _changed(
+    before: Mapping[str, Tensor], change: Change, source: Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All tensors after a change, and those that differ."""
+    after = change(before)
+    changed = {n: t for n, t in after.items() if n not in before or not _same(t, before[n])}
+    if not changed:
+        raise SlsguError(
+            f"nothing in {source} would change: the step is smaller than the distance between two "
+            "numbers in which the weights are stored. Use a larger scale"
+        )
+    return after, changed
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

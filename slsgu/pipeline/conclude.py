@@ -13,6 +13,7 @@ from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.evaluation.proof import Proof, evaluate
 from slsgu.patch.patch import Patch
+from slsgu.pipeline.moved import measure_moved
 from slsgu.pipeline.result import Outcome
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit
@@ -36,7 +37,9 @@ class Run:
         command: str | None,
         progress: Progress,
         start: float,
+        system: str | None = None,
     ) -> None:
+        self.system = system
         self.task, self.goal, self.force = task, goal, force
         self.others, self.about, self.command = others, dict(about or {}), command
         self.progress, self.start = progress, start
@@ -68,6 +71,8 @@ class Run:
         success = self.goal.met(measures)
         shortfall = "" if success else self._shortfall(edit, measures)
         proof = self._prove(edit.patch, "test")
+        moved = measure_moved(self.system, task, edit.patch, proof.samples)
+        proof = replace(proof, measures=replace(proof.measures, moved=moved))
         self.ledger.check()
         others = self._measure_others(edit.patch, used)
         if misses := [miss for each in others if (miss := each.miss())]:

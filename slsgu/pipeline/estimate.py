@@ -19,11 +19,11 @@ from slsgu.gradients.gradients import Gradients
 from slsgu.models.clip import Clip
 from slsgu.models.footprint import activation_bytes
 from slsgu.models.layers import Layer
+from slsgu.pipeline.moved import seconds_of_states
 from slsgu.pipeline.run_folder import RunFolder, reuse_differences
-from slsgu.search.candidates import check_choice, pick_candidates
+from slsgu.search.candidates import check_choice, pick_candidates, rank_candidates
 from slsgu.search.curve import USUAL
-from slsgu.search.pareto import rank_layers
-from slsgu.search.readable import readable
+from slsgu.search.readable import reads_projection, reads_states, towers_searched
 from slsgu.search.screen import ONE_IN
 from slsgu.task.plan import Plan
 from slsgu.task.settings import MethodSettings
@@ -43,6 +43,8 @@ class Estimate:
     """What would be done, and what it would cost here.
 
     Attributes:
+        candidates: the layers that would be searched; empty where gradients are not there to say.
+        layers: how many these are, or are likely to be.
         seconds: `read` images, `gradients`, `search`, `test`, and their sum, `total`, where a last
             projection is good enough; `at_most` where every candidate is searched to the end.
         bytes: `weights`, `gradients`, `activations` of one micro-batch, `search_images`, and
@@ -54,6 +56,7 @@ class Estimate:
     images: dict[str, int]
     gradients_reused: bool
     candidates: list[str]
+    layers: int
     trials: int
     seconds: dict[str, float]
     bytes: dict[str, int]
@@ -67,7 +70,7 @@ class Estimate:
         layers = (
             f"{len(self.candidates)} layers: {', '.join(self.candidates)}"
             if self.candidates
-            else f"the Pareto fronts (about {2 * ASSUMED_FRONT} layers)"
+            else f"the Pareto fronts (about {self.layers} layers)"
         )
         reused = "reused" if self.gradients_reused else "to be computed"
         return "\n".join(
@@ -156,6 +159,7 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
         },
         gradients_reused=cached is not None,
         candidates=[layer.name for layer in candidates],
+        layers=len(candidates) or ASSUMED_FRONT * len(towers_searched(settings)),
         trials=_evaluations(settings),
         seconds={**seconds, "total": total, "at_most": total - seconds["search"] + most},
         bytes={**sizes, "total": sum(sizes.values())},
@@ -165,10 +169,7 @@ def estimate(plan: Plan, folder: RunFolder, also: Sequence[Also] = ()) -> Estima
 def _candidates(plan: Plan, cached: Gradients | None) -> list[Layer]:
     """The layers that would be searched, as far as that is known without gradients."""
     if cached is not None:
-        settings = plan.settings
-        ranked = rank_layers(
-            cached, norms=settings.considers_norms, also=settings.layer, reads=readable(plan)
-        )
+        ranked = rank_candidates(plan, cached)
         return [layer for layer, _ in pick_candidates(plan, ranked)]
     fixed = check_choice(plan)
     return [] if fixed is None else [fixed]
@@ -193,20 +194,27 @@ def _seconds(
     inner = [layer for layer in candidates if not layer.last]
     towers = [layer.tower for layer in inner]
     if not candidates:
-        towers = ["vision"] * ASSUMED_FRONT if settings.tower != "language" else []
-        towers += ["language"] * ASSUMED_FRONT if settings.tower != "vision" else []
+        towers = [x for x in towers_searched(settings) for _ in range(ASSUMED_FRONT)]
     trial = {"vision": forward * search_count, "language": texts}
     steps = sum(_evaluations(settings) * SUFFIX_SHARE * trial[tower] for tower in towers)
-    if towers.count("vision") > 1 and settings.search != "paper":  # screened on a part
+    screened = settings.search != "paper" and not reads_states(settings)
+    if towers.count("vision") > 1 and screened:  # on a part
         vision = towers.count("vision") * _evaluations(settings) * SUFFIX_SHARE * trial["vision"]
         steps -= (1 - 1 / ONE_IN) * vision
+    read_elsewhere = seconds_of_states(settings, trial, forward, counts["test"])
+    embedding += read_elsewhere[0]
     most = embedding + both_ways * search_count + steps
-    stops_early = settings.search != "paper" and not settings.thorough and len(candidates) != 1
+    stops_early = (
+        settings.search != "paper"
+        and not settings.thorough
+        and len(candidates) != 1
+        and reads_projection(plan)
+    )
     return {
         "gradients": per_gradient * counts["gradient"] + (3 * texts if counts["gradient"] else 0),
         "search": embedding + curvature if stops_early else most,
         "search at most": most,
-        "test": forward * counts["test"] + texts,
+        "test": forward * counts["test"] + texts + read_elsewhere[1],
     }
 
 
@@ -214,7 +222,8 @@ def _evaluations(settings: MethodSettings) -> int:
     """How often a layer is evaluated, about."""
     if settings.step is not None:
         return 1
-    return settings.trials if settings.search == "paper" else USUAL
+    every = settings.search == "paper" or reads_states(settings)
+    return settings.trials if every else USUAL
 
 
 def _goes_back(layers: Sequence[Layer]) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from slsgu.data.ledger import Ledger
 from slsgu.evaluation.metrics import Measures
+from slsgu.evaluation.moved import Moved
 from slsgu.evaluation.other_sets import OtherSet
 from slsgu.evaluation.proof import Proof
-from slsgu.interop.moved import Moved
 from slsgu.patch.patch import Patch
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
@@ -34,7 +34,6 @@ class Outcome:
         about: what a person wrote about the request: `asked_by`, `reason`.
         also: what the edit does to other data sets; one whose floor breaks is no success.
         command: the command line, None from Python.
-        moved: how far what the system reads moves that the edit is for; None without `--for`.
     """
 
     task: Task
@@ -50,7 +49,12 @@ class Outcome:
     about: Mapping[str, str] = field(default_factory=dict)
     also: tuple[OtherSet, ...] = ()
     command: str | None = None
-    moved: Moved | None = None
+
+    @property
+    def moved(self) -> Moved | None:
+        """How far what the system reads that the edit is for moves, on phrasings and images that
+        the search has not seen; None without `--for`."""
+        return self.proof.measures.moved
 
     @property
     def trace(self) -> SearchTrace | None:

@@ -20,7 +20,6 @@ from slsgu.errors import NotReachedError, SlsguError
 from slsgu.evaluation.other_sets import Also
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.bank import RetainCache
-from slsgu.interop.moved import measure_moved
 from slsgu.models.clip import Clip
 from slsgu.models.sense import refuse_uninformative
 from slsgu.pipeline.conclude import Run
@@ -105,6 +104,7 @@ def run_plan(
         command=command,
         progress=progress,
         start=start,
+        system=settings.system,
     )
     looked_up = time.perf_counter()
     gradients, _ = obtain_gradients(plan, folder, run.ledger, progress, cache=cache)
@@ -115,13 +115,10 @@ def run_plan(
         edit = search_edit(plan, gradients, search_set, progress)
     if folder is not None:
         scores = [] if edit.trace is None else edit.trace.scores_with_efficiency
-        folder.write_layers(gradients, scores, settings.considers_norms)
+        norms = settings.considers_norms
+        folder.write_layers(gradients, scores, norms=norms, system=settings.system)
     seconds = {"gradients": computed - looked_up, "search": time.perf_counter() - computed}
-    outcome = run.conclude(replace(edit, seconds=seconds), others)
-    if settings.system is None:
-        return outcome
-    moved = measure_moved(settings.system, plan.task, edit.patch, outcome.proof.samples)
-    return replace(outcome, moved=moved)
+    return run.conclude(replace(edit, seconds=seconds), others)
 
 
 @contextlib.contextmanager

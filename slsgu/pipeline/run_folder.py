@@ -102,11 +102,19 @@ class RunFolder:
                     shutil.copyfile(self.patch, copy)
         self.refused.unlink(missing_ok=True)
 
-    def write_layers(self, gradients: Gradients, scores: Sequence[LayerScore], norms: bool) -> None:
+    def write_layers(
+        self,
+        gradients: Gradients,
+        scores: Sequence[LayerScore],
+        *,
+        norms: bool,
+        system: str | None = None,
+    ) -> None:
         """Write `layers.json`: the scores of all layers, and from which gradients they are.
 
         Args:
             norms: whether gains of LayerNorm and BatchNorm competed.
+            system: only layers that it reads competed; None for all.
         """
         write_json(
             self.layers,
@@ -114,6 +122,7 @@ class RunFolder:
                 "concepts": gradients.key["request"]["concepts"],
                 "gradients": json_sha256(dict(gradients.key)),
                 "norms": norms,
+                "for": system,
                 "layers": [score.to_json() for score in scores],
             },
         )

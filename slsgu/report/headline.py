@@ -31,6 +31,8 @@ def verdict(result: Outcome) -> dict[str, Any]:
     elif searched:
         tone, text = "fair", "the goal was met on the search images, not on the test images"
         detail = f"On the test images, {listed(goal.misses(measures, title))}."
+    elif goal.reached(result.measures) and goal.rests(result.measures):
+        tone, text = "bad", "no longer named, but what the system reads of it hardly moves"
     elif goal.reached(result.measures):
         tone, text = "bad", "forgotten, but more was lost than the floors allow"
     else:

@@ -185,7 +185,7 @@ def result_json(
         "command": result.command if command is None else command,
         **result.about,
         "also": [each.to_json() for each in result.also],
-        "moved": None if result.moved is None else result.moved.to_json(),
+        "moved": _moved(result),
     }
     return dict(plain(value))
 
@@ -224,6 +224,33 @@ def _found(result: Outcome) -> dict[str, Any] | None:
     """How often a few search images find the others; null where there are too few."""
     found, share = result.measures.found, result.goal.never_knew
     return None if found is None else {**asdict(found), "never_knew": share * found.before}
+
+
+def moved_view(result: Outcome) -> dict[str, Any] | None:
+    """How far what a system reads has moved, beside what is wanted; None where the edit is for no
+    system. `holds` is for the images and prompts of the report, which nothing was chosen on."""
+    moved, goal = result.moved, result.goal
+    if moved is None:
+        return None
+    rows = [
+        {**asdict(row), "name": name, "word": word, "bound": bound, "holds": holds}
+        for name, row, word, bound, holds in (
+            ("With the concept", moved.concept, "at least", goal.moves,
+             not goal.rests(result.proof.measures)),
+            ("Without it", moved.kept, "at most", goal.most_moved,
+             moved.kept is not None and moved.kept.mean <= goal.most_moved),
+        )
+        if row is not None
+    ]  # fmt: skip
+    return {"system": moved.system, "what": moved.what, "rows": rows}
+
+
+def _moved(result: Outcome) -> dict[str, Any] | None:
+    """How far what a system reads has moved; null where the edit is for none."""
+    moved, searched = result.moved, result.measures.moved
+    if moved is None:
+        return None
+    return {**moved.to_json(), "search": None if searched is None else searched.to_json()}
 
 
 def tower_of(layers: Sequence[str]) -> str | None:

@@ -17,15 +17,32 @@ from slsgu.search.choice import NEAR
 from slsgu.search.curvature import kept_fisher
 from slsgu.search.goal import Goal
 from slsgu.search.layer import Candidate, search_layer
-from slsgu.search.pareto import LayerScore
+from slsgu.search.pareto import LayerScore, rank_layers
 from slsgu.search.ray import Ray
-from slsgu.search.readable import check_readable
+from slsgu.search.readable import check_readable, readable
 from slsgu.search.screen import part_of, search_screened
 from slsgu.search.start import Start
 from slsgu.task.plan import Plan
 from slsgu.utils.progress import Advance
 
 SATISFIED = 0.995  # Q-U on the search split that counts as near-perfect
+
+
+def rank_candidates(plan: Plan, gradients: Gradients) -> list[LayerScore]:
+    """Importance, alignment and the fronts of the layers that may be candidates, and of any other
+    that competes in no front.
+
+    Raises:
+        SlsguError: there is no such system as the patch is for.
+    """
+    settings = plan.settings
+    layers = inventory(plan.task.clip.model, norms=True)
+    return rank_layers(
+        gradients,
+        norms=settings.considers_norms,
+        also=settings.layer,
+        reads=readable(settings.system, layers),
+    )
 
 
 def pick_candidates(plan: Plan, scores: Sequence[LayerScore]) -> list[tuple[Layer, LayerScore]]:
@@ -160,7 +177,7 @@ def _part(plan: Plan, search_set: SearchSet, layers: Sequence[Layer]) -> SearchS
     settings = plan.settings
     if len(layers) < 2 or layers[0].last or layers[0].tower != "vision":
         return None
-    if settings.search == "paper" or settings.step is not None:
+    if settings.search == "paper" or settings.step is not None or search_set.probe is not None:
         return None
     rows = part_of(search_set.exam)
     return None if rows is None else search_set.part(rows)

@@ -10,7 +10,7 @@ from slsgu.evaluation.metrics import Measures
 from slsgu.search.goal import Goal
 from slsgu.task.settings import MergeOnto
 
-NEAR = 0.02  # Q-U that may be given up so that a concept is removed
+NEAR = 0.02  # Q-U that may be given up for what it does not see
 # The merge that most concepts end at, where many images say how far.
 USUAL_DIAL: Mapping[MergeOnto, float] = {"siblings": 0.2, "nearest": 0.8}
 PRIOR = 0.5  # a merge that is 0.1 from it must come closer by 5 points of what is found
@@ -48,11 +48,12 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
 
     From each start of each layer the smallest step counts that meets the goal and whose target
     holds on unseen images (`Goal.holds`): a longer one moves the concept to a place of its own,
-    where a few photographs find it more easily. Of these the highest Q-U is taken; to *remove* a
-    concept, the one that leaves it closest to what the model never knew (`_strangeness`), among
-    those whose Q-U is within `NEAR` of the highest. Ties go to the smaller relative step. If no
-    step holds, the one that is most likely to is taken among those that meet the goal; if none
-    meets it, the best trade-off among all.
+    where a few photographs find it more easily. Of these the highest Q-U is taken. But among those
+    whose Q-U is within `NEAR` of the highest, an edit for a larger system takes the one that moves
+    what this reads of the concept farthest in proportion to everything else; to *remove* a concept,
+    the one that leaves it closest to what the model never knew (`_strangeness`). Ties go to the
+    smaller relative step. If no step holds, the one that is most likely to is taken among those
+    that meet the goal; if none meets it, the best trade-off among all.
 
     Where nothing is known of other images, as without a retain set, what a step does to them is
     not seen: then the smallest relative step that holds is taken.
@@ -64,15 +65,23 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     smallest: dict[tuple[str, float], Trial] = {}
     for trial in sorted(holding, key=lambda trial: trial.step):
         smallest.setdefault((trial.layer, trial.merge), trial)
-    if smallest and goal.name == "remove":
+    if smallest:
         least = max(trial.measures.q_u or 0 for trial in smallest.values()) - NEAR
         near = [trial for trial in smallest.values() if (trial.measures.q_u or 0) >= least]
-        return max(near, key=lambda trial: (-_strangeness(trial, goal), *_best(trial)))
-    if smallest:
+        if all(trial.measures.moved is not None for trial in near):
+            return max(near, key=lambda trial: (_selectivity(trial), *_best(trial)))
+        if goal.name == "remove":
+            return max(near, key=lambda trial: (-_strangeness(trial, goal), *_best(trial)))
         return max(smallest.values(), key=_best)
     if met := [trial for trial in trials if goal.met(trial.measures)]:
         return max(met, key=lambda trial: (goal.probability(trial.measures) or 0, *_best(trial)))
     return max(trials, key=_best)
+
+
+def _selectivity(trial: Trial) -> float:
+    """How many times as far as everything else what a system reads of the concept moves."""
+    moved = trial.measures.moved
+    return 0.0 if moved is None or moved.times is None else round(moved.times, 2)
 
 
 def _strangeness(trial: Trial, goal: Goal) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slsgu.concepts.request import STATES
 from slsgu.evaluation.metrics import WORDS, Measures
 from slsgu.evaluation.summary import Summary
 from slsgu.task.settings import NEVER_KNEW, GoalName, MethodSettings
@@ -20,13 +21,15 @@ class Goal:
     Attributes:
         target: highest accuracy allowed at any level that is to be forgotten.
         floors: for `forget_coarse`, `retain_fine` and `retain_coarse`, the least share of the
-            accuracy before the edit that must remain.
+            accuracy before the edit that must remain; for `retain_states`, of what a system reads
+            of everything else, where the edit is for one.
         confidence: the probability with which the target is to hold on unseen images, where the
             search images can say so.
         name: `suppress`: the name is not given any more; `remove`: a few images do not find the
             concept more easily than what the model never knew, either.
         never_knew: how often a few images find what a model never knew, as a share of how often
             they find what it knows.
+        moves: the least share by which what such a system reads of the concept must move.
     """
 
     target: float
@@ -34,6 +37,7 @@ class Goal:
     confidence: float = 0.975
     name: GoalName = "suppress"
     never_knew: float = NEVER_KNEW
+    moves: float = 0.0
 
     @classmethod
     def of(cls, settings: MethodSettings) -> Goal:
@@ -44,6 +48,7 @@ class Goal:
             settings.confidence,
             settings.goal_used,
             settings.never_knew,
+            settings.moves,
         )
 
     def distance(self, measures: Measures) -> float | None:
@@ -68,33 +73,53 @@ class Goal:
         return None if measures.unseen is None else measures.unseen.probability(self.target)
 
     def lasts(self, measures: Measures) -> bool:
-        """Whether the target is reached, and holds on unseen images with the confidence that was
-        asked for, as far as that can be estimated. Floors play no part."""
-        probability = self.probability(measures)
-        return self.reached(measures) and (probability is None or probability >= self.confidence)
+        """Whether the concept is forgotten, and on unseen images and prompts too with the
+        confidence that was asked for, as far as that can be estimated. Floors play no part."""
+        concept = None if measures.moved is None else measures.moved.concept
+        probabilities = [
+            self.probability(measures),
+            None if concept is None else concept.probability(self.moves),
+        ]
+        sure = all(each is None or each >= self.confidence for each in probabilities)
+        return sure and self.forgotten(measures)
 
     def holds(self, measures: Measures) -> bool:
         """`lasts`, and the floors hold too."""
         return self.lasts(measures) and not self.broken_floors(measures)
 
+    def forgotten(self, measures: Measures) -> bool:
+        """Whether the target is reached and, where the edit is for a system, what that reads of
+        the concept moves far enough. Floors play no part."""
+        return self.reached(measures) and not self.rests(measures)
+
     def reached(self, measures: Measures) -> bool:
+        """Whether the name is not given any more."""
         return measures.forget_accuracy <= self.target
 
+    def rests(self, measures: Measures) -> bool:
+        """Whether what a system reads of the concept moves by less than `moves`, or no farther
+        than what it reads of everything else; false where that is not measured."""
+        moved = measures.moved
+        if moved is None or moved.concept is None:
+            return False
+        alike = moved.times is not None and moved.times <= 1
+        return moved.concept.mean < self.moves or alike
+
     def met_along(self, summary: Summary) -> npt.NDArray[np.bool_]:
-        """`met` for each of R cases [R]."""
+        """`met` for each of R cases [R], in which only accuracies are known."""
         met = summary.forget_accuracy <= self.target
-        for name, floor in self.floors.items():
-            met &= ~(summary.kept_ratios[name] < floor)  # NaN, not measurable, is not broken
+        for name, ratios in summary.kept_ratios.items():
+            met &= ~(ratios < self.floors.get(name, 0.0))  # NaN, not measurable, is not broken
         return met
 
     def broken_floors(self, measures: Measures) -> list[str]:
         """The names of floors that do not hold. What cannot be measured is not broken here; the
         report names it as not measured."""
-        ratios = measures.kept_ratios
+        shares = measures.shares_kept
         return [
             name
             for name, floor in self.floors.items()
-            if ratios[name] is not None and ratios[name] < floor  # type: ignore[operator]
+            if (share := shares[name]) is not None and share < floor
         ]
 
     def unmeasured(self, measures: Measures) -> list[str]:
@@ -106,9 +131,10 @@ class Goal:
             "forget_coarse": any(row.images == "forget" and not row.forgotten for row in rows),
             "retain_fine": True,
             "retain_coarse": any(not row.fine for row in rows),
+            STATES: measures.moved is not None,
         }
-        ratios = measures.kept_ratios
-        return [name for name in self.floors if ratios[name] is None and defined[name]]
+        shares = measures.shares_kept
+        return [name for name in self.floors if shares[name] is None and defined[name]]
 
     @staticmethod
     def is_blind(measures: Measures) -> bool:
@@ -128,13 +154,31 @@ class Goal:
                 f"{title} is still recognised {measures.forget_accuracy:.1%} of the time "
                 f"(target {self.target:.1%})"
             )
+        if self.rests(measures):
+            misses.append(self._too_close(measures, title))
         for name in self.broken_floors(measures):
-            ratio = measures.kept_ratios[name]
+            share, floor = measures.shares_kept[name], f"(floor {self.floors[name]:.1%})"
             misses.append(
-                f"accuracy on {WORDS[name]} falls to {ratio:.1%} of what it was "
-                f"(floor {self.floors[name]:.1%})"
+                f"only {share:.1%} of {WORDS[name]} stays {floor}"
+                if name == STATES
+                else f"accuracy on {WORDS[name]} falls to {share:.1%} of what it was {floor}"
             )
         return misses
 
+    def _too_close(self, measures: Measures, title: str) -> str:
+        """That what a system reads of the concept has not moved far enough, in words."""
+        moved = measures.moved
+        assert moved is not None and moved.concept is not None
+        text = f"what {moved.system} reads of {title} moves by {moved.concept.mean:.1%}"
+        if moved.concept.mean < self.moves:
+            return f"{text} (at least {self.moves:.1%} is asked)"
+        assert moved.kept is not None
+        return f"{text}, and of everything else by {moved.kept.mean:.1%}"
+
+    @property
+    def most_moved(self) -> float:
+        """How far what a system reads of everything else may move on average."""
+        return 1 - self.floors.get(STATES, 0.0)
+
     def met(self, measures: Measures) -> bool:
-        return self.reached(measures) and not self.broken_floors(measures)
+        return self.forgotten(measures) and not self.broken_floors(measures)

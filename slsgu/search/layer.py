@@ -167,6 +167,8 @@ def search_candidate(
         return Candidate(score, _trials(ray, _plain(settings, search_set, ray, line)))
     if line is not None:
         return _on_line(settings, search_set, ray, line, score, goal, drawn)
+    if search_set.probe is not None:
+        return _by_steps(settings, search_set, ray, score, goal)
     return _on_curve(settings, search_set, ray, score, goal)
 
 
@@ -185,6 +187,20 @@ def _plain(
     return search_step(
         evaluate, ray.first, reached=lambda m: m.forget_fine_after == 0, trials=settings.trials
     )
+
+
+def _by_steps(
+    settings: MethodSettings, search_set: SearchSet, ray: Ray, score: LayerScore, goal: Goal
+) -> Candidate:
+    """Doubled and bisected, each step evaluated truly: what a larger system reads is hidden states,
+    which are not interpolated."""
+    tried = search_step(
+        lambda step: search_set.measure(ray.layer, ray.at(step)),
+        ray.first,
+        reached=goal.lasts,
+        trials=settings.trials,
+    )
+    return Candidate(score, _trials(ray, sorted(tried, key=lambda pair: pair[0])))
 
 
 def _on_line(

@@ -3,24 +3,28 @@ there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from slsgu.errors import LayerMismatchError
 from slsgu.interop.targets import find_target
-from slsgu.models.layers import Layer, inventory
+from slsgu.models.layers import Layer, Tower, inventory
 from slsgu.task.plan import Plan
+from slsgu.task.settings import MethodSettings
 
 
-def readable(plan: Plan) -> Callable[[Layer], bool]:
+def readable(system: str | None, layers: Sequence[Layer]) -> Callable[[Layer], bool]:
     """Whether a layer may be a candidate; any may without `--for`.
+
+    Args:
+        system: what the patch is for, by a name in `slsgu.interop.targets`; None for nothing.
+        layers: all of the model, gains included.
 
     Raises:
         SlsguError: there is no such system.
     """
-    if plan.settings.system is None:
+    if system is None:
         return lambda layer: True
-    target, model = find_target(plan.settings.system), plan.task.clip.model
-    return lambda layer: target.reads_layer(layer, model)
+    return frozenset(find_target(system).among(layers)).__contains__
 
 
 def check_readable(plan: Plan) -> None:
@@ -33,8 +37,8 @@ def check_readable(plan: Plan) -> None:
     settings = plan.settings
     if settings.system is None:
         return
-    reads, target = readable(plan), find_target(settings.system)
-    layers = inventory(plan.task.clip.model, norms=True)
+    target, layers = find_target(settings.system), inventory(plan.task.clip.model, norms=True)
+    reads = readable(settings.system, layers)
     read = [x.name for x in layers if reads(x) and x.kind == "matrix"]
     if settings.layer is not None:
         unread = [x.name for x in layers if x.name == settings.layer and not reads(x)]
@@ -49,3 +53,23 @@ def check_readable(plan: Plan) -> None:
             f"{target.title} reads nothing of the {settings.tower} tower, but {target.reads_of}: "
             "leave out --tower"
         )
+
+
+def towers_searched(settings: MethodSettings) -> tuple[Tower, ...]:
+    """The towers that candidates may be in."""
+    target = None if settings.system is None else find_target(settings.system).tower
+    only = settings.tower or target
+    return ("vision", "language") if only is None else (only,)
+
+
+def reads_projection(plan: Plan) -> bool:
+    """Whether a last projection, which is cheap to search, may be a candidate."""
+    settings = plan.settings
+    layers = inventory(plan.task.clip.model)
+    reads, towers = readable(settings.system, layers), towers_searched(settings)
+    return any(layer.last and layer.tower in towers and reads(layer) for layer in layers)
+
+
+def reads_states(settings: MethodSettings) -> bool:
+    """Whether what a larger system reads is measured at every step."""
+    return settings.system is not None and find_target(settings.system).tower is not None

@@ -7,13 +7,12 @@ from slsgu.errors import ConceptError, SlsguError
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.patch.patch import Patch
-from slsgu.search.candidates import pick_candidates, search_candidates
+from slsgu.search.candidates import pick_candidates, rank_candidates, search_candidates
 from slsgu.search.choice import Trial, choose, choose_paper
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit, SearchTrace
-from slsgu.search.pareto import rank_layers
+from slsgu.search.probe import with_probe
 from slsgu.search.ray import Ray
-from slsgu.search.readable import readable
 from slsgu.task.plan import Plan
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
@@ -37,9 +36,8 @@ def search_edit(
     """
     settings = plan.settings
     goal = Goal.of(settings)
-    scores = rank_layers(
-        gradients, norms=settings.considers_norms, also=settings.layer, reads=readable(plan)
-    )
+    search_set = with_probe(plan, search_set)
+    scores = rank_candidates(plan, gradients)
     picked = pick_candidates(plan, scores)
     with progress.bar("step search", len(picked)) as advance:
         candidates, rays = search_candidates(plan, search_set, gradients, picked, goal, advance)

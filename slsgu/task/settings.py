@@ -68,12 +68,16 @@ class MethodSettings(Checked):
         target: highest accuracy left at any level that is to be forgotten, on the search split.
         confidence: the probability with which the target is to hold on unseen images, by the
             margins of the search images (`slsgu.evaluation.unseen`); 0 goes by their count alone.
-        floors: least share of the accuracy before the edit that must remain, by name. Those that
-            are not named keep their default.
+        floors: least share of the accuracy before the edit that must remain, by name, and with
+            `system` of what it reads of everything else (`retain_states`). Those that are not
+            named keep their default.
+        moves: with `system`, the least share by which what it reads of the concept must move, on
+            the search split; it must also move farther than what it reads of everything else.
         trials: K, how often the step is doubled and bisected until the concept is gone; for
             `paper` the steps tried for each layer.
         tower, layer, step: fixed by an expert; None lets the search decide.
-        system: search only layers that this system reads, by a name in `slsgu.interop.targets`.
+        system: search only layers that this system reads, by a name in `slsgu.interop.targets`,
+            and measure what it reads too.
         thorough: search every candidate layer, even after one reaches a near-perfect Q-U; those
             that lose on a part of the search images are not searched on all.
         norms: also consider LayerNorm and BatchNorm gains, as the published code does.
@@ -97,6 +101,7 @@ class MethodSettings(Checked):
     target: float = 0.05
     confidence: float = 0.975
     floors: Mapping[str, float] = field(default_factory=Floors)
+    moves: float = 0.15
     trials: int = 10
     tower: TowerChoice | None = None
     layer: str | None = None
@@ -130,6 +135,7 @@ class MethodSettings(Checked):
         between("merge", 0.0 if self.merge is None else self.merge, 0, 2)
         between("never_knew", self.never_knew, 0, 1)
         between("target", self.target, 0, 1)
+        between("moves", self.moves, 0, 1)
         between("confidence", self.confidence, 0, 0.9999)
         at_least_one("contrastive_batch", self.contrastive_batch)
         whole("trials", self.trials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import Ran
+from helpers.foreign import openclip_model, write_clip_folder
 from helpers.models import NAME, PREPROCESS_CFG, TINY_CFG
 from PIL import Image
 from safetensors.torch import load_file
@@ -275,3 +277,64 @@ def test_a_failed_upload_keeps_the_folder_and_says_how_to_go_on(
     ran = push("--push", "me/x")
     assert ran.code == 1 and "no route to host" in ran.err and "hf upload me/x out" in ran.err
     assert Path("out", WEIGHTS).is_file()
+
+
+# -- the activation -----------------------------------------------------------------------------
+
+
+def test_a_model_that_computes_otherwise_is_refused(
+    cli: Cli, make_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The same weights under a configuration that says another activation."""
+    source = make_dir(tmp_path / "model", {**TINY_CFG, "quick_gelu": True})
+    clip = slsgu.load(f"local-dir:{source}", device="cpu")
+    patch_of(clip, tmp_path / "p", model={**clip.describe(), "activation": clip.activation})
+    wrong = Path(shutil.copytree(source, tmp_path / "wrong"))
+    config = json.loads((wrong / "open_clip_config.json").read_text())
+    config["model_cfg"]["quick_gelu"] = False
+    (wrong / "open_clip_config.json").write_text(json.dumps(config))
+    for words in (
+        (wrong, "-o", "no"),
+        (wrong, "-o", "no", "--to", "local-dir"),
+        (source, "-o", "no", "--to", "local-dir", "--gelu"),
+        (NAME, "--pretrained", source / WEIGHTS, "-o", "no.pt", "--to", "pt", "--gelu"),
+    ):
+        ran = cli("patch", "apply", "p", *words)
+        assert ran.code == 1 and "computes gelu, and" in ran.err, ran.err
+        assert "computes quick_gelu" in ran.err and not list(tmp_path.glob("no*"))
+    assert (
+        cli("patch", "apply", "p", wrong, "-o", "yes", "--to", "local-dir", "--quick-gelu").code
+        == 0
+    )
+    assert json.loads((tmp_path / "yes" / "open_clip_config.json").read_text())["model_cfg"][
+        "quick_gelu"
+    ]
+    assert cli("patch", "apply", "p", source, "-o", "also").code == 0  # control
+
+
+# -- from transformers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_folder_of_transformers_becomes_one_of_openclip(
+    cli: Cli, tmp_path: Path, quick: bool
+) -> None:
+    source = openclip_model(quick=quick)
+    folder = write_clip_folder(tmp_path / "theirs", source, quick=quick, max_shard_size="60KB")
+    clip = slsgu.load(f"transformers:{folder}", device="cpu")
+    patch = patch_of(clip, tmp_path / "p")
+    ran = cli("patch", "apply", "p", f"transformers:{folder}", "--to", "local-dir", "-o", "out")
+    assert ran.code == 0, ran.err
+    assert equal(of_open_clip(tmp_path / "out"), ours(clip, patch)) == [True, True]
+    config = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())
+    assert config["model_cfg"].get("quick_gelu", False) == quick
+    assert config["preprocess_cfg"]["mean"] == [0.5, 0.4, 0.3]
+    assert (
+        cli("patch", "apply", "p", f"transformers:{folder}", "--to", "pt", "-o", "o.pt").code == 0
+    )
+    weights = torch.load(tmp_path / "o.pt", weights_only=True)
+    assert torch.equal(weights[LAYER], patch.patched(LAYER))
+    inside = cli("patch", "apply", "p", f"transformers:{folder}", "-o", folder / "in")
+    assert inside.code == 1 and "lies in" in inside.err
+    ran = cli("patch", "apply", "p", f"diffusers:{folder}", "--to", "local-dir", "-o", "no")
+    assert ran.code == 2 and "--to is for a model of CLIP" in ran.err

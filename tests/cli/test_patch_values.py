@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Ran
+from helpers.foreign import openclip_model, random_patch, write_clip_folder
 from safetensors.torch import load_file, save_file
 
 import slsgu
@@ -190,3 +191,34 @@ def test_a_scale_that_leaves_nothing_is_refused_and_a_huge_one_told(
     words = ("patch", "apply", "run", model, "--to", "pt", "--out")
     assert "so that little of it is left" in cli(*words, "a.pt", "--scale", "1e20").err
     assert "little of it" not in cli(*words, "b.pt").err  # control
+
+
+def test_patches_that_say_little_of_their_model_can_be_merged(
+    cli: Cli, three: list[Path], tmp_path: Path
+) -> None:
+    """As patches made in Python: a name, and nothing else."""
+    files = []
+    for path in three[1:]:
+        patch = Patch.load(path)
+        files.append(tmp_path / f"plain-{path.name}")
+        Patch(patch.delta, patch.original, {"model": {"name": "mine"}}).save(files[-1])
+    ran = cli("patch", "merge", *files, "-o", "both", "--json")
+    assert ran.code == 0 and "Traceback" not in ran.err
+    assert "--model mine --data DIR" in json.loads(ran.out)["evaluate"]
+
+
+def test_the_difference_of_two_folders_of_transformers(cli: Cli, tmp_path: Path) -> None:
+    source = openclip_model(quick=True)
+    folder = write_clip_folder(tmp_path / "a", source, quick=True, max_shard_size="60KB")
+    patch = random_patch(source, "transformer.resblocks.0.attn.in_proj_weight", "visual.proj")
+    patch.save(tmp_path / "p")
+    assert cli("patch", "apply", "p", f"transformers:{folder}", "-o", "b").code == 0
+    ran = cli("patch", "diff", f"transformers:{folder}", "transformers:b", "-o", "d", "--json")
+    assert ran.code == 0 and json.loads(ran.out)["exact"]
+    found = Patch.load("d")
+    assert set(found.layers) == set(patch.layers)
+    assert all(torch.equal(found.patched(n), patch.patched(n)) for n in patch.layers)
+    assert cli("patch", "apply", "d", f"transformers:{folder}", "-o", "c").code == 0
+    assert all(
+        x.read_bytes() == (tmp_path / "b" / x.name).read_bytes() for x in Path("c").iterdir()
+    )

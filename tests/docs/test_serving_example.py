@@ -329,3 +329,42 @@ def test_the_page_shows_before_and_after(
         page.run("show(new Blob(['no picture']))")
         page.wait("!document.querySelector('#error').hidden")
         assert "cannot be used as a picture" in text("#error")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_hundred_requests_of_the_page_while_it_switches(
+    client: Any, served: tuple[str, Any], photo: bytes, tmp_path: Path
+) -> None:
+    """All from the browser: each answer is that of the original or of the patched model."""
+    kinds = {}
+    for name in ("text", None):
+        if name is not None:
+            switch(client, name, True)
+        kinds[str([] if name is None else [name])] = ask(client, photo)["after"]
+        switch(client, "text", False)
+    coded = base64.b64encode(photo).decode()
+    script = f"""(async () => {{
+      const body = new Blob([Uint8Array.from(atob('{coded}'), c => c.charCodeAt(0))]);
+      let going = true, flips = 0;
+      const flip = (async () => {{
+        while (going) {{
+          const wanted = {{method: 'PUT', headers: {{'Content-Type': 'application/json'}},
+                           body: JSON.stringify({{on: flips++ % 2 === 0}})}};
+          const done = await fetch('/api/patches/text', wanted);
+          if (!done.ok) throw new Error(done.status);
+        }}
+      }})();
+      const one = () => fetch('/api/label', {{method: 'POST', body}}).then(x => x.json());
+      const answers = await Promise.all(Array.from({{length: 100}}, one));
+      going = false;
+      await flip;
+      return {{answers, flips}};
+    }})()"""
+    with browser(tmp_path / "profile") as page:
+        page.open(served[0])
+        page.wait("document.body && document.body.dataset.ready")
+        found = page.run(script)
+    assert len(found["answers"]) == 100 and found["flips"] > 1
+    for answer in found["answers"]:
+        assert answer["after"] == kinds[str(answer["on"])]
+    assert len({str(answer["on"]) for answer in found["answers"]}) == 2  # control

@@ -238,7 +238,7 @@ def test_only_the_layer_changes_and_only_its_shard(
     assert contents(tmp_path / "back") == before
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_text_encoder_alone_and_the_names_of_older_versions(
     ours: nn.Module, tmp_path: Path, dtype: torch.dtype
 ) -> None:
@@ -261,6 +261,14 @@ def test_a_text_encoder_alone_and_the_names_of_older_versions(
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
     key = next(name for name in results[0] if name.endswith("layers.0.self_attn.q_proj.weight"))
     assert not torch.equal(results[0][key], model.state_dict()[key])
+    for place in (new, old):  # twice is refused; taken out, every byte is back
+        out, back = tmp_path / f"{place.name}-out", tmp_path / f"{place.name}-back"
+        with pytest.raises(LayerMismatchError, match="applied already"):
+            rewrite_folder(f"transformers:{out}", back, [patch])
+        rewrite_folder(f"transformers:{out}", back, [patch], revert=True)
+        assert contents(back) == contents(place) != contents(out)
+        with pytest.raises(LayerMismatchError, match="is not patched"):
+            rewrite_folder(f"transformers:{place}", tmp_path / "no", [patch], revert=True)
     with pytest.raises(LayerMismatchError, match="vision tower, and it has the language"):
         rewrite_folder(f"transformers:{new}", tmp_path / "no", [random_patch(ours, LAYERS[1])])
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from helpers.foreign import clip_model, filled, openclip_model, random_patch, text_config
 from torch import Tensor, nn
 
 from slsgu import interop
 from slsgu.errors import LayerMismatchError
+from slsgu.interop import transformers
 from slsgu.models.clip import Clip
+from slsgu.models.layers import inventory
+from slsgu.models.transformers_names import to_openclip
 from slsgu.patch.patch import Patch
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -182,3 +189,83 @@ def _original(clip: Clip) -> nn.Module:
     from slsgu.models.clip import load
 
     return load(clip.name, device="cpu").model
+
+
+# -- models of transformers ---------------------------------------------------------------------
+
+LAYER = "transformer.resblocks.0.attn.in_proj_weight"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_thousand_switches_leave_the_bits_of_a_text_encoder(dtype: torch.dtype) -> None:
+    from transformers import CLIPTextModel
+
+    ours = openclip_model(quick=True)
+    encoder = filled(CLIPTextModel(text_config(quick=True)), ours).to(dtype)
+    patch = random_patch(ours, LAYER)
+    before, patched = bits(encoder), bits(transformers.apply(patch, encoder))
+    switch = interop.toggle(encoder, patch, target="sd1")
+    for _ in range(1000):
+        switch.on()
+        switch.off()
+    assert bits(encoder) == before != patched
+    switch.on()
+    assert bits(encoder) == patched
+    switch.off()
+    with pytest.raises(LayerMismatchError, match="does not read transformer"):
+        last = random_patch(ours, "transformer.resblocks.1.mlp.c_fc.weight")
+        interop.toggle(encoder, last, target="sdxl-1")
+
+
+def test_blocks_and_switches_of_transformers_know_each_other() -> None:
+    ours = openclip_model(quick=True)
+    model = clip_model(ours, quick=True)
+    before = bits(model)
+    a, b = random_patch(ours, LAYER), random_patch(ours, "visual.proj")
+    switch = interop.toggle(model, a)
+    with transformers.applied(a, model):
+        with pytest.raises(LayerMismatchError, match="is on in this model"):
+            switch.on()
+        with transformers.applied(b, model):
+            both = bits(model)
+        assert bits(model) != both
+    assert bits(model) == before
+    # Left out of order: it is told, and the bits come back all the same.
+    outer = transformers.applied(a, model)
+    outer.__enter__()
+    on_top = random_patch(transformers_as_ours(model), LAYER)
+    inner = transformers.applied(on_top, model)
+    inner.__enter__()
+    with pytest.raises(LayerMismatchError, match="leave the inner"):
+        outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    assert bits(model) == before
+
+
+def transformers_as_ours(model: nn.Module) -> nn.Module:
+    """What a model of transformers holds now, as one of OpenCLIP."""
+    ours = openclip_model(quick=True)
+    ours.load_state_dict(to_openclip(model.state_dict()))
+    return ours
+
+
+def test_many_threads_switch_one_model_and_the_bits_come_back() -> None:
+    """Each thread has a layer of its own, and is interrupted now and then."""
+    ours = openclip_model(quick=True)
+    before = bits(ours)
+    names = [layer.name for layer in inventory(ours)][:8]
+
+    def work(name: str) -> None:
+        patch = random_patch(ours, name)
+        switch = interop.toggle(ours, patch)
+        for number in range(125):
+            with contextlib.suppress(ZeroDivisionError), patch.applied(ours):
+                if number % 3 == 0:
+                    raise ZeroDivisionError
+            switch.on()
+            switch.off()
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for done in [pool.submit(work, name) for name in names]:
+            done.result()
+    assert bits(ours) == before

@@ -120,20 +120,23 @@ def test_a_patch_of_any_layer_does_the_same_in_both(
     assert difference(in_ours, before) > 1e-4  # control: the patch does something
 
 
-def test_an_edit_made_in_transformers_does_the_same_in_openclip(
-    ours: nn.Module, theirs: Any
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_of_any_layer_in_transformers_does_the_same_in_openclip(
+    name: str, ours: nn.Module, theirs: Any
 ) -> None:
-    state = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
-    original = {name: t.clone() for name, t in ours.state_dict().items()}
-    name = "vision_model.encoder.layers.0.self_attn.k_proj.weight"
-    edited = state[name] + 0.1
+    """Of query, key and value, each by itself."""
+    state = {key: tensor.clone() for key, tensor in theirs.state_dict().items()}
+    original = {key: t.clone() for key, t in ours.state_dict().items()}
+    before = embed_ours(ours)
     try:
-        theirs.load_state_dict({**state, name: edited})
-        ours.load_state_dict(to_openclip(theirs.state_dict()))
-        after = embed_ours(ours)
-        assert difference(after, embed_theirs(theirs)) < 1e-5
-        theirs.load_state_dict(state)
-        assert difference(after, embed_theirs(theirs)) > 1e-4  # control
+        for part in find_places(state)[name].names:
+            draws = torch.Generator().manual_seed(2)
+            edited = state[part] + 0.1 * torch.randn(state[part].shape, generator=draws)
+            theirs.load_state_dict({**state, part: edited})
+            ours.load_state_dict(to_openclip(theirs.state_dict()))
+            after = embed_ours(ours)
+            assert difference(after, embed_theirs(theirs)) < 1e-5, part
+            assert difference(after, before) > 1e-4, part  # control: the edit does something
     finally:
         theirs.load_state_dict(state)
         ours.load_state_dict(original)

@@ -16,7 +16,7 @@ from slsgu.errors import LayerMismatchError, SlsguError, SlsguWarning
 from slsgu.models.checkpoint import read_state_dict, write_state_dict
 from slsgu.models.clip import load
 from slsgu.models.local_dir import WEIGHT_FILE
-from slsgu.patch.header import refuse_repeated
+from slsgu.patch.conflicts import refuse_repeated
 from slsgu.patch.patch import Patch
 from slsgu.patch.rewrite import rewrite_model
 from slsgu.patch.weights import layer_hash
@@ -192,9 +192,18 @@ def test_the_same_patch_twice_is_refused(tiny_dir: Path) -> None:
     files = {"one": one, "two": two, "half": 0.5 * one, "both": one + two}
 
     def check(*names: str) -> None:
-        refuse_repeated([(name, part) for name in names for part in files[name].parts])
+        refuse_repeated([(name, files[name]) for name in names])
 
     check("one", "two")  # control
     for first, second in (("one", "half"), ("one", "both"), ("both", "half")):
         with pytest.raises(LayerMismatchError, match=f"{first} and {second} hold the same .*pug"):
             check(first, second)
+
+
+def test_patches_of_two_layers_are_not_one_although_they_say_the_same() -> None:
+    """As patches made in Python do, which say no more than the model."""
+    said = {"model": {"name": "tiny"}}
+    one, other = (Patch({n: torch.ones(2)}, {n: torch.zeros(2)}, said) for n in ("a", "b"))
+    refuse_repeated([("one", one), ("other", other), ("both", Patch({}, {}))])
+    with pytest.raises(LayerMismatchError, match="one and both hold the same patch"):
+        refuse_repeated([("one", one), ("other", other), ("both", one + other)])

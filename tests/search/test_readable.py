@@ -58,7 +58,7 @@ def test_a_front_is_of_the_layers_that_are_read(
         "--thorough", "--trials", "2")  # fmt: skip
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     target = TARGETS["llava"]
-    readable = {x.name for x in inventory(taught.model) if target.reads_layer(x, taught.model)}
+    readable = {x.name for x in inventory(taught.model) if target.reads(x.name, taught.model)}
     rows = {row["layer"]: row for row in result["candidates"]}
     most = max(rows.values(), key=lambda row: row["importance"])
     assert rows.keys() <= readable and most["on_front"]

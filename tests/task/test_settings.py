@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from slsgu.concepts.request import KEPT
+from slsgu.concepts.request import KEPT, STATES
 from slsgu.errors import SlsguError
 from slsgu.task.floors import Floors
 from slsgu.task.machine_settings import MachineSettings
@@ -17,9 +17,9 @@ from slsgu.task.settings import DataSettings, MethodSettings, Settings
 def test_a_floor_that_is_named_keeps_the_others() -> None:
     settings = Settings(floors={"retain_fine": 0.95})
     assert dict(settings.floors) == {
-        "forget_coarse": 0.85, "retain_fine": 0.95, "retain_coarse": 0.85
+        "forget_coarse": 0.85, "retain_fine": 0.95, "retain_coarse": 0.85, "retain_states": 0.85
     }  # fmt: skip
-    assert dict(Settings().floors) == dict.fromkeys(KEPT, 0.85)  # control
+    assert dict(Settings().floors) == dict.fromkeys((*KEPT, STATES), 0.85)  # control
 
 
 def test_nothing_in_settings_can_be_changed() -> None:
@@ -77,7 +77,7 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, object], message: st
 
 def test_floors_are_a_mapping() -> None:
     floors = Floors(forget_coarse=0.5)
-    assert list(floors) == list(KEPT) and len(floors) == 3 and floors["forget_coarse"] == 0.5
+    assert list(floors) == [*KEPT, STATES] and len(floors) == 4 and floors["forget_coarse"] == 0.5
     with pytest.raises(KeyError):
         floors["other"]
 

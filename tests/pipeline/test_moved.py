@@ -1,9 +1,10 @@
-"""What a system has learned to read is measured where it reads."""
+"""What a system has learned to read is measured where it reads, on what the search has not seen."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from helpers.commands import Ran
 from helpers.foreign import random_patch
 
-from slsgu.interop.moved import Moved, Movement, measure_moved
+from slsgu.evaluation.moved import Moved
 from slsgu.interop.targets import TARGETS
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.patch.patch import Patch
+from slsgu.pipeline.moved import PHRASES, measure_moved
 from slsgu.task.settings import Settings
 from slsgu.task.task import Task, make_task
 
@@ -59,7 +61,7 @@ def test_the_distance_is_that_of_the_states_up_to_the_end_of_text(task: Task) ->
     model: Any = task.clip.model
     name = "transformer.resblocks.0.mlp.c_proj.weight"
     patch = random_patch(model, name)
-    prompts = [template.replace("{}", "beagle") for template in task.templates]
+    prompts = [phrase.replace("{}", "beagle") for phrase in PHRASES]
 
     def states(prompt: str) -> torch.Tensor:
         tokens = task.clip.tokenize([prompt])
@@ -74,7 +76,10 @@ def test_the_distance_is_that_of_the_states_up_to_the_end_of_text(task: Task) ->
     old = [states(prompt) for prompt in prompts]
     with patch.applied(model):
         new = [states(prompt) for prompt in prompts]
-    shares = [float((b - a).norm() / a.norm()) for a, b in zip(old, new, strict=True)]
+    shares = [
+        float(((b - a).norm(dim=-1) / a.norm(dim=-1)).square().mean().sqrt())
+        for a, b in zip(old, new, strict=True)
+    ]
     found = measured("sd1", task, patch).concept
     assert found is not None and found.count == len(prompts)
     assert found.mean == pytest.approx(sum(shares) / len(shares), rel=1e-4)
@@ -89,12 +94,20 @@ def test_pictures_are_told_apart_by_their_class(task: Task) -> None:
     assert found.concept is not None and found.kept is not None
     assert found.concept.count == leaves.count("beagle") > 0
     assert found.kept.count == len(leaves) - leaves.count("beagle") > 0
-    assert found.what == "patch tokens of test images"
+    assert found.what == "patch tokens of images"
 
 
-def test_of_nothing_there_is_no_mean() -> None:
-    assert Movement.of([]) is None
-    assert Movement.of([0.5, 0.5]) == Movement(2, 0.5, 0.5)  # control
+def test_phrases_are_others_than_those_of_the_search(task: Task) -> None:
+    assert not set(PHRASES) & set(task.templates)
+    patch = random_patch(task.clip.model, "transformer.resblocks.0.mlp.c_proj.weight")
+    found = measured("sd1", task, patch)
+    assert found.concept is not None and found.concept.count == len(PHRASES)
+    names = len(task.taxonomy.concepts)
+    assert found.kept is not None and found.kept.count == (names - 1) * len(PHRASES)
+    # Control: a phrase that the task has as a template is left out.
+    own = replace(task, templates=(*task.templates, PHRASES[0]))
+    fewer = measured("sd1", own, patch)
+    assert fewer.concept is not None and fewer.concept.count == len(PHRASES) - 1
 
 
 @pytest.mark.parametrize("system", ["sd1", "llava"])
