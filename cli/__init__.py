@@ -23,7 +23,7 @@ import slsgu
 from slsgu.errors import SlsguError
 from slsgu.utils.signals import INTERRUPTED, interrupts, status
 
-from .environment import variables_at_fault
+from .environment import malformed_variable, variables_at_fault
 from .groups import Commands
 from .streams import flush, safe_streams
 
@@ -82,6 +82,9 @@ class Program(Commands):
         os.environ["MPLBACKEND"] = "agg"
         with safe_streams(), interrupts():
             _check_completion()
+            if (problem := malformed_variable()) is not None:
+                click.echo(f"Error: {problem}", err=True)
+                sys.exit(2)
             try:
                 super().main(*args, **kwargs)
             except SystemExit as end:

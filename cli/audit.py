@@ -112,6 +112,7 @@ def audit(
     """
     from slsgu.audit.run import run_audit
 
+    _check_probes(probes)
     given = _Given.of(run, patches, edited, options)
     console = Console()
     clip = load_clip(given.options)
@@ -137,6 +138,19 @@ def audit(
     print_audit(found)
     for path in (output.folder / "audit.json", output.page):
         click.echo(f"{path.suffix[1:]:<8}  {path}")
+
+
+def _check_probes(names: tuple[str, ...]) -> None:
+    """Raises:
+    click.UsageError: one is no probe.
+    """
+    from slsgu.audit.run import refuse_unknown
+    from slsgu.errors import SlsguError
+
+    try:
+        refuse_unknown(names)
+    except SlsguError as error:
+        raise click.UsageError(f"--probe: {error}") from None
 
 
 @dataclass(frozen=True)

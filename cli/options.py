@@ -50,11 +50,34 @@ force_option = option(
 
 
 def out_option(
-    text: str, *, metavar: str = "FILE", required: bool = True, dir_okay: bool = True
+    text: str,
+    *,
+    metavar: str = "FILE",
+    required: bool = True,
+    dir_okay: bool = True,
+    suffix: str | None = None,
 ) -> Callable[[F], F]:
-    """`--out`: what a command writes, and where."""
-    kind = click.Path(dir_okay=dir_okay, path_type=Path)
-    return option("Output", "-o", "--out", type=kind, required=required, metavar=metavar, help=text)
+    """`--out`: what a command writes, and where.
+
+    Args:
+        suffix: of the one format that it writes, so that no file claims to be of another.
+    """
+
+    def check(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None and suffix is not None and path.suffix.lower() != suffix:
+            raise click.BadParameter(f"{path} must end in {suffix}, the format that is written")
+        return path
+
+    return option(
+        "Output",
+        "-o",
+        "--out",
+        type=click.Path(dir_okay=dir_okay, path_type=Path),
+        required=required,
+        metavar=metavar if suffix is None else f"FILE{suffix}",
+        callback=check,
+        help=text,
+    )
 
 
 run_option = option(

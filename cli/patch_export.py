@@ -67,6 +67,7 @@ def export(
         click.UsageError: the options do not go together.
     """
     from slsgu.errors import SlsguError
+    from slsgu.models.build import refuse_misfit
     from slsgu.models.local_dir import refuse_inside
     from slsgu.models.resolve import local_folder
     from slsgu.patch.export import find_model
@@ -95,7 +96,8 @@ def export(
             console.say_not_copied(_folder(patch, spec, out, f"{model} {pretrained or ''}".strip()))
         else:
             refuse_inside(out, local_folder(spec.tokenizer), "an --out")
-            changed_weights(spec.weights(), patch.apply_to)(out)
+            refuse_misfit(spec, weights := spec.weights())
+            changed_weights(weights, patch.apply_to)(out)
     if form != "local-dir":
         console.say(
             "note: a file of weights says neither its activation (QuickGELU or GELU) nor its "

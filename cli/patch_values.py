@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slsgu.patch.patch import Patch
 
 PATH = click.Path(path_type=Path)
+SUFFIX = ".safetensors"
 patches_argument = click.argument(
     "patches", type=PATH, nargs=-1, required=True, metavar="PATCH [PATCH]..."
 )
@@ -34,7 +35,7 @@ def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
 
 @click.command(cls=GroupedCommand)
 @patches_argument
-@out_option("Where to write the merged patch.")
+@out_option("Where to write the merged patch.", suffix=SUFFIX)
 @force_option
 @json_option
 def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
@@ -73,7 +74,7 @@ def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> N
 @click.command(cls=GroupedCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("patch", type=PATH)
 @click.argument("factor", type=float, callback=a_scale, metavar="X")
-@out_option("Where to write the scaled patch.")
+@out_option("Where to write the scaled patch.", suffix=SUFFIX)
 @force_option
 @json_option
 def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> None:
@@ -100,7 +101,7 @@ def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> 
 @click.command(cls=GroupedCommand)
 @click.argument("model_a", type=PATH)
 @click.argument("model_b", type=PATH)
-@out_option("Where to write the patch.")
+@out_option("Where to write the patch.", suffix=SUFFIX)
 @force_option
 @json_option
 def diff(model_a: Path, model_b: Path, out: Path, force: bool, as_json: bool) -> None:

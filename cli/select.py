@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @out_option(
     "Write the pairs to this file, for --forget.  [default: only count and show]",
-    metavar="FILE.tar",
+    suffix=".tar",
     required=False,
     dir_okay=False,
 )
@@ -68,8 +68,6 @@ def select(
 
     if not all(phrase.strip() for phrase in phrases):
         raise click.UsageError("--match is empty: every caption would match")
-    if out is not None and out.suffix != ".tar":
-        raise click.UsageError(f"--out {out}: the pairs are written as a shard, give a .tar file")
     if out is not None:
         refuse_target(out, force=force)
     opened = open_source(source)

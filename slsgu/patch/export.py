@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 
 from slsgu.errors import ModelError
+from slsgu.models.build import refuse_misfit
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, WEIGHTS_NAME
 from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import LOCAL, ModelSpec, local_folder, own_folder, resolve
@@ -74,10 +75,11 @@ def export_local_dir(
         Names of what was not copied, since it may hold weights.
 
     Raises:
-        ModelError: the weights cannot be read.
+        ModelError: the weights cannot be read, or are of another architecture.
         SlsguError: `out` exists, or cannot be written; or no bit would change.
     """
     weights = spec.weights()
+    refuse_misfit(spec, weights)
     write = changed_weights(weights, change)
     folder = local_folder(spec.tokenizer)
     refuse_inside(out, folder, "an --out")

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from helpers.commands import Ran
 from slsgu.cli import console
+from slsgu.cli.environment import ALLOCATOR, malformed_variable, variables_at_fault
 from slsgu.cli.streams import safe
 
 Cli = Callable[..., Ran]
@@ -315,6 +316,30 @@ def test_a_variable_that_a_library_refuses_is_named(variable: str, library: str)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"{library} does not start with {name}='{value}' in the environment" in done.stderr
     assert program("layers", TQDM_MININTERVAL="0.5").returncode == 0  # control
+
+
+@pytest.mark.parametrize("value", ["x", ":", "a=1", "max_split_size_mb:64,x", "a:[1", "a:b:c"])
+def test_a_variable_on_which_torch_would_end_the_process_is_named(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, value: str
+) -> None:
+    for name in ALLOCATOR:
+        monkeypatch.setenv(name, value)
+        ran = cli("concepts", "zebra")  # before torch is loaded
+        assert ran.code == 2 and f"{name} is {value!r} in the environment" in ran.err
+        for good in ("", "max_split_size_mb: 64, expandable_segments:True,", "a:[256:1,>:4]"):
+            monkeypatch.setenv(name, good)  # control
+            assert malformed_variable() is None
+        monkeypatch.delenv(name)
+
+
+def test_a_variable_that_torch_refuses_on_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:1")
+    error = RuntimeError("CachingAllocator option max_split_size_mb too small, must be >= 20")
+    told = variables_at_fault(error)
+    assert told is not None and "PYTORCH_CUDA_ALLOC_CONF='max_split_size_mb:1'" in told
+    assert variables_at_fault(RuntimeError("no such layer")) is None  # control
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
+    assert variables_at_fault(error) is None
 
 
 @pytest.mark.parametrize(
