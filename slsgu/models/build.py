@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, Headers, headers, headers_of
+from slsgu.models.forward import refuse_uncomputable
 from slsgu.models.resolve import LOCAL, ModelSpec
 from slsgu.models.tensors import refuse_integers
 
@@ -58,6 +59,8 @@ def build(
         _load_weights(network, weights, tensors, stored)
     network.eval().requires_grad_(False)
     _refuse_nonfinite(network, weights)
+    with _quiet():
+        refuse_uncomputable(network, tokenizer, str(weights))
     _warn_resized(network, weights, stored)
     return network, preprocess, tokenizer
 

@@ -6,6 +6,7 @@ that none can run code. Errors name the file and say what to do.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import warnings
@@ -291,8 +292,9 @@ def _what(content: Any) -> str:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    if path.stat().st_size == 0:
-        return ModelError(f"{path} is empty: copy or download it again")
+    with contextlib.suppress(OSError):  # it may be gone by now
+        if path.stat().st_size == 0:
+            return ModelError(f"{path} is empty: copy or download it again")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ModelError(
         f"{path} cannot be read as a checkpoint: it is cut short, damaged or something else "
