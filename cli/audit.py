@@ -17,7 +17,7 @@ from .groups import GroupedCommand, option
 from .options import concept_option, json_option
 from .run_options import read_run, task_of_run, typed, with_run
 from .search_options import machine_options
-from .values import load_clip, load_patches, settings_from
+from .values import load_clip, load_effective, settings_from
 
 if TYPE_CHECKING:
     from slsgu.audit.reference import Unknown
@@ -203,7 +203,7 @@ class _Given:
         from slsgu.patch.difference import difference
 
         if self.edited is None:
-            return load_patches(self.patches)
+            return load_effective(self.patches)
         other = {**self.options, "model": self.edited, "pretrained": None}
         states = (each.model.state_dict() for each in (clip, load_clip(other)))
         return difference(*states, most=None)

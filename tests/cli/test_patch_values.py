@@ -205,3 +205,42 @@ def test_a_patch_is_not_written_under_the_name_of_another_format(
             assert ran.code == 2 and f"{out} must end in .safetensors" in ran.err, words
     assert not list(Path().glob("m*"))
     assert cli("patch", "scale", three[0], "2", "--out", "m.safetensors").code == 0  # control
+
+
+def test_what_changes_nothing_is_not_written_and_not_measured(
+    cli: Cli, three: list[Path], taught_dir: Path, world: list[str]
+) -> None:
+    beagle = Patch.load(three[0])
+    idle, opposite = 1e-30 * beagle, -1.0 * beagle
+    idle.save("idle.safetensors")
+    other = {**opposite.metadata, "request": {"paths": ["cat/tabby"]}}
+    Patch(opposite.delta, opposite.original, other).save("back.safetensors")
+    both = ["--patch", three[0], "--patch", "back.safetensors"]
+    for words in (
+        ["patch", "scale", three[0], "1e-30", "--out", "m.safetensors"],
+        ["patch", "merge", three[0], "back.safetensors", "--out", "m.safetensors"],
+        ["patch", "apply", "idle.safetensors", taught_dir, "--out", "m"],
+        ["evaluate", "--patch", "idle.safetensors", *world],
+        ["evaluate", *both, *world],
+        ["audit", "--patch", "idle.safetensors", *world],
+    ):
+        ran = cli(*words)
+        told = "changes nothing" in ran.err or "would change" in ran.err
+        assert ran.code == 1 and told and not ran.out, words
+    assert not list(Path().glob("m*"))
+    assert cli("patch", "show", "idle.safetensors").code == 0  # what it is can be seen
+    ran = cli("patch", "scale", "idle.safetensors", "1e30", "--out", "m.safetensors")  # control
+    assert ran.code == 0 and Path("m.safetensors").exists()
+
+
+def test_a_patch_that_leaves_little_of_a_layer_is_told(cli: Cli, three: list[Path]) -> None:
+    ran = cli("patch", "scale", three[0], "1e20", "--out", "large.safetensors")
+    assert ran.code == 0 and "so that little of it is left" in ran.err
+    ran = cli("patch", "scale", three[0], "2", "--out", "usual.safetensors")  # control
+    assert "little of it" not in ran.err
+    large = Patch.load("large.safetensors")
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in large.original.items()}
+    Patch(large.delta, zeros).save("zeros.safetensors")
+    ran = cli("patch", "show", "zeros.safetensors", "--json")
+    assert json.loads(ran.out)["layers"][0]["relative_change"] is None
+    assert "changed from zeros" in cli("patch", "show", "zeros.safetensors").out
