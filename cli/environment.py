@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import re
 
-READ_BY = {"tqdm": ("TQDM_",), "torch": ("TORCH", "PYTORCH_")}
+READ_BY = {
+    "tqdm": ("TQDM_",),
+    "torch": ("TORCH", "PYTORCH_"),
+    "numpy": ("NPY_", "OPENBLAS_"),
+    "PIL": ("PILLOW_",),
+    "huggingface_hub": ("HF_", "HUGGING"),
+    "transformers": ("TRANSFORMERS_", "HF_"),
+    "webdataset": ("WDS_", "GOPEN_"),
+}
 """By library, how the names of its variables begin."""
 
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")

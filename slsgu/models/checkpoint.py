@@ -23,6 +23,7 @@ from torch import Tensor
 from slsgu.errors import ModelError
 from slsgu.models.tensors import refuse_headers, refuse_odd, refuse_unsafe_torch
 from slsgu.utils.files import replacing
+from slsgu.utils.reading import open_regular
 
 Headers = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -112,6 +113,7 @@ def headers(path: Path, *, whole: bool = True) -> Headers:
     """
     if path.suffix != ".safetensors":
         return headers_of(read_state_dict(path))
+    open_regular(path, "checkpoint", error=ModelError).close()  # which says what is in the way
     found = {}
     try:
         with safe_open(path, framework="pt") as file:

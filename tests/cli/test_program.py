@@ -308,6 +308,7 @@ def test_a_rank_that_nobody_else_shares_is_told(tmp_path: Path) -> None:
         ("TQDM_MININTERVAL=abc", "tqdm"),
         ("TORCH_LOGS=nonsense", "torch"),
         ("TORCH_COMPILE_DEBUG=x", "torch"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT=abc", "huggingface_hub"),
     ],
 )
 def test_a_variable_that_a_library_refuses_is_named(variable: str, library: str) -> None:
