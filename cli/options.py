@@ -19,7 +19,7 @@ from .data_options import (
     search_image_option,
     test_image_option,
 )
-from .groups import option, stack
+from .groups import Words, option, stack
 from .search_options import (
     activation_memory_option,
     direction_option,
@@ -37,7 +37,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def concept_option(text: str) -> Callable[[F], F]:
     """`--concept`, which may be given several times."""
-    return option("Request", "--concept", "concepts", multiple=True, metavar="NAME", help=text)
+    return option(
+        "Request", "--concept", "concepts", type=Words(), multiple=True, metavar="NAME", help=text
+    )
 
 
 json_option = option(

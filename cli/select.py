@@ -11,7 +11,7 @@ import click
 from slsgu.utils.wording import printable
 
 from .console import Console, echo_json
-from .groups import GroupedCommand, option
+from .groups import GroupedCommand, Words, option
 from .options import force_option, json_option, out_option
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "Input",
     "--match",
     "phrases",
+    type=Words(),
     multiple=True,
     required=True,
     metavar="TEXT",

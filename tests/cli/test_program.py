@@ -17,6 +17,7 @@ import yaml
 from helpers.commands import Ran
 from slsgu.cli import console
 from slsgu.cli.environment import ALLOCATOR, malformed_variable, variables_at_fault
+from slsgu.cli.groups import Words
 from slsgu.cli.streams import safe
 
 Cli = Callable[..., Ran]
@@ -246,6 +247,16 @@ def test_odd_surroundings_simply_work(tmp_path: Path) -> None:
     assert done.returncode == 0 and not done.stderr
     done = program("menagerie", "sheet", "--out", "sheet.png", cwd=tmp_path, **odd)  # draws
     assert done.returncode == 0 and (tmp_path / "sheet.png").is_file(), done.stderr
+
+
+def test_a_concept_is_found_where_the_locale_knows_only_ascii(tmp_path: Path) -> None:
+    (tmp_path / "pets.yaml").write_text("dog: [犬, pug]\ncat: [tabby]\n", encoding="utf-8")
+    odd = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = program("concepts", "犬", "--taxonomy", "pets.yaml", "--json", cwd=tmp_path, **odd)
+    assert done.returncode == 0 and '"\\u72ac"' in done.stdout, done.stderr
+    done = program("concepts", "猫", "--taxonomy", "pets.yaml", cwd=tmp_path, **odd)  # control
+    assert done.returncode == 1 and "no concept" in done.stderr
+    assert Words().convert("犬 \udcff", None, None) == "犬 \udcff"  # what is no text stays
 
 
 def test_json_shows_the_same_progress(
