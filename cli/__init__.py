@@ -100,6 +100,7 @@ class Program(Commands):
     def invoke(self, ctx: click.Context) -> Any:
         with interrupts() as received:
             try:
+                _check_working_directory()
                 with warnings.catch_warnings():
                     warnings.showwarning = _show_warning  # type: ignore[assignment]
                     return super().invoke(ctx)
@@ -146,6 +147,18 @@ def _refuse_empty(words: list[str]) -> None:
             raise click.UsageError(f"argument {index + 1}{before} is empty (a variable not set?)")
         if name.startswith("--") and equals and not value.strip():
             raise click.UsageError(f"{name} is empty (a variable not set?)")
+
+
+def _check_working_directory() -> None:
+    """Say that it is gone, before a library that looks for it says something else.
+
+    Raises:
+        click.ClickException: it is.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - not for a path
+    except FileNotFoundError:
+        raise click.ClickException("the working directory is gone: change to another") from None
 
 
 def _check_completion() -> None:
