@@ -43,5 +43,5 @@ def warn_of_size(loaded: Patch) -> None:
         if size is None or size > LARGE:
             Console().say(
                 f"Warning: {name} is changed {told_size(size)}, so that little of it is left: is "
-                "that what you mean?"
+                "the scale what you mean?"
             )
