@@ -23,7 +23,7 @@ import slsgu
 from slsgu.errors import SlsguError
 from slsgu.utils.signals import INTERRUPTED, interrupts, status
 
-from .environment import variables_at_fault
+from .environment import malformed_variable, variables_at_fault
 from .groups import Commands
 from .streams import flush, safe_streams
 
@@ -82,6 +82,9 @@ class Program(Commands):
         os.environ["MPLBACKEND"] = "agg"
         with safe_streams(), interrupts():
             _check_completion()
+            if (problem := malformed_variable()) is not None:
+                click.echo(f"Error: {problem}", err=True)
+                sys.exit(2)
             try:
                 super().main(*args, **kwargs)
             except SystemExit as end:
@@ -97,6 +100,7 @@ class Program(Commands):
     def invoke(self, ctx: click.Context) -> Any:
         with interrupts() as received:
             try:
+                _check_working_directory()
                 with warnings.catch_warnings():
                     warnings.showwarning = _show_warning  # type: ignore[assignment]
                     return super().invoke(ctx)
@@ -143,6 +147,18 @@ def _refuse_empty(words: list[str]) -> None:
             raise click.UsageError(f"argument {index + 1}{before} is empty (a variable not set?)")
         if name.startswith("--") and equals and not value.strip():
             raise click.UsageError(f"{name} is empty (a variable not set?)")
+
+
+def _check_working_directory() -> None:
+    """Say that it is gone, before a library that looks for it says something else.
+
+    Raises:
+        click.ClickException: it is.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - not for a path
+    except FileNotFoundError:
+        raise click.ClickException("the working directory is gone: change to another") from None
 
 
 def _check_completion() -> None:

@@ -17,7 +17,7 @@ from .groups import GroupedCommand, option
 from .options import concept_option, json_option
 from .run_options import read_run, task_of_run, typed, with_run
 from .search_options import machine_options
-from .values import load_clip, load_patches, settings_from
+from .values import load_clip, load_effective, settings_from
 
 if TYPE_CHECKING:
     from slsgu.audit.reference import Unknown
@@ -112,6 +112,7 @@ def audit(
     """
     from slsgu.audit.run import run_audit
 
+    _check_probes(probes)
     given = _Given.of(run, patches, edited, options)
     console = Console()
     clip = load_clip(given.options)
@@ -137,6 +138,19 @@ def audit(
     print_audit(found)
     for path in (output.folder / "audit.json", output.page):
         click.echo(f"{path.suffix[1:]:<8}  {path}")
+
+
+def _check_probes(names: tuple[str, ...]) -> None:
+    """Raises:
+    click.UsageError: one is no probe.
+    """
+    from slsgu.audit.run import refuse_unknown
+    from slsgu.errors import SlsguError
+
+    try:
+        refuse_unknown(names)
+    except SlsguError as error:
+        raise click.UsageError(f"--probe: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -189,7 +203,7 @@ class _Given:
         from slsgu.patch.difference import difference
 
         if self.edited is None:
-            return load_patches(self.patches)
+            return load_effective(self.patches)
         other = {**self.options, "model": self.edited, "pretrained": None}
         states = (each.model.state_dict() for each in (clip, load_clip(other)))
         return difference(*states, most=None)

@@ -6,12 +6,12 @@ import click
 
 from .console import echo_json
 from .data_options import TAXONOMIES
-from .groups import GroupedCommand, option
+from .groups import GroupedCommand, Words, option
 from .options import json_option
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("text", required=False)
+@click.argument("text", type=Words(), required=False)
 @option(
     "Data",
     "--data",

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .groups import option, stack
+from .groups import Words, option, stack
 
 F = TypeVar("F", bound=Callable[..., Any])
 TAXONOMIES = "cifar10, cifar100, oxford-pets, imagenet-dogs, imagenet, menagerie"
@@ -28,11 +28,16 @@ pair_options: Callable[[F], F] = stack(
         "instead: --parent, or --taxonomy]",
     ),
     option(
-        "Request", "--name", metavar="TEXT", help="Name of the concept in the images to forget."
+        "Request",
+        "--name",
+        type=Words(),
+        metavar="TEXT",
+        help="Name of the concept in the images to forget.",
     ),
     option(
         "Request",
         "--parent",
+        type=Words(),
         metavar="TEXT",
         help='A broader name that the model may keep using, such as "car". With --forget or '
         "--no-images.",
@@ -78,10 +83,11 @@ record_options: Callable[[F], F] = stack(
     option(
         "Request",
         "--asked-by",
+        type=Words(),
         metavar="TEXT",
         help="Who asked for it. Recorded in the patch, the result and the report.",
     ),
-    option("Request", "--reason", metavar="TEXT", help="Why. Recorded likewise."),
+    option("Request", "--reason", type=Words(), metavar="TEXT", help="Why. Recorded likewise."),
 )
 
 model_options: Callable[[F], F] = stack(

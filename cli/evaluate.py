@@ -15,7 +15,7 @@ from .options import concept_option, json_option
 from .run_options import read_run, task_of_run, with_run
 from .search_options import floor_option, machine_options
 from .tables import clip_benchmark_rows, evaluation_json, print_evaluation
-from .values import also_from, load_clip, load_patches, settings_from
+from .values import also_from, load_clip, load_effective, load_patches, settings_from
 
 if TYPE_CHECKING:
     from slsgu.concepts.request import Request
@@ -98,7 +98,7 @@ def evaluate(
     if as_json and form == "clip-benchmark":
         raise click.UsageError("--json and --format clip-benchmark are two formats: give one")
     choice = _Choice.of(run, patches, options)
-    patch = load_patches(choice.patches) if choice.patches else None
+    patch = load_effective(choice.patches) if choice.patches else None
     others = also_from(options)
     if options["floors"] and not (others and patch):
         raise click.UsageError("--floor says what a patch must leave of --also: give both")

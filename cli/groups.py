@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,18 @@ Group = Literal[
 ORDER: tuple[Group, ...] = (
     "Input", "Request", "Model", "Data", "Method", "Search", "Speed and memory", "Output"
 )  # fmt: skip
+
+
+class Words(click.types.StringParamType):
+    """A text that is no path: a name, a caption. Python reads the command line in the encoding of
+    the locale; where that is ASCII, what was typed is UTF-8 all the same, as files have it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text: str = super().convert(value, param, ctx)
+        try:
+            return os.fsencode(text).decode()
+        except UnicodeError:
+            return text
 
 
 class GroupedOption(click.Option):

@@ -37,7 +37,7 @@ def menagerie() -> None:
 
 
 @menagerie.command(cls=GroupedCommand)
-@out_option("The PNG file to write.")
+@out_option("The picture to write.", suffix=".png")
 @force_option
 @seed_option(0, "Another seed gives other drawings.")
 def sheet(out: Path, force: bool, seed: int) -> None:

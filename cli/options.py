@@ -20,7 +20,7 @@ from .data_options import (
     test_image_option,
     text_options,
 )
-from .groups import option, stack
+from .groups import Words, option, stack
 from .search_options import (
     activation_memory_option,
     direction_option,
@@ -38,7 +38,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def concept_option(text: str) -> Callable[[F], F]:
     """`--concept`, which may be given several times."""
-    return option("Request", "--concept", "concepts", multiple=True, metavar="NAME", help=text)
+    return option(
+        "Request", "--concept", "concepts", type=Words(), multiple=True, metavar="NAME", help=text
+    )
 
 
 json_option = option(
@@ -51,11 +53,34 @@ force_option = option(
 
 
 def out_option(
-    text: str, *, metavar: str = "FILE", required: bool = True, dir_okay: bool = True
+    text: str,
+    *,
+    metavar: str = "FILE",
+    required: bool = True,
+    dir_okay: bool = True,
+    suffix: str | None = None,
 ) -> Callable[[F], F]:
-    """`--out`: what a command writes, and where."""
-    kind = click.Path(dir_okay=dir_okay, path_type=Path)
-    return option("Output", "-o", "--out", type=kind, required=required, metavar=metavar, help=text)
+    """`--out`: what a command writes, and where.
+
+    Args:
+        suffix: of the one format that it writes, so that no file claims to be of another.
+    """
+
+    def check(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None and suffix is not None and path.suffix.lower() != suffix:
+            raise click.BadParameter(f"{path} must end in {suffix}, the format that is written")
+        return path
+
+    return option(
+        "Output",
+        "-o",
+        "--out",
+        type=click.Path(dir_okay=dir_okay, path_type=Path),
+        required=required,
+        metavar=metavar if suffix is None else f"FILE{suffix}",
+        callback=check,
+        help=text,
+    )
 
 
 run_option = option(

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsgu.utils.wording import share
-
 from .console import Console, echo_json, percent
 from .elsewhere import is_elsewhere, rewrite_elsewhere
 from .groups import Commands, GroupedCommand, option
 from .options import json_option, out_option
 from .patch_export import export, export_options
+from .patch_layers import layer_values, told_size, warn_of_size
 from .patch_values import (
     PATH,
     a_scale,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from slsgu.patch.patch import Patch
 
-LARGE = 10.0  # times its norm that a layer is changed by, from which on it is seldom meant
 model_argument = click.argument("model", type=PATH)
 
 
@@ -67,7 +65,7 @@ def show(file: Path, as_json: bool) -> None:
     PATCH is a patch file, or a run folder that holds one.
     """
     loaded = load_patches([file])
-    layers = [_layer(loaded, name) for name in loaded.layers]
+    layers = [layer_values(loaded, name) for name in loaded.layers]
     if as_json:
         echo_json({"layers": layers, **loaded.metadata})
         return
@@ -76,23 +74,9 @@ def show(file: Path, as_json: bool) -> None:
     for layer in layers:
         click.echo(
             f"layer      {layer['layer']} {layer['shape']} {layer['stored']}, "
-            f"changed by {share(layer['relative_change'], digits=2)} its norm, "
+            f"changed {told_size(layer['relative_change'], digits=2)}, "
             f"sha256 {layer['sha256'][:12]}"
         )
-
-
-def _layer(loaded: Patch, name: str) -> dict[str, Any]:
-    """A layer that a patch changes, as JSON values."""
-    from slsgu.patch.weights import layer_hash
-
-    delta, original = loaded.delta[name], loaded.original[name]
-    return {
-        "layer": name,
-        "shape": list(delta.shape),
-        "stored": str(original.dtype).removeprefix("torch."),
-        "relative_change": float(delta.double().norm() / original.double().norm()),
-        "sha256": layer_hash(name, original),
-    }
 
 
 def _print_part(part: Mapping[str, Any]) -> None:
@@ -153,12 +137,12 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
     patches are added, then applied.
     """
     if any(value is not None for value in options.values()):
-        _warn_of_size(export(patches, str(model), out, scale=scale, **options))
+        warn_of_size(export(patches, str(model), out, scale=scale, **options))
     elif is_elsewhere(model):
         rewrite_elsewhere(patches, model, out, scale)
         click.echo(f"patched    {out}")
     else:
-        _warn_of_size(_rewrite(patches, model, out, scale, _checked(model)))
+        warn_of_size(_rewrite(patches, model, out, scale, _checked(model)))
         click.echo(f"patched    {out}")
     say_applied_conflicts(patches)
 
@@ -225,17 +209,6 @@ def _checked(model: Path) -> Callable[[Patch], Change]:
         return patch.apply_to
 
     return change
-
-
-def _warn_of_size(loaded: Patch) -> None:
-    """Say where little of a layer is left."""
-    for name in loaded.layers:
-        size = _layer(loaded, name)["relative_change"]
-        if size > LARGE:
-            Console().say(
-                f"Warning: {name} is changed by {share(size)} its norm, so that little of it is "
-                "left: is --scale what you mean?"
-            )
 
 
 def _check_form(model: Path, out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console, command_line
+from .elsewhere import is_elsewhere
 from .groups import option, stack
 from .values import load_patches
 
@@ -77,6 +78,11 @@ def export(
     from slsgu.utils.files import exists
 
     form = form or "local-dir"
+    if is_elsewhere(Path(model)):
+        raise click.UsageError(
+            f"{model} is written in the form that it has: leave out --to, --pretrained, --push "
+            "and the activation"
+        )
     if push is not None and form != "local-dir":
         raise click.UsageError("--push uploads a folder: it goes with --to local-dir")
     if form != "local-dir" and out.suffix != f".{form}":

@@ -13,6 +13,7 @@ import click
 from .console import Console, command_line, echo_json
 from .groups import GroupedCommand
 from .options import force_option, json_option, out_option
+from .patch_layers import warn_of_size
 from .values import load_patches
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slsgu.patch.patch import Patch
 
 PATH = click.Path(path_type=Path)
+SUFFIX = ".safetensors"
 patches_argument = click.argument(
     "patches", type=PATH, nargs=-1, required=True, metavar="PATCH [PATCH]..."
 )
@@ -36,7 +38,7 @@ def a_scale(ctx: click.Context, param: click.Parameter, value: float) -> float:
 
 @click.command(cls=GroupedCommand)
 @patches_argument
-@out_option("Where to write the merged patch.")
+@out_option("Where to write the merged patch.", suffix=SUFFIX)
 @force_option
 @json_option
 def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
@@ -46,6 +48,7 @@ def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> N
     must be merged before they are applied. They must be made for the same weights of that layer.
     """
     from slsgu.patch.conflicts import conflicts
+    from slsgu.patch.weights import refuse_idle
     from slsgu.utils.files import refuse_target
 
     if len(patches) < 2:
@@ -53,7 +56,9 @@ def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> N
     refuse_target(out, force=force)
     total = load_patches(patches)
     found = conflicts([load_patches([path]) for path in patches])
+    refuse_idle(total.delta, total.original, "the sum of the patches")
     total.save(out)
+    warn_of_size(total)
     measure = _evaluation(total, patches, out)
     console = Console()
     _say_models(total, console)
@@ -75,7 +80,7 @@ def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> N
 @click.command(cls=GroupedCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("patch", type=PATH)
 @click.argument("factor", type=float, callback=a_scale, metavar="X")
-@out_option("Where to write the scaled patch.")
+@out_option("Where to write the scaled patch.", suffix=SUFFIX)
 @force_option
 @json_option
 def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> None:
@@ -85,14 +90,14 @@ def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> 
     one steps in the opposite direction from the original model. (To take a patch out of a model,
     use `slsgu patch revert`.)
     """
-    from slsgu.errors import SlsguError
+    from slsgu.patch.weights import refuse_idle
     from slsgu.utils.files import refuse_target
 
     refuse_target(out, force=force)
     scaled = factor * load_patches([patch])
-    if not any(bool(delta.any()) for delta in scaled.delta.values()):
-        raise SlsguError(f"{factor:g} times {patch} changes nothing: use a larger factor")
+    refuse_idle(scaled.delta, scaled.original, f"{factor:g} times {patch}")
     scaled.save(out)
+    warn_of_size(scaled)
     if as_json:
         echo_json(_summary(scaled, out))
         return
@@ -102,7 +107,7 @@ def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> 
 @click.command(cls=GroupedCommand)
 @click.argument("model_a", type=PATH)
 @click.argument("model_b", type=PATH)
-@out_option("Where to write the patch.")
+@out_option("Where to write the patch.", suffix=SUFFIX)
 @force_option
 @json_option
 def diff(model_a: Path, model_b: Path, out: Path, force: bool, as_json: bool) -> None:
@@ -128,6 +133,7 @@ def diff(model_a: Path, model_b: Path, out: Path, force: bool, as_json: bool) ->
     }
     patch = Patch(found.delta, found.original, metadata)
     patch.save(out)
+    warn_of_size(patch)
     rest = farthest(patch, after)
     if other := [name for name in patch.layers if before[name].dtype != after[name].dtype]:
         Console().say(

@@ -11,7 +11,7 @@ import click
 from slsgu.utils.wording import printable
 
 from .console import Console, echo_json
-from .groups import GroupedCommand, option
+from .groups import GroupedCommand, Words, option
 from .options import force_option, json_option, out_option
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "Input",
     "--match",
     "phrases",
+    type=Words(),
     multiple=True,
     required=True,
     metavar="TEXT",
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 )
 @out_option(
     "Write the pairs to this file, for --forget.  [default: only count and show]",
-    metavar="FILE.tar",
+    suffix=".tar",
     required=False,
     dir_okay=False,
 )
@@ -68,8 +69,6 @@ def select(
 
     if not all(phrase.strip() for phrase in phrases):
         raise click.UsageError("--match is empty: every caption would match")
-    if out is not None and out.suffix != ".tar":
-        raise click.UsageError(f"--out {out}: the pairs are written as a shard, give a .tar file")
     if out is not None:
         refuse_target(out, force=force)
     opened = open_source(source)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from slsgu.errors import SlsguError
-from slsgu.utils.wording import printable
+from slsgu.utils.wording import printable, shortened
 
 KEPT = frozenset("\n\t")  # line ends and columns
 
@@ -69,6 +69,15 @@ class SafeOutput(SafeStream):
             self._stream.flush()
 
 
+class SafeErrors(SafeStream):
+    """Standard error, where all messages arrive: whatever value of a user one quotes, be it a class
+    name of two megabytes, the message stays one that can be read."""
+
+    def write(self, text: str) -> int:
+        super().write(shortened(text))
+        return len(text)
+
+
 @contextlib.contextmanager
 def safe_streams() -> Iterator[None]:
     """Within, stdout and stderr are safe to print to; at the end, what was printed has arrived.
@@ -82,7 +91,7 @@ def safe_streams() -> Iterator[None]:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a name that a terminal cannot show is no reason to fail
             reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = SafeOutput(before[0]), SafeStream(before[1])
+    sys.stdout, sys.stderr = SafeOutput(before[0]), SafeErrors(before[1])
     try:
         yield
     finally:

@@ -231,6 +231,20 @@ def distinct_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def load_effective(paths: Sequence[Path]) -> Patch:
+    """As `load_patches`, of patches that are to be measured.
+
+    Raises:
+        ArtifactError: as `load_patches`, or they change no bit of a model.
+        LayerMismatchError: as `load_patches`.
+    """
+    from slsgu.patch.weights import refuse_idle
+
+    loaded = load_patches(paths)
+    refuse_idle(loaded.delta, loaded.original, " + ".join(map(str, paths)))
+    return loaded
+
+
 def load_patches(paths: Sequence[Path]) -> Patch:
     """The sum of patches, each a file or the run folder that holds it.
 

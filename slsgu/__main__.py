@@ -10,7 +10,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     if not __file__.startswith(os.path.join(sys.path[0], "")):  # noqa: PTH118
         del sys.path[0]
 
-from slsgu.utils.signals import INTERRUPTED, ignore, interrupts, status
+from slsgu.utils.signals import INTERRUPTED, ignore, interrupts, status, tell_of_bus_errors
 
 
 def run() -> None:
@@ -22,6 +22,7 @@ def run() -> None:
 
 
 def _run() -> None:
+    tell_of_bus_errors()
     with interrupts() as received:
         try:
             from slsgu.utils.surroundings import settle

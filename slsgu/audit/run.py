@@ -25,6 +25,7 @@ from slsgu.errors import SlsguError
 from slsgu.models.clip import Clip
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import layer_hash
+from slsgu.task.checks import one_of
 from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
@@ -134,9 +135,7 @@ def run_audit(
         DataError: the images of unknown concepts cannot be used.
     """
     names = list(PROBES) if probes is None else list(dict.fromkeys(probes))
-    for name in names:
-        if name not in PROBES:
-            raise SlsguError(f"unknown probe {name!r}: choose {', '.join(PROBES)}")
+    refuse_unknown(names)
     if control is not None and unknown is not None:
         raise SlsguError("give a control model or unknown concepts as the reference, not both")
     patch.check(dict(task.clip.model.named_parameters()))
@@ -166,6 +165,14 @@ def run_audit(
         progress.say(f"{name}: {len(readings)} readings, {seconds[name]:.0f} s")
         on_probe(so_far())
     return so_far()
+
+
+def refuse_unknown(probes: Iterable[str]) -> None:
+    """Raises:
+    SlsguError: one of the names is no probe's.
+    """
+    for name in probes:
+        one_of("probe", name, PROBES)
 
 
 def describe(

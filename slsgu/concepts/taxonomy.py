@@ -39,6 +39,8 @@ __all__ = ["Concept", "Taxonomy", "normalise"]
 _WNID = re.compile(r"n\d{8}")
 _INDEX = re.compile(r"[0-9]{1,9}")  # `int` refuses thousands of digits
 
+LONGEST_NAME = 1_000  # characters: many times what a model reads of it
+
 
 @dataclass(frozen=True, eq=False)
 class Concept:
@@ -128,6 +130,11 @@ class Taxonomy:
         self._index: dict[str, list[Concept]] = {}
         for concept in self.concepts:
             words = (concept.name, *concept.aliases, concept.plural, concept.id)
+            if (longest := max(len(word or "") for word in words)) > LONGEST_NAME:
+                raise DataError(
+                    f"taxonomy {name!r}: {concept.name[:40]!r} has a name of {longest:,} "
+                    f"characters; {LONGEST_NAME:,} are the most"
+                )
             for word in dict.fromkeys(normalise(word) for word in words if word):
                 self._index.setdefault(word, []).append(concept)
         self._numbered = _by_index(self.concepts, name)

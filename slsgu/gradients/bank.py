@@ -8,12 +8,13 @@ preprocessing, tokens, the pictures with their captions in their order, and the 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slsgu.errors import ArtifactError, SlsguError
+from slsgu.errors import ArtifactError, SlsguError, SlsguWarning
 from slsgu.gradients.accumulate import LossGradient
 from slsgu.utils.artifact import read_artifact, read_header, write_artifact
 from slsgu.utils.cache import cache_folder as cache_folder
@@ -64,7 +65,7 @@ class RetainCache:
     def save(
         self, key: Mapping[str, Any], result: LossGradient, hashes: Sequence[str], *, title: str
     ) -> None:
-        """Keep a finished gradient. A disk that refuses is no reason to stop.
+        """Keep a finished gradient. A disk that refuses is no reason to stop; it is told.
 
         Args:
             hashes: the pixel hashes of the pictures.
@@ -82,8 +83,12 @@ class RetainCache:
             write_artifact(
                 self.path(key), result.gradients, kind=KIND, schema=SCHEMA, header=header
             )
-        except (OSError, SlsguError):
-            return
+        except (OSError, SlsguError) as error:
+            warnings.warn(
+                f"the retain gradient is not kept for later requests: {error}",
+                SlsguWarning,
+                stacklevel=2,
+            )
 
     def entries(self) -> Iterator[tuple[Path, int, str]]:
         """Every entry: its path, its bytes, and what it is of, or what is wrong with it. One that

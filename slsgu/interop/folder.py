@@ -146,6 +146,12 @@ def _rewrite_pipeline(folder: Path, out: Path, patches: Sequence[Patch], edit: E
         raise ModelError(f"{folder} is not a pipeline that diffusers saved: it has no {INDEX}")
     parts = read_json(index, "pipeline index")
     targets = encoders_of_index(parts, str(folder))
+    for name in parts:
+        if leads_out(folder / name):  # and is not followed, so that the result would lack it
+            raise ModelError(
+                f"{printable(name)} of {folder} is a link to a folder elsewhere: copy it into the "
+                "pipeline"
+            )
     saved = {
         name: open_saved(folder / name, target, f"{name} of {folder}")
         for name, target in targets.items()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from slsgu.errors import ModelError, SlsguWarning
 from slsgu.models.checkpoint import CONFIG_NAME, Headers, headers, headers_of
+from slsgu.models.forward import refuse_uncomputable
 from slsgu.models.resolve import LOCAL, ModelSpec
 from slsgu.models.tensors import refuse_integers
 
@@ -51,45 +52,77 @@ def build(
         ModelError: OpenCLIP cannot build it, or the weights do not fit or are not finite.
     """
     with _quiet(), torch.random.fork_rng(devices=[]):
-        network, preprocess, tokenizer = _build(source, cache_dir)
+        network, preprocess = _architecture(source)
+        tokenizer = _tokenizer(source, cache_dir)
         stored = headers(weights) if tensors is None else headers_of(tensors)
-        dtypes = {name: dtype for name, (dtype, _) in stored.items()}
-        refuse_integers(dtypes, network.state_dict(), weights)
+        _refuse_other_types(network, weights, stored)
         _load_weights(network, weights, tensors, stored)
     network.eval().requires_grad_(False)
     _refuse_nonfinite(network, weights)
+    with _quiet():
+        refuse_uncomputable(network, tokenizer, str(weights))
     _warn_resized(network, weights, stored)
     return network, preprocess, tokenizer
 
 
-def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, Any]:
-    """The architecture with random weights, the validation transform, the tokenizer.
+def refuse_misfit(source: ModelSpec, weights: Path) -> None:
+    """Refuse weights of another architecture, without memory for the network.
+
+    Args:
+        weights: a checkpoint file.
+
+    Raises:
+        ModelError: OpenCLIP cannot build `source`, or would not load the file into it.
+    """
+    with _quiet():
+        with torch.device("meta"):
+            network, _ = _architecture(source, device="meta")
+        stored = headers(weights, whole=False)
+        _refuse_other_types(network, weights, stored)
+        _load_weights(network, weights, None, stored)
+    _warn_resized(network, weights, stored)
+
+
+def _architecture(source: ModelSpec, device: str = "cpu") -> tuple[nn.Module, Any]:
+    """The network with random weights (on `meta`: with none), and the validation transform.
 
     Every kind of source becomes a local-dir that holds a configuration alone: one way through
     OpenCLIP instead of four, and weights are loaded where we can explain what does not fit.
     """
+    with _configured(source) as folder:
+        try:
+            network, _, preprocess = open_clip.create_model_and_transforms(
+                folder, load_weights=False, force_patch_dropout=0.0, device=device
+            )
+        except Exception as error:
+            raise ModelError(
+                f"OpenCLIP cannot build this architecture, that of {source.tokenizer}: {error}"
+            ) from error
+    if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
+        raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
+    return network, preprocess
+
+
+@contextlib.contextmanager
+def _configured(source: ModelSpec) -> Iterator[str]:
+    """A local-dir with the configuration alone, as OpenCLIP names it."""
     cfg = json.loads(json.dumps(source.model_cfg))
     for tower in ("vision_cfg", "text_cfg"):
         cfg[tower].pop("output_tokens", None)  # the towers return embeddings, nothing beside
     with tempfile.TemporaryDirectory() as folder:
         config = {"model_cfg": cfg, "preprocess_cfg": source.preprocess_cfg}
         Path(folder, CONFIG_NAME).write_text(json.dumps(config), encoding="utf-8")
+        yield f"{LOCAL}{folder}"
+
+
+def _tokenizer(source: ModelSpec, cache_dir: str | None) -> Any:
+    # transformers asks at the terminal whether to run a tokenizer's own code, unless it is told.
+    # OpenCLIP's own tokenizer, which has none, does not know the option.
+    foreign = source.model_cfg["text_cfg"].get("hf_tokenizer_name")
+    with _configured(source) as folder:
         try:
-            network, _, preprocess = open_clip.create_model_and_transforms(
-                f"{LOCAL}{folder}", load_weights=False, force_patch_dropout=0.0
-            )
-        except Exception as error:
-            raise ModelError(
-                f"OpenCLIP cannot build this architecture, that of {source.tokenizer}: {error}"
-            ) from error
-        if not isinstance(network, open_clip.CLIP | open_clip.CustomTextCLIP):
-            raise ModelError(f"{type(network).__name__} models are not supported, only CLIP ones")
-        try:
-            # transformers asks at the terminal whether to run a tokenizer's own code, unless it
-            # is told. OpenCLIP's own tokenizer, which has none, does not know the option.
-            foreign = cfg["text_cfg"].get("hf_tokenizer_name")
-            tokenizer = open_clip.get_tokenizer(
-                source.tokenizer or f"{LOCAL}{folder}",
+            return open_clip.get_tokenizer(
+                source.tokenizer or folder,
                 cache_dir=cache_dir,
                 **({"trust_remote_code": False} if foreign else {}),
             )
@@ -98,7 +131,11 @@ def _build(source: ModelSpec, cache_dir: str | None) -> tuple[nn.Module, Any, An
                 f"the tokenizer of this model cannot be loaded ({error}). A Hugging Face "
                 "tokenizer needs `pip install transformers`, and the network on first use"
             ) from error
-    return network, preprocess, tokenizer
+
+
+def _refuse_other_types(network: nn.Module, path: Path, stored: Headers) -> None:
+    dtypes = {name: dtype for name, (dtype, _) in stored.items()}
+    refuse_integers(dtypes, network.state_dict(), path)
 
 
 def _load_weights(

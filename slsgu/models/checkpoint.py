@@ -6,6 +6,7 @@ that none can run code. Errors name the file and say what to do.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import warnings
@@ -22,6 +23,7 @@ from torch import Tensor
 from slsgu.errors import ModelError
 from slsgu.models.tensors import refuse_headers, refuse_odd, refuse_unsafe_torch
 from slsgu.utils.files import replacing
+from slsgu.utils.reading import open_regular
 
 Headers = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -29,14 +31,8 @@ CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
 # What safetensors and torch raise over bytes that somebody has chosen.
 _FAILURES = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-)
+    SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError,
+)  # fmt: skip
 # What OpenCLIP looks for in a local-dir, in its order. Without one of these it takes the
 # alphabetically first *.safetensors, whatever that holds; we refuse instead.
 PREFERRED = (
@@ -111,6 +107,7 @@ def headers(path: Path, *, whole: bool = True) -> Headers:
     """
     if path.suffix != ".safetensors":
         return headers_of(read_state_dict(path))
+    open_regular(path, "checkpoint", error=ModelError).close()  # which says what is in the way
     found = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -291,8 +288,9 @@ def _what(content: Any) -> str:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    if path.stat().st_size == 0:
-        return ModelError(f"{path} is empty: copy or download it again")
+    with contextlib.suppress(OSError):  # it may be gone by now
+        if path.stat().st_size == 0:
+            return ModelError(f"{path} is empty: copy or download it again")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ModelError(
         f"{path} cannot be read as a checkpoint: it is cut short, damaged or something else "

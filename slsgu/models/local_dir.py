@@ -27,6 +27,8 @@ WEIGHT_FILE = re.compile(
     re.I,
 )
 
+_NEEDED = (CONFIG_NAME, "config.json", "model_index.json")  # of OpenCLIP and other libraries
+
 
 def save_local_dir(clip: Clip, folder: Path) -> list[str]:
     """Write a model as an OpenCLIP `local-dir`, each tensor in the dtype it was stored in.
@@ -112,12 +114,20 @@ def copy_others(source: Path, target: Path, *weights: str) -> list[str]:
 
     Returns:
         Names of what was left out, since it may hold weights; those of folders end with a slash.
+
+    Raises:
+        ModelError: what stays behind is the configuration.
     """
     left_out: list[str] = []
     for entry in sorted(source.iterdir()):
         if entry.name in weights or _holds(entry, target):
             continue
         if leads_out(entry):
+            if entry.name in _NEEDED:
+                raise ModelError(
+                    f"{entry.name} of {source} is a link to a file elsewhere, without which the "
+                    "result would be no model: copy it into the folder"
+                )
             warnings.warn(
                 f"not copied: {printable(entry.name)} is a link to a file outside the model's "
                 "folder",

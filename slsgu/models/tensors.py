@@ -66,12 +66,17 @@ def refuse_headers(
         whole: whether all of the weights will be held in memory.
 
     Raises:
-        ModelError: the weights are complex, or larger than memory.
+        ModelError: the weights are complex, of less than 16 bits, or larger than memory.
     """
     for name, (dtype, _) in headers.items():
         if dtype.is_complex:
             raise ModelError(
                 f"{path}: {printable(name)} holds complex numbers; a model has real weights"
+            )
+        if dtype.is_floating_point and dtype.itemsize < 2:
+            raise ModelError(
+                f"{path}: {printable(name)} holds {str(dtype).removeprefix('torch.')} values, with "
+                "which torch does not calculate: convert the weights to bfloat16 or float32"
             )
     size = sum(math.prod(shape) * dtype.itemsize for dtype, shape in headers.values())
     if whole and size > (free := free_bytes()):

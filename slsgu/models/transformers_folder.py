@@ -19,6 +19,7 @@ from slsgu.models.config import check_config
 from slsgu.models.transformers_names import leftovers, to_openclip
 from slsgu.models.transformers_weights import CONFIG, find_weights, read_json
 from slsgu.utils.reading import read_text
+from slsgu.utils.schema import is_number
 from slsgu.utils.wording import printable
 
 PREFIX = "transformers:"
@@ -89,7 +90,7 @@ def model_config(folder: Path) -> dict[str, Any]:
     config |= {key: _part(config, key, path) for key in ("text_config", "vision_config")}
     text, vision = config["text_config"], config["vision_config"]
     if vision.get("num_channels", 3) != 3:
-        raise ModelError(f"{path}: num_channels is {vision['num_channels']}; it must be 3")
+        raise ModelError(f"{path}: num_channels is {_shown(vision['num_channels'])}; it must be 3")
     activation = activation_of(config, path)
     width, heads = _whole(vision, "hidden_size", 768, path), _heads(vision, 12, path)
     size = _whole(vision, "image_size", 224, path)
@@ -103,7 +104,7 @@ def model_config(folder: Path) -> dict[str, Any]:
             "width": width,
             "head_width": width // heads,
             "mlp_ratio": _whole(vision, "intermediate_size", 3072, path) / width,
-            **_norms(vision),
+            **_norms(vision, path),
         },
         "text_cfg": _text_config(text, path),
     }
@@ -151,18 +152,22 @@ def preprocess_config(folder: Path, size: int) -> dict[str, Any]:
     off = [key for key in ("do_resize", "do_normalize", "do_rescale") if config.get(key) is False]
     if off:
         raise ModelError(f"{path}: {off[0]} is false; OpenCLIP resizes and normalises every image")
-    if not math.isclose(config.get("rescale_factor") or 1 / 255, 1 / 255, rel_tol=1e-3):
-        raise ModelError(f"{path}: rescale_factor is {config['rescale_factor']}; it must be 1/255")
+    factor = config.get("rescale_factor") or 1 / 255
+    if not (is_number(factor) and math.isclose(factor, 1 / 255, rel_tol=1e-3)):
+        raise ModelError(f"{path}: rescale_factor is {_shown(factor)}; it must be 1/255")
     resample = config.get("resample", 3)
-    if resample not in _RESAMPLE:
-        raise ModelError(f"{path}: resample is {resample}; it must be 2 (bilinear) or 3 (bicubic)")
+    if not is_number(resample) or resample not in _RESAMPLE:
+        raise ModelError(
+            f"{path}: resample is {_shown(resample)}; it must be 2 (bilinear) or 3 (bicubic)"
+        )
     resized, cropped = config.get("size", size), config.get("crop_size", size)
-    shortest = isinstance(resized, int) or "shortest_edge" in resized
-    sides = {*_sides(resized), *(_sides(cropped) if shortest else ())}
-    if sides != {size} or (shortest and config.get("do_center_crop") is False):
+    shortest = not isinstance(resized, dict) or "shortest_edge" in resized
+    sides = [*_sides(resized), *(_sides(cropped) if shortest else ())]
+    wrong = not sides or any(side != size for side in sides)
+    if wrong or (shortest and config.get("do_center_crop") is False):
         raise ModelError(
             f"{path} does not make images of {size} x {size} pixels, which the model takes: size "
-            f"is {resized}, crop_size {cropped}"
+            f"is {_shown(resized)}, crop_size {_shown(cropped)}"
         )
     found = {"interpolation": _RESAMPLE[resample], "resize_mode": _MODES[shortest]}
     names = {"image_mean": "mean", "image_std": "std"}
@@ -213,6 +218,8 @@ def _tokenizer_files(folder: Path) -> tuple[dict[str, int] | None, list[tuple[st
         model = read_json(one, "tokenizer", limit=_VOCABULARY_LIMIT).get("model")
         if isinstance(model, dict) and isinstance(model.get("vocab"), dict):
             lines = model.get("merges", [])
+            if not isinstance(lines, list) or not all(isinstance(x, str | list) for x in lines):
+                raise ModelError(f"{one} is not a tokenizer: its merges are no list of pairs")
             pairs = [tuple(x.split()) if isinstance(x, str) else tuple(x) for x in lines]
             return model["vocab"], pairs
     vocabulary: dict[str, int] | None = None
@@ -237,8 +244,8 @@ def _text_config(text: dict[str, Any], path: Path) -> dict[str, Any]:
     end = text.get("eos_token_id", ends)
     if end not in (_LEGACY_EOS, ends):
         raise ModelError(
-            f"{path}: eos_token_id is {end}; texts of CLIP end with {ends}, and OpenCLIP reads "
-            "their embeddings there"
+            f"{path}: eos_token_id is {_shown(end)}; texts of CLIP end with {ends}, and OpenCLIP "
+            "reads their embeddings there"
         )
     return {
         "context_length": _whole(text, "max_position_embeddings", 77, path),
@@ -247,7 +254,7 @@ def _text_config(text: dict[str, Any], path: Path) -> dict[str, Any]:
         "heads": _heads(text, 8, path),
         "layers": _whole(text, "num_hidden_layers", 12, path),
         "mlp_ratio": _whole(text, "intermediate_size", 2048, path) / width,
-        **_norms(text),
+        **_norms(text, path),
     }
 
 
@@ -263,7 +270,7 @@ def _whole(part: dict[str, Any], key: str, default: int, path: Path) -> int:
     """A size; what a configuration leaves out has the value that transformers gives it."""
     value = part.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{path}: {key} is {printable(repr(value))}; it must be a whole number")
+        raise ModelError(f"{path}: {key} is {_shown(value)}; it must be a whole number")
     return value
 
 
@@ -274,10 +281,16 @@ def _heads(part: dict[str, Any], default: int, path: Path) -> int:
     return heads
 
 
-def _norms(part: dict[str, Any]) -> dict[str, Any]:
+def _norms(part: dict[str, Any], path: Path) -> dict[str, Any]:
     eps = part.get("layer_norm_eps", _EPS)
+    if not is_number(eps) or eps < 0:
+        raise ModelError(f"{path}: layer_norm_eps is {_shown(eps)}; it must be a number from 0 on")
     return {} if eps == _EPS else {"norm_kwargs": {"eps": eps}}
 
 
-def _sides(size: Any) -> set[Any]:
-    return set(size.values()) if isinstance(size, dict) else {size}
+def _sides(size: Any) -> list[Any]:
+    return list(size.values()) if isinstance(size, dict) else [size]
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from slsgu.errors import ModelError
@@ -59,12 +59,19 @@ class FolderWeights:
             path = self.folder / file
             _refuse_missing(wanted, headers(path), path)  # which says it where a file is damaged
             if path.suffix == ".safetensors":
-                with safe_open(path, framework="pt") as opened:
-                    found |= {name: opened.get_tensor(name) for name in wanted}
+                found |= _read_safetensors(path, wanted)
             else:
                 tensors = read_state_dict(path)
                 found |= {name: tensors[name] for name in wanted}
         return found
+
+
+def _read_safetensors(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{path} can no longer be read: {error}") from None
 
 
 def find_weights(folder: Path) -> FolderWeights:

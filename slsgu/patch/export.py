@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 
 from slsgu.errors import ModelError
+from slsgu.models.build import refuse_misfit
 from slsgu.models.checkpoint import CONFIG_NAME, SUFFIXES, WEIGHTS_NAME
 from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import LOCAL, ModelSpec, local_folder, own_folder, resolve
@@ -63,11 +64,13 @@ def changed_model(spec: ModelSpec, change: Change) -> Callable[[Path], None]:
     format.
 
     Raises:
-        ModelError: the weights cannot be read.
+        ModelError: the weights cannot be read, or are of another architecture.
         SlsguError: no bit would change.
     """
     if spec.tensors is None:
-        return changed_weights(spec.weights(), change)
+        weights = spec.weights()
+        refuse_misfit(spec, weights)
+        return changed_weights(weights, change)
     return changed_tensors(spec.tensors(), change, spec.weights())
 
 
@@ -87,7 +90,7 @@ def export_local_dir(
         Names of what was not copied, since it may hold weights.
 
     Raises:
-        ModelError: the weights cannot be read.
+        ModelError: the weights cannot be read, or are of another architecture.
         SlsguError: `out` exists, or cannot be written; or no bit would change.
     """
     weights, write = spec.weights(), changed_model(spec, change)

@@ -6,11 +6,13 @@ from numbers import Integral, Real
 from typing import Any
 
 from slsgu.errors import SlsguError
+from slsgu.utils.names import did_you_mean
 
 
 def one_of(what: str, value: object, choices: Any) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise SlsguError(f"unknown {what} {value!r}; known: {', '.join(choices)}")
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise SlsguError(f"unknown {what} {value!r}{hint or ';'} known: {', '.join(choices)}")
 
 
 def whole(what: str, value: object) -> None:

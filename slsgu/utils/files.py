@@ -238,7 +238,12 @@ def _in_words(error: Exception, path: Path, part: Path) -> SlsguError | None:
     while cause is not None and id(cause) not in visited:  # an error may be its own cause
         visited.add(id(cause))
         if (reason := _refused(cause)) is not None:
-            return SlsguError(f"cannot write {path}: {reason}")
+            # Where it is another file, such as one that is copied, that one is named.
+            name = getattr(cause, "filename", None)
+            told = name is None or any(str(x).startswith(str(name)) for x in (path, part))
+            inside = str(name).startswith((str(path), str(part)))
+            where = path if told or inside else f"{path}: {name}"
+            return SlsguError(f"cannot write {where}: {reason}")
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 INTERRUPTED = "Interrupted: finished files are whole, unfinished ones are gone."
+BUS_ERROR = (
+    "Error: a file was cut, or its disk has failed, while it was read (SIGBUS). Finished files are "
+    "whole. Copy the models and patches that the command reads again, then give it again"
+)
 _active: list[list[int]] = []
 
 
@@ -58,3 +65,26 @@ def ignore() -> None:
 def status(received: list[int]) -> int:
     """The exit status of a program that a signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (received or [signal.SIGINT])[0]
+
+
+def tell_of_bus_errors() -> None:
+    """End the program with a message where a file that is mapped into memory, as safetensors and
+    torch map weights, has become shorter than it was. The system says so by a signal that would
+    end it without a word, and Python's own handlers would never get to run: the instruction that
+    has failed is tried again first. Only on Linux.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.signal.restype = ctypes.c_void_p
+        library.signal(int(signal.SIGBUS), _END_BY_BUS_ERROR)
+
+
+def _end_by_bus_error(number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{BUS_ERROR}\n".encode())
+    os._exit(1)
+
+
+_END_BY_BUS_ERROR = ctypes.CFUNCTYPE(None, ctypes.c_int)(_end_by_bus_error)  # as C calls it

@@ -43,6 +43,31 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if _is_command(c) else c for c in text)
 
 
+def shortened(text: str) -> str:
+    """A message in which no value of a user takes more than two screens, however long it was: what
+    stands at the beginning and at the end is kept, and the number of characters between.
+
+    >>> len(shortened("no class 'a" + "a" * 1_000_000 + "': see the list")) < 5000
+    True
+    >>> shortened("short") == "short"
+    True
+    """
+    if len(text) <= min(_LONGEST_LINE, _LONGEST):  # nearly always
+        return text
+    lines = [_cut(line, _LONGEST_LINE) for line in text.split("\n")]
+    return _cut("\n".join(lines), _LONGEST)
+
+
+_LONGEST_LINE, _LONGEST = 4_000, 20_000  # characters: two screens, and ten
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning and the end of a text that is too long."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} [... {len(text) - most:,} characters ...] {text[-most // 3 :]}"
+
+
 def _is_command(character: str) -> bool:
     """Whether a character is no part of a text in a line: a control character, half a surrogate
     pair, a separator of lines or paragraphs, or a format character such as a bidirectional

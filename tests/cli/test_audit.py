@@ -101,8 +101,8 @@ def test_wrong_usage_is_refused_before_a_model_is_loaded(
 
 
 def test_mistakes_are_told(cli: Callable[..., Ran], run: Path, world: list[str]) -> None:
-    done = cli("audit", "--run", run, "--probe", "guess")
-    assert done.code == 1 and "unknown probe 'guess'" in done.err
+    done = cli("audit", "--run", run, "--probe", "Protypes")
+    assert done.code == 2 and "unknown probe 'Protypes'; did you mean 'prototypes'?" in done.err
     done = cli("audit", "--run", run, "--control", world[1])
     assert done.code == 1 and "is the model itself" in done.err
     done = cli("audit", "--edited", world[1], *world, "--concept", "beagle")

@@ -93,6 +93,31 @@ def test_a_disk_that_is_really_full(
     assert not list(small_disk.iterdir())
 
 
+def test_a_disk_that_is_read_only(
+    cli: Cli, made: tuple[Path, Path], taught_dir: Path, world: list[str], small_disk: Path
+) -> None:
+    _, patch = made
+    weights = taught_dir / WEIGHTS
+    apply = ["apply", "--concept", "beagle", *world, *STEP]
+    commands = [
+        ["grads", "--concept", "beagle", *world, "--run", small_disk / "run"],
+        [*apply, "--run", small_disk / "new" / "run"],
+        [*apply, "--save-model", small_disk / "model"],
+        ["patch", "apply", patch, taught_dir, "--out", small_disk / "out"],
+        ["patch", "apply", patch, weights, "--out", small_disk / "out.pt"],
+        ["patch", "scale", patch, "2", "--out", small_disk / "out.safetensors"],
+        ["menagerie", "sheet", "--out", small_disk / "out.png"],
+    ]
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for words in commands:
+        ran = cli(*words)
+        assert ran.code == 1 and f"cannot write {small_disk}" in ran.err, ran
+        assert "Read-only file system" in ran.err
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert not list(small_disk.iterdir())
+    assert cli(*commands[5]).code == 0  # control
+
+
 def test_a_full_disk_in_other_words(tmp_path: Path) -> None:
     """What safetensors says, and what torch raises over the system's own error."""
     for writer in (replacing, replacing_folder):

@@ -217,6 +217,44 @@ def test_a_step_out_of_range(cli: Cli, world: list[str], tmp_path: Path) -> None
     assert list(tmp_path.rglob("patch.safetensors"))
 
 
+# -- values that have no end ----------------------------------------------------------------------
+
+LONG = "wxyz " * 400_000
+
+
+def test_a_long_value_of_a_file_is_not_printed_whole(
+    cli: Cli, world: list[str], tmp_path: Path
+) -> None:
+    base = ("apply", "--concept", "beagle", *world)
+    for name, text, words in (
+        ("templates.txt", LONG, [*base, "--templates"]),
+        ("classes.txt", f"{LONG}\n{LONG}", ["apply", "--forget", "none.csv", "--classes"]),
+        ("trials.yaml", f"concept: beagle\ntrials: {LONG}", ["apply", "--request"]),
+        ("key.yaml", f"? {LONG}\n: beagle", ["apply", "--request"]),
+        ("tree.yaml", f"dog: [pug, pug]\n? {LONG}\n: 3", ["concepts", "--taxonomy"]),
+    ):
+        file = tmp_path / name
+        file.write_text(text)
+        ran = cli(*words, file)
+        assert ran.code in (1, 2) and len(ran.err) < 21_000, name
+        assert "characters ...]" in ran.err or LONG[:40] not in ran.err, name
+    ran = cli(*base, "--templates", "nothing")  # control
+    assert ran.code == 1 and "characters ...]" not in ran.err
+
+
+def test_a_long_value_that_is_typed_is_not_printed_whole(cli: Cli) -> None:
+    long = LONG[:90_000]
+    for words in ([long], ["apply", f"--{long}"], ["grads", "--batch-size", long],
+                  ["apply", "--precision", long], ["concepts", long], ["layers", "--model", long],
+                  ["patch", "show", long], ["patch", "scale", "p", long, "-o", "m.safetensors"],
+                  ["apply", "--also", long, "--concept", "beagle"]):  # fmt: skip
+        ran = cli(*words)
+        assert ran.code in (1, 2) and 4_000 < len(ran.err) < 21_000, words[:2]
+        assert "characters ...]" in ran.err, words[:2]
+    ran = cli("concepts", "zebr_")  # control
+    assert ran.code == 1 and "characters ...]" not in ran.err
+
+
 # -- names that try to get out --------------------------------------------------------------------
 
 

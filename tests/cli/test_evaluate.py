@@ -303,14 +303,14 @@ def test_the_figures_of_a_sum_leave_out_the_images_of_each_part(
         words = ["--concept", concept, "--seed", seed, "--run", concept]
         cli("apply", *words, *world, *STEP)
     alone = json.loads(cli("evaluate", "--patch", "beagle", *world, "--json").out)["left_out"]
-    assert cli("patch", "merge", "beagle", "tabby", "--out", "sum").code == 0
-    for source in (["--patch", "sum"], ["--patch", "beagle", "--patch", "tabby"]):
+    assert cli("patch", "merge", "beagle", "tabby", "--out", "sum.safetensors").code == 0
+    for source in (["--patch", "sum.safetensors"], ["--patch", "beagle", "--patch", "tabby"]):
         ran = cli("evaluate", *source, *world, "--json")
         value = json.loads(ran.out)
         assert value["left_out"] > alone == 56 and "may be" not in ran.err
         assert value["request"]["paths"] == ["dog/beagle", "cat/tabby"]
     # Control: a part of which nothing is known.
-    loaded = Patch.load(tmp_path / "sum")
+    loaded = Patch.load(tmp_path / "sum.safetensors")
     parts = [{k: v for k, v in part.items() if k != "data"} for part in loaded.parts]
     Patch(loaded.delta, loaded.original, {"sum_of": [loaded.parts[0], parts[1]]}).save("unknown")
     ran = cli("evaluate", "--patch", "unknown", *world, "--json")

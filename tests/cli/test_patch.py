@@ -106,29 +106,31 @@ def test_a_patched_model_replaces_no_link(
 def test_a_sum_replaces_nothing_unless_forced(
     cli: Cli, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "there").write_text("mine")
+    (tmp_path / "there.safetensors").write_text("mine")
     words = ["patch", "merge", *runs, "--out"]
-    ran = cli(*words, "there")
+    ran = cli(*words, "there.safetensors")
     assert ran.code == 1 and "exists already" in ran.err
-    assert (tmp_path / "there").read_text() == "mine"
-    ran = cli(*words, tmp_path / "one", "--force")
+    assert (tmp_path / "there.safetensors").read_text() == "mine"
+    (tmp_path / "folder.safetensors").mkdir()
+    ran = cli(*words, "folder.safetensors", "--force")
     assert ran.code == 1 and "is a folder, not a regular file" in ran.err
-    assert cli(*words, "there", "--force").code == 0  # control
-    assert Patch.load(tmp_path / "there").layers == ("visual.proj",)
-    ran = cli("patch", "merge", runs[0], "--out", "alone")
-    assert ran.code == 2 and "at least two" in ran.err and not (tmp_path / "alone").exists()
+    assert cli(*words, "there.safetensors", "--force").code == 0  # control
+    assert Patch.load(tmp_path / "there.safetensors").layers == ("visual.proj",)
+    ran = cli("patch", "merge", runs[0], "--out", "alone.safetensors")
+    assert ran.code == 2 and "at least two" in ran.err
+    assert not (tmp_path / "alone.safetensors").exists()
 
 
 def test_patches_that_do_not_go_together(
     cli: Cli, runs: tuple[Path, Path], taught_dir: Path, tiny_dir: Path, tmp_path: Path
 ) -> None:
     foreign = make(tmp_path / "foreign", tiny_dir / WEIGHTS, "cat", "visual.proj", model="other")
-    ran = cli("patch", "merge", runs[0], foreign, "--out", "sum")
+    ran = cli("patch", "merge", runs[0], foreign, "--out", "sum.safetensors")
     assert ran.code == 1 and "different weights of visual.proj" in ran.err
-    assert not (tmp_path / "sum").exists()
+    assert not (tmp_path / "sum.safetensors").exists()
     # On other layers they may go together; that the models differ is told.
     text = make(tmp_path / "text", taught_dir / WEIGHTS, "cat", "text_projection", "other", "f00d")
-    ran = cli("patch", "merge", runs[0], text, "--out", "sum")
+    ran = cli("patch", "merge", runs[0], text, "--out", "sum.safetensors")
     assert ran.code == 0 and "models that differ (tiny " in ran.err and ", other f00d)" in ran.err
 
 
@@ -184,7 +186,7 @@ def test_a_scale_that_leaves_little_of_a_layer_is_told(
 ) -> None:
     ran = cli("patch", "apply", runs[0], taught_dir, "--out", "far", "--scale", "1e20")
     assert ran.code == 0 and "Warning: visual.proj is changed by" in ran.err
-    assert "times its norm" in ran.err and "--scale" in ran.err
+    assert "times its norm" in ran.err and "the scale" in ran.err
     ran = cli("patch", "revert", runs[0], "far", "--out", "back", "--scale", "1e20")
     assert ran.code == 0 and "equal to the original model" in ran.out and not ran.err
     ran = cli("patch", "apply", runs[0], taught_dir, "--out", "near", "--scale", "2")  # control

@@ -112,6 +112,51 @@ def test_an_architecture_with_a_file_becomes_a_folder(
     assert all(equal(of_open_clip(tmp_path / "bare"), ours(clip, patch)))
 
 
+@pytest.mark.usefixtures("names")
+@pytest.mark.filterwarnings("ignore:.*does not say which activation")
+@pytest.mark.parametrize("form", ["local-dir", "pt"])
+def test_weights_of_another_architecture_are_not_given_its_name(
+    cli: Cli, make_dir: Callable[..., Path], weights: Path, tmp_path: Path, form: str
+) -> None:
+    """Whose patched layer is the same, so that the patch itself fits."""
+    deeper = {**TINY_CFG, "text_cfg": {**TINY_CFG["text_cfg"], "layers": 3}}
+    other = make_dir(tmp_path / "other", deeper) / WEIGHTS
+    patch_of(slsgu.load(f"local-dir:{other.parent}", device="cpu"), tmp_path / "p")
+    named = ["patch", "apply", "p", NAME, "--pretrained", other, "--to", form]
+    ran = cli(*named, "-o", f"out.{form}")
+    assert ran.code == 1 and f"{other} does not fit the architecture" in ran.err
+    assert "transformer.resblocks.2.attn.in_proj_weight" in ran.err
+    assert not Path(f"out.{form}").exists()
+    # Control: weights that are of the architecture, read from the same place.
+    patch_of(slsgu.load(NAME, str(weights), device="cpu"), tmp_path / "p")
+    shutil.copyfile(weights, other)
+    assert cli(*named, "-o", f"out.{form}").code == 0
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.filterwarnings("ignore:.*does not say which activation")
+@pytest.mark.filterwarnings("always:.*was made for another image size")
+def test_weights_of_another_image_size_are_told(
+    cli: Cli, make_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    larger = {**TINY_CFG, "vision_cfg": {**TINY_CFG["vision_cfg"], "image_size": 64}}
+    other = make_dir(tmp_path / "other", larger) / WEIGHTS
+    patch_of(slsgu.load(f"local-dir:{other.parent}", device="cpu"), tmp_path / "p")
+    words = ["patch", "apply", "p", "--to", "local-dir", "-o"]
+    ran = cli(*words, "out", NAME, "--pretrained", other)
+    assert ran.code == 0 and "was made for another image size" in ran.err
+    assert "image size" not in cli(*words, "same", other.parent).err  # control
+
+
+def test_a_folder_of_another_library_has_one_form(cli: Cli, tiny: Clip) -> None:
+    patch_of(tiny, Path("p"))
+    for model in ("transformers:x", "diffusers:x"):
+        ran = cli("patch", "apply", "p", model, "--to", "local-dir", "-o", "out")
+        assert ran.code == 2 and f"{model} is written in the form that it has" in ran.err
+    ran = cli("patch", "apply", "p", "transformers:x", "-o", "out")  # control
+    assert ran.code == 1 and "no such folder: x" in ran.err
+
+
 def test_a_bare_file_that_nobody_knows_is_refused(cli: Cli, weights: Path, tiny: Clip) -> None:
     patch_of(tiny, Path("p"))
     ran = cli("patch", "apply", "p", weights, "--to", "local-dir", "-o", "out")

@@ -16,6 +16,8 @@ import pytest
 import yaml
 from helpers.commands import Ran
 from slsgu.cli import console
+from slsgu.cli.environment import ALLOCATOR, malformed_variable, variables_at_fault
+from slsgu.cli.groups import Words
 from slsgu.cli.streams import safe
 
 Cli = Callable[..., Ran]
@@ -231,20 +233,34 @@ def test_a_request_from_a_pipe_is_not_passed_over(cli: Cli, tmp_path: Path) -> N
         assert ran.code == 2 and f"--request {name} is a pipe or a device" in ran.err
 
 
-def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    command = f'cd "{gone}"; rmdir "{gone}"; "{sys.executable}" -m slsgu apply --concept beagle'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=100)
-    assert done.returncode in (1, 2) and done.stderr and "Traceback" not in done.stderr
-
-
 def test_odd_surroundings_simply_work(tmp_path: Path) -> None:
     odd = {"MPLBACKEND": "nonsense", "LC_ALL": "C", "LANG": "C", "COLUMNS": "x"}
     done = program("concepts", "retriever", cwd=tmp_path, **odd)
     assert done.returncode == 0 and not done.stderr
     done = program("menagerie", "sheet", "--out", "sheet.png", cwd=tmp_path, **odd)  # draws
     assert done.returncode == 0 and (tmp_path / "sheet.png").is_file(), done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    """A library of torch's would end the program with a line about itself."""
+    gone = f"mkdir {tmp_path}/x; cd {tmp_path}/x; rmdir {tmp_path}/x"
+    for words, code in ((["layers"], 1), (["--version"], 0)):
+        command = [sys.executable, "-m", "slsgu", *words]
+        done = subprocess.run(
+            ["bash", "-c", f'{gone}; "$@"', "x", *command], capture_output=True, text=True
+        )
+        told = "Error: the working directory is gone: change to another\n"
+        assert (done.returncode, done.stderr) == (code, told if code else ""), words
+
+
+def test_a_concept_is_found_where_the_locale_knows_only_ascii(tmp_path: Path) -> None:
+    (tmp_path / "pets.yaml").write_text("dog: [犬, pug]\ncat: [tabby]\n", encoding="utf-8")
+    odd = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = program("concepts", "犬", "--taxonomy", "pets.yaml", "--json", cwd=tmp_path, **odd)
+    assert done.returncode == 0 and '"\\u72ac"' in done.stdout, done.stderr
+    done = program("concepts", "猫", "--taxonomy", "pets.yaml", cwd=tmp_path, **odd)  # control
+    assert done.returncode == 1 and "no concept" in done.stderr
+    assert Words().convert("犬 \udcff", None, None) == "犬 \udcff"  # what is no text stays
 
 
 def test_json_shows_the_same_progress(
@@ -307,6 +323,7 @@ def test_a_rank_that_nobody_else_shares_is_told(tmp_path: Path) -> None:
         ("TQDM_MININTERVAL=abc", "tqdm"),
         ("TORCH_LOGS=nonsense", "torch"),
         ("TORCH_COMPILE_DEBUG=x", "torch"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT=abc", "huggingface_hub"),
     ],
 )
 def test_a_variable_that_a_library_refuses_is_named(variable: str, library: str) -> None:
@@ -315,6 +332,30 @@ def test_a_variable_that_a_library_refuses_is_named(variable: str, library: str)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"{library} does not start with {name}='{value}' in the environment" in done.stderr
     assert program("layers", TQDM_MININTERVAL="0.5").returncode == 0  # control
+
+
+@pytest.mark.parametrize("value", ["x", ":", "a=1", "max_split_size_mb:64,x", "a:[1", "a:b:c"])
+def test_a_variable_on_which_torch_would_end_the_process_is_named(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, value: str
+) -> None:
+    for name in ALLOCATOR:
+        monkeypatch.setenv(name, value)
+        ran = cli("concepts", "zebra")  # before torch is loaded
+        assert ran.code == 2 and f"{name} is {value!r} in the environment" in ran.err
+        for good in ("", "max_split_size_mb: 64, expandable_segments:True,", "a:[256:1,>:4]"):
+            monkeypatch.setenv(name, good)  # control
+            assert malformed_variable() is None
+        monkeypatch.delenv(name)
+
+
+def test_a_variable_that_torch_refuses_on_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:1")
+    error = RuntimeError("CachingAllocator option max_split_size_mb too small, must be >= 20")
+    told = variables_at_fault(error)
+    assert told is not None and "PYTORCH_CUDA_ALLOC_CONF='max_split_size_mb:1'" in told
+    assert variables_at_fault(RuntimeError("no such layer")) is None  # control
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
+    assert variables_at_fault(error) is None
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,12 @@ def test_a_name_that_yaml_takes_for_a_number_is_kept_as_written(tmp_path: Path, 
     tree = Taxonomy.load(path)
     assert {leaf.name for leaf in tree.leaves} == {text.replace("_", " "), "other", "c"}
     assert tree.find("c").index == 3 and tree.find("c").id == "0123"  # control: a number is one
+
+
+def test_a_name_that_has_no_end_is_refused() -> None:
+    """To read it takes seconds, of which the model uses the first words."""
+    long = "x" * 1_001
+    for tree in ({"dog": ["pug", long]}, {"dog": ["pug"], long: ["tabby"]}):
+        with pytest.raises(DataError, match="has a name of 1,001 characters; 1,000 are the most"):
+            Taxonomy.parse(tree)
+    assert len(Taxonomy.parse({"dog": ["pug", long[1:]]}).leaves) == 2  # control

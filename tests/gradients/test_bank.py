@@ -12,7 +12,7 @@ import torch
 from helpers.commands import Ran
 from safetensors.torch import save_file
 
-from slsgu.errors import SlsguError
+from slsgu.errors import SlsguError, SlsguWarning
 from slsgu.gradients.accumulate import LossGradient
 from slsgu.gradients.bank import RetainCache, cache_folder
 
@@ -25,6 +25,13 @@ def filled(folder: Path, *keys: str) -> RetainCache:
     for key in keys:
         cache.save({"key": key}, FOUND, ["x"], title=key)
     return cache
+
+
+def test_what_cannot_be_kept_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.warns(SlsguWarning, match="is not kept for later requests: .*file"):
+        filled(tmp_path / "file", "a")
+    assert [title for *_, title in filled(tmp_path / "new", "a").entries()]  # control
 
 
 def test_what_goes_away_meanwhile_is_passed_over(tmp_path: Path) -> None:

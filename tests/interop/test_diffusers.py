@@ -270,6 +270,22 @@ def test_on_disk_all_other_parts_keep_every_byte(
     assert contents(tmp_path / "back") == before
 
 
+def test_a_pipeline_of_which_a_part_lies_elsewhere_is_refused(
+    folder: Path, bases: dict[str, nn.Module], tmp_path: Path
+) -> None:
+    """The result would lack it, and links are not followed."""
+    patch = named(random_patch(bases["small"], FIRST), "small")
+    for part in ("text_encoder", "unet"):
+        copy = tmp_path / part
+        shutil.copytree(folder, copy)
+        (copy / part).rename(tmp_path / f"real-{part}")
+        (copy / part).symlink_to(tmp_path / f"real-{part}")
+        with pytest.raises(ModelError, match=f"{part} of .* is a link to a folder elsewhere"):
+            rewrite_folder(f"diffusers:{copy}", tmp_path / "out", [patch])
+        assert not (tmp_path / "out").exists()
+    rewrite_folder(f"diffusers:{folder}", tmp_path / "out", [patch])  # control
+
+
 def test_copies_of_the_encoder_and_what_is_no_part_stay_behind(
     folder: Path, bases: dict[str, nn.Module], tmp_path: Path
 ) -> None:

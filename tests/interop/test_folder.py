@@ -165,6 +165,14 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pixels": (lambda f: write_preprocessor(f, crop_size=64), "images of 32 x 32 pixels"),
     "no resize": (lambda f: write_preprocessor(f, do_resize=False), "do_resize is false"),
     "nearest": (lambda f: write_preprocessor(f, resample=0), "resample is 0"),
+    "rescale": (lambda f: write_preprocessor(f, rescale_factor="x"), "rescale_factor is 'x'"),
+    "resample": (lambda f: write_preprocessor(f, resample=[3]), r"resample is \[3\]"),
+    "no size": (lambda f: write_preprocessor(f, size=None), "size is None"),
+    "sides": (lambda f: write_preprocessor(f, crop_size={"height": [], "width": {}}), "size is"),
+    "eps": (
+        lambda f: edit(f / "config.json", lambda c: c["text_config"].update(layer_norm_eps="x")),
+        "layer_norm_eps is 'x'; it must be a number",
+    ),
     "std": (lambda f: write_preprocessor(f, image_std=[0, 1, 1]), "std"),
     "a shard": (
         lambda f: next(f.glob("model-00002*")).unlink(),

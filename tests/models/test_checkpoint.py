@@ -303,3 +303,15 @@ def test_overflow_is_refused(tiny: Clip, tmp_path: Path) -> None:
         save_local_dir(half, tmp_path / "half")
     assert not list(tmp_path.iterdir())
     save_local_dir(tiny, tmp_path / "full")  # control: fp32 holds it
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    assert read_state_dict(weights)  # control
+    monkeypatch.setattr("slsgu.utils.reading.open_descriptor", refuse)
+    with pytest.raises(ModelError, match=f"cannot read checkpoint {weights}: Permission denied"):
+        read_state_dict(weights)

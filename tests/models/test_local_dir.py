@@ -14,7 +14,7 @@ from helpers.commands import Ran
 from helpers.models import NAME, TINY_CFG
 from safetensors.torch import load_file
 
-from slsgu.errors import SlsguError
+from slsgu.errors import ModelError, SlsguError
 from slsgu.models.clip import load
 from slsgu.models.local_dir import save_local_dir
 
@@ -94,3 +94,18 @@ def test_a_copy_within_the_source_is_refused(source: Path, tmp_path: Path) -> No
         save_local_dir(clip, source / "new")
     assert sorted(source.rglob("*")) == before
     assert save_local_dir(clip, tmp_path / "new") == ["gradients.safetensors", "old/"]  # control
+
+
+def test_a_configuration_that_lies_elsewhere_is_not_left_out_in_silence(
+    source: Path, tmp_path: Path
+) -> None:
+    clip = load(f"local-dir:{source}", device="cpu")
+    (source / CONFIG).rename(tmp_path / "elsewhere.json")
+    (source / CONFIG).symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(ModelError, match=f"{CONFIG} of .* is a link to a file elsewhere"):
+        save_local_dir(clip, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (source / CONFIG).unlink()
+    (source / CONFIG).hardlink_to(tmp_path / "elsewhere.json")
+    save_local_dir(clip, tmp_path / "out")  # control
+    assert (tmp_path / "out" / CONFIG).is_file()

@@ -126,6 +126,7 @@ def changed(folder: Path, change: Callable[[Tensor], Tensor], part: str = "") ->
     ("change", "words"),
     [
         (lambda t: t.to(torch.complex64), "complex numbers"),
+        (lambda t: t.to(torch.float8_e4m3fn), "float8_e4m3fn values"),
         (lambda t: t.to(torch.int8), "int8 values, where the architecture has floating-point"),
         (lambda t: t > 0, "bool values"),
         (lambda t: t * torch.nan, "not numbers"),

@@ -174,5 +174,16 @@ def test_the_judge_sees_every_class_of_bad_answers(
         assert classes <= {expected, "silent"}
 
 
+def test_a_name_is_known_as_an_error_shows_it(hostile: Any) -> None:
+    shown = hostile.judge.shown
+    for name, told in (
+        ("http://host//x.tar", "cannot read http://host//x.tar"),
+        ("a//b", "no such file: a/b"),
+        ("a\x1b[2Jb", "no such file: aB"),
+    ):
+        assert shown(name) in shown(told)
+    assert shown("c.tar") not in shown("no such file: a.tar")  # control
+
+
 def test_the_controls_are_of_every_class(hostile: Any) -> None:
     assert {name for _, name in CONTROLS} - {None} == set(hostile.judge.CLASSES)

@@ -346,6 +346,21 @@ def test_writing_does_not_change_the_umask_of_other_threads(
     assert modes_beside(switch) > {0o600}  # control: it would be seen
 
 
+def test_a_file_that_cannot_be_copied_is_named(tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    for name, told in (
+        ("model/notes.txt", "model/notes.txt: Permission"),
+        ("inside", "Permission"),
+    ):
+        with (
+            pytest.raises(SlsguError, match=rf"cannot write \S*out: {told}"),
+            replacing_folder(tmp_path / "out") as part,
+        ):
+            refuse(name if "/" in name else str(part / name))  # the other is the control
+
+
 # -- what may be replaced -----------------------------------------------------------------------
 
 

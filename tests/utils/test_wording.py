@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from slsgu.utils.wording import printable
+from slsgu.utils.wording import printable, shortened
 
 GONE = "\N{REPLACEMENT CHARACTER}"
 
@@ -49,3 +49,15 @@ def test_what_is_a_command_or_another_line_is_replaced(text: str) -> None:
 )
 def test_texts_of_every_script_stay_as_they_are(text: str) -> None:
     assert printable(text) == text
+
+
+@pytest.mark.parametrize("value", ["a" * 2_000_000, "line\n" * 400_000, "wide \n" + "b" * 10_000])
+def test_a_long_value_leaves_a_message_that_can_be_read(value: str) -> None:
+    found = shortened(f"Error: file.txt: {value}: give another")
+    assert len(found) < 21_000 and " characters ...] " in found
+    assert found.startswith("Error: file.txt: ") and found.endswith(": give another")
+
+
+def test_a_message_of_usual_length_stays_as_it_is() -> None:
+    told = "\n".join(["a line of usual length " * 6] * 50)  # control
+    assert shortened(told) == told

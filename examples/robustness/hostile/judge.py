@@ -67,7 +67,7 @@ def _findings(
     if refused and case.shell is None:
         if not answer.err.strip():
             yield "wordless", f"exit code {answer.code}, and nothing on stderr"
-        elif case.names and not any(shown(n) in answer.err.casefold() for n in case.names):
+        elif case.names and not any(shown(n) in shown(answer.err) for n in case.names):
             yield "unnamed", answer.err.strip().splitlines()[-1][:200]
     if case.bad and answer.code == 0 and not WARNED.search(answer.err):
         yield "silent", "accepted without a warning"

@@ -243,7 +243,7 @@ def _commands(world: World) -> list[list[str]]:
             "--force",
             *world.all,
         ],
-        ["menagerie", "check", "--per-leaf", "20"],
+        ["menagerie", "check", "--per-leaf", "9"],  # the fewest that start other processes
     ]
 
 

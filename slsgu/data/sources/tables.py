@@ -15,7 +15,8 @@ import csv
 import itertools
 import json
 from array import array
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,10 @@ class _JsonLines:
             if not text.strip():
                 continue
             try:
-                row = json.loads(text)
-            except (ValueError, RecursionError):
-                left_out.add(where, "the line is not JSON")
+                row = json.loads(text, object_pairs_hook=_row)
+            except (ValueError, RecursionError) as error:
+                repeated = isinstance(error, RepeatedError)
+                left_out.add(where, str(error) if repeated else "the line is not JSON")
                 continue
             if isinstance(row, dict):
                 yield number, offset, row
@@ -130,7 +132,7 @@ class _JsonLines:
 
     def row(self, lines: Lines) -> Row:
         """The row that begins with the first line."""
-        row = json.loads(lines.get() or "null")
+        row = json.loads(lines.get() or "null", object_pairs_hook=_row)
         return row if isinstance(row, dict) else {}
 
 
@@ -213,6 +215,11 @@ class _Separated:
         if len(self._names) == 1 and set(";|") & set(self._names[0]):
             columns += " (commas or tabs must separate them)"
         titles = set(map(_title, self._names))
+        if (twice := _repeated(map(_title, self._names))) is not None:
+            raise DataError(
+                f"{called} has several columns called {twice}, and only one can be meant: rename "
+                f"or remove the others; its columns: {columns}"
+            )
         if not titles & set(COLUMNS["image"]):
             raise DataError(
                 f"{called} has no column of image paths, {' or '.join(COLUMNS['image'])}; "
@@ -228,6 +235,22 @@ class _Separated:
 def _rank(row: Row) -> float:
     """The place of a row in the order, by the image that it names."""
     return rank((_value(row, "image") or "").encode("utf-8", "surrogatepass"), 0)
+
+
+class RepeatedError(ValueError):
+    """An object says the same twice, and only one can be meant."""
+
+
+def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if (twice := _repeated(_title(key) for key, _ in pairs)) is not None:
+        raise RepeatedError(f"{twice} stands in it twice")
+    return dict(pairs)
+
+
+def _repeated(titles: Iterable[str]) -> str | None:
+    """The first name of a column of images, captions or classes that stands there twice."""
+    count = Counter(titles)
+    return next((name for names in COLUMNS.values() for name in names if count[name] > 1), None)
 
 
 def _title(column: Any) -> str:

@@ -229,6 +229,30 @@ def test_tables_that_are_none_are_refused(cars: Path, name: str, text: str, mess
         read(cars / name)
 
 
+@pytest.mark.parametrize(
+    "head", ["filepath,title,title", "Title,filepath, title", "image,image,text"]
+)
+def test_a_column_that_stands_there_twice_is_told(cars: Path, head: str) -> None:
+    (cars / "pairs.csv").write_text(f"{head}\ncars/0.png,a car,a truck\n")
+    name = "image" if "image" in head else "title"
+    with pytest.raises(DataError, match=f"several columns called {name}.*its columns: {head[:5]}"):
+        list(TableSource(cars / "pairs.csv").records())
+    # Control: other columns may be called alike, and so may two of one meaning by other names.
+    (cars / "pairs.csv").write_text("note,filepath,title,note,text\nx,cars/0.png,a car,y,z\n")
+    (record,) = TableSource(cars / "pairs.csv").records()
+    assert record.caption == "a car"
+
+
+def test_a_line_that_says_something_twice_is_left_out(cars: Path) -> None:
+    good = '{"filepath": "cars/0.png", "title": "a car", "note": 1, "note": 2}'
+    bad = '{"filepath": "cars/1.png", "title": "a car", "Title": "a truck"}'
+    (cars / "pairs.jsonl").write_text(f"{bad}\n{good}\n")
+    source = TableSource(cars / "pairs.jsonl")
+    assert [record.name for record in source.records()] == ["cars/0.png"]
+    (note,) = source.left_out.notes("retain set")
+    assert "pairs.jsonl line 1" in note and "title stands in it twice" in note
+
+
 def test_a_long_caption_is_a_caption(cars: Path) -> None:
     text = "x" * 100_000
     (cars / "a.csv").write_text(f"filepath,title\ncars/0.png,{text}\n")
