@@ -21,7 +21,7 @@ METHOD = "ccup"
 def ccup(
     task: Task, ledger: Ledger, progress: Progress = SILENT, *, tower: Tower = "vision"
 ) -> Edit:
-    """The method for a task with pictures, none of which is looked at.
+    """From names alone: the concept's texts are projected out. No picture is looked at.
 
     Args:
         task: what to forget; its pictures only judge the edit.

@@ -45,7 +45,7 @@ def text_merge(
     dial: float = 1.0,
     keep: str | Path | None = None,
 ) -> Edit:
-    """The method for a task with pictures, none of which is looked at.
+    """From names alone: the concept's texts go where its siblings are. No picture is looked at.
 
     Args:
         task: what to forget; its pictures only judge the edit.

@@ -29,7 +29,7 @@ from slsgu.utils.files import replacing
 
 KINDS = {  # colour, marker and what it is called
     "ours": (VERMILLION, "o", "ours"),
-    "baseline": (BLUE, "s", "both papers"),
+    "baseline": (BLUE, "s", "others"),
     "control": (GREY, "^", "controls"),
     "yours": (ORANGE, "D", "your own"),
 }
