@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slsgu.pipeline.text_run import TextOutcome
     from slsgu.search.method import Method
 
+CALLED = 5  # names of which it is printed what their place is called now
 ONLY_HERE = ("siblings", "keep")  # options that say nothing with pictures
 _ALWAYS = frozenset({
     "request", "concepts", "no_images", "keep", "taxonomy", "templates", "model", "pretrained",
@@ -135,7 +136,7 @@ def apply_by_text(
     click.echo(
         "The patch was written all the same, because of --force."
         if result.patch is not None
-        else "No patch was written. Name other siblings, or --force to take it as it is.",
+        else "No patch was written. Name other siblings, or use --force to take it as it is.",
         err=True,
     )
     sys.exit(1)
@@ -174,7 +175,7 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     tower = result.edit.settings["tower"]
     click.echo(f"{result.task.request.title}: {layer} ({tower} tower), text merge")
     click.echo("no picture was used, neither for the edit nor to measure it\n")
-    table = [("texts", "count", "find their place", "after", "moved: mean", "most")]
+    table = [("texts", "count", "find their place", "still do", "moved: mean", "most")]
     table += [
         (
             row["title"],
@@ -188,8 +189,14 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     ]
     echo_table(table)
     click.echo("")
-    for name, now in called_now(result)[:5]:
+    called = called_now(result)
+    for name, now in called[:CALLED]:
         click.echo(f"what lies where {name} did is now called: {now}")
+    if len(called) > CALLED:
+        click.echo(f"and {len(called) - CALLED} more: see the report")
+    if not result.proof.knows_others:
+        title = result.task.others_title
+        click.echo(f"the model knew fewer than half of the {title} before, so they do not count")
     if words := [row.words for row in result.proof.still_found]:
         click.echo(f"as a search term, still found first: {', '.join(words)}")
     if words := unknown_words(result):

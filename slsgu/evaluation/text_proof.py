@@ -95,6 +95,14 @@ class TextProof:
         return [each.concept for each in gone if each.after == each.concept]
 
     @property
+    def mistaken(self) -> list[tuple[str, str]]:
+        """What is to be forgotten, by its path, and a kept name that the model took for it before
+        the edit: to forget the one is to lose the other."""
+        groups = {each.concept: each.group for each in self.stand_ins}
+        gone = [each for each in self.stand_ins if each.group == "forgotten"]
+        return [(x.concept, x.before) for x in gone if groups[x.before] != "forgotten"]
+
+    @property
     def still_found(self) -> list[TextRow]:
         """The ways to call what is to be forgotten that still find its stand-in first: a search for
         pictures by such a text would still find them."""
@@ -127,6 +135,7 @@ class TextProof:
     def misses(self) -> list[str]:
         """What keeps the edit from being a success, in words; empty if it is one."""
         misses = [f"{concept} is still called so" for concept in self.still_named]
+        misses += [f"the model cannot tell {one} from {other}" for one, other in self.mistaken]
         shares = {"the names that are kept": self.kept("above", "sibling", "other name")}
         if self.knows_others:
             shares["the other texts"] = self.kept("other text")

@@ -97,7 +97,7 @@ def group_rows(result: TextOutcome) -> list[dict[str, Any]]:
             "forget": group == "forgotten",
             "count": len(texts),
             "before": sum(row.rank_before == 1 for row in texts),
-            "after": sum(row.rank_after == 1 for row in texts),
+            "after": sum(row.rank_before == row.rank_after == 1 for row in texts),
             "mean": mean,
             "most": most,
         })  # fmt: skip

@@ -25,8 +25,21 @@ def usable(name: str, where: str) -> str:
     return cleaned
 
 
-def placed(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
-    """The request to forget a name, which is put into the taxonomy if it is not there."""
+def placed(
+    taxonomy: Taxonomy | None,
+    name: str,
+    parent: str | None,
+    *,
+    title: str = "pairs",
+    own_images: bool = True,
+) -> Request:
+    """The request to forget a name, which is put into the taxonomy if it is not there.
+
+    Args:
+        title: what a taxonomy is called where none was given.
+        own_images: whether a parent without anything below it may have images of its own, and so
+            lies below itself too.
+    """
     matches = [] if taxonomy is None else taxonomy.search(name)
     if matches:
         assert taxonomy is not None
@@ -53,7 +66,7 @@ def placed(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
     if parent_concept is None:
         above = tree
     else:
-        if parent_concept.is_leaf:
+        if parent_concept.is_leaf and own_images:
             parent_concept = _with_itself_below(parent_concept, tree)
         above = parent_concept.children
     new = usable(name, "name") if not matches else ""
@@ -62,7 +75,7 @@ def placed(taxonomy: Taxonomy | None, name: str, parent: str | None) -> Request:
     above.append(
         replace(matches[0], parent=parent_concept) if matches else Concept(new, parent_concept)
     )
-    title = taxonomy.name if taxonomy is not None else "pairs"
+    title = taxonomy.name if taxonomy is not None else title
     templates = taxonomy.templates if taxonomy is not None else ()
     return Request(Taxonomy(tree, name=title, templates=templates, least=1), (above[-1],))
 

@@ -77,6 +77,10 @@ class TextTask:
             texts, title = _lines(Path(keep)), f"texts of {Path(keep).name}"
         gone = mentions(texts, forgotten_words(request))
         others = tuple(text for text in dict.fromkeys(texts) if text not in gone)
+        if keep is not None and not others:
+            raise DataError(
+                f"texts to keep {keep}: every text mentions what is to be forgotten; none is left"
+            )
         return cls(clip, request, tuple(templates), others, title)
 
     @cached_property
@@ -136,7 +140,7 @@ def make_text_task(
         concepts: what to forget, by name, alias or path. One that the taxonomy does not have needs
             siblings or a parent.
         taxonomy: the names to choose among; None for the menagerie's with its own model.
-        classes: a file with these names, one per line, in place of a taxonomy.
+        classes: a file with the other names, one per line, in place of a taxonomy.
         siblings: names that are close to the concept, and kept.
         parent: a broader name that the model may keep using.
         templates: a set's name or a file; None takes the taxonomy's or OpenCLIP's simple set.
@@ -147,9 +151,11 @@ def make_text_task(
         DataError: a file or the taxonomy cannot be used.
     """
     refuse_kind(clip, Clip, "the model")
+    refuse_kind(siblings, (list, tuple), "the siblings")
     for what, name in (("parent", parent), ("classes", classes), ("keep", keep)):
         refuse_blank(name, what, DataError)
     for name in (*concepts, *siblings):
+        refuse_kind(name, str, "a name")
         refuse_blank(name, "a name", ConceptError)
     if not concepts:
         raise ConceptError("name at least one concept to forget")
@@ -161,34 +167,61 @@ def make_text_task(
         tree = Taxonomy([Concept(n, None) for n in names], name="classes", least=1)
     elif taxonomy is not None or (clip.is_menagerie and not siblings and parent is None):
         tree = find_taxonomy(taxonomy, None)
-    request = _request(tree, list(concepts), list(siblings), parent)
+    request = _request(tree, list(concepts), list(siblings), parent, listed=classes is not None)
     return TextTask.make(clip, request, load_templates(templates, request.taxonomy), keep)
 
 
 def _request(
-    tree: Taxonomy | None, names: list[str], siblings: list[str], parent: str | None
+    tree: Taxonomy | None,
+    names: list[str],
+    siblings: list[str],
+    parent: str | None,
+    *,
+    listed: bool,
 ) -> Request:
-    """The request, in the taxonomy or in a copy of it that has the names."""
-    if not siblings and parent is None:
+    """The request, in the taxonomy or in a copy of it that has the names.
+
+    Args:
+        listed: whether the taxonomy is a list of other names, in which a concept need not stand.
+    """
+    if not (siblings or listed or parent is not None):
         if tree is None:
             raise ConceptError(
                 "without pictures, something must say what stays: give a taxonomy (--taxonomy), a "
                 "list of other names (--classes), or names that are close (--sibling or --parent)"
             )
         return Request.of(tree, names)
+    if parent is not None and tree is None and not siblings:
+        raise _alone(names[0], parent)
     if parent is None and tree is not None:
         parent = _parent_of(tree, siblings)
     for sibling in siblings:
         if tree is None or not tree.search(sibling):
-            tree = placed(tree, sibling, parent).taxonomy
+            tree = _with(tree, sibling, parent)
     for name in names:
         if tree is None or not tree.search(name):
-            tree = placed(tree, name, parent).taxonomy
+            tree = _with(tree, name, parent)
     assert tree is not None
     request = Request.of(tree, names)
+    for concept in request.concepts:
+        beside = tree.tops if concept.parent is None else concept.parent.children
+        if parent is not None and set(beside) <= set(request.concepts):
+            raise _alone(concept.name, parent)
     if twice := [name for name in siblings if tree.find(name) in request.forget_leaves]:
         raise ConceptError(f"{twice[0]!r} is to be forgotten, and a sibling that is kept")
     return request
+
+
+def _alone(name: str, parent: str) -> ConceptError:
+    return ConceptError(
+        f"{parent!r} says what is above {name!r}, and nothing says what is beside it: name at "
+        "least one thing that is close, by --sibling"
+    )
+
+
+def _with(tree: Taxonomy | None, name: str, parent: str | None) -> Taxonomy:
+    """A copy of a taxonomy with one more name; of none, a new one."""
+    return placed(tree, name, parent, title="the names given", own_images=False).taxonomy
 
 
 def _parent_of(tree: Taxonomy, siblings: Sequence[str]) -> str | None:

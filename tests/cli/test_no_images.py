@@ -85,7 +85,7 @@ def test_a_name_outside_the_taxonomy_needs_something_close(
     assert value["request"]["paths"] == ["dog/corgi"]  # beside the sibling, below its parent
     flat = cli(*outside, *model[:2], "--sibling", "pug", "--sibling", "tabby", "--json")
     assert json.loads(flat.out)["request"]["paths"] == ["corgi"]
-    below = cli(*outside, *model[:2], "--parent", "dog", "--json")
+    below = cli(*outside, *model[:2], "--parent", "dog", "--sibling", "pug", "--json")
     assert json.loads(below.out)["request"]["paths"] == ["dog/corgi"]
     alone = cli(*outside, *model[:2])
     assert alone.code == 1 and "something must say what stays" in alone.err
@@ -141,3 +141,52 @@ def test_from_python_it_is_one_call(taught: Clip, photos: Path, tmp_path: Path) 
     with pytest.raises(slsgu.NotReachedError, match="names that are kept") as caught:
         slsgu.unlearn_by_text(taught, "beagle", **where, tower="vision")
     assert caught.value.result.edit.patch.layers == ("visual.proj",)
+
+
+# -- where nothing but names says what stays -------------------------------------------------------
+
+
+def words(name: str, taught_dir: Path, *more: str) -> list[str]:
+    model = ["--model", f"local-dir:{taught_dir}", "--run", "run", "--force"]
+    return ["apply", "--concept", name, "--no-images", *model, *more]
+
+
+def paths(folder: Path) -> set[str]:
+    """Every name that the run knew of."""
+    value = json.loads((folder / "run" / "result.json").read_text())
+    return {each["concept"] for each in value["text"]["stand_ins"]}
+
+
+def test_a_parent_that_is_new_is_no_sibling_of_what_is_below_it(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path
+) -> None:
+    named = ["--sibling", "pug", "--sibling", "husky", "--parent", "dog"]
+    ran = cli(*words("beagle", taught_dir, *named))
+    assert "Traceback" not in ran.err and "ambiguous" not in ran.err
+    assert paths(tmp_path) == {"dog", "dog/beagle", "dog/pug", "dog/husky"}
+
+
+def test_a_parent_alone_does_not_say_what_is_close(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path
+) -> None:
+    for more in ([], ["--taxonomy", str(photos / "pets.yaml")]):
+        ran = cli(*words("unicorn", taught_dir, *more, "--parent", "horse"))
+        assert ran.code == 1 and "--sibling" in ran.err and "'horse'" in ran.err, more
+    more = ["--taxonomy", str(photos / "pets.yaml"), "--parent", "dog"]  # control: it has breeds
+    assert "--sibling" not in cli(*words("unicorn", taught_dir, *more)).err
+
+
+def test_a_list_of_other_names_need_not_have_the_concept(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "others.txt").write_text("pug\ntabby\n")
+    cli(*words("beagle", taught_dir, "--classes", "others.txt"))
+    assert paths(tmp_path) == {"beagle", "pug", "tabby"}
+
+
+def test_texts_to_keep_that_all_mention_the_concept_are_refused(
+    cli: Callable[..., Ran], asked: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "keep.txt").write_text("a beagle\nthe beagle\n")
+    ran = cli(*asked)
+    assert ran.code == 1 and "keep.txt" in ran.err and "none is left" in ran.err

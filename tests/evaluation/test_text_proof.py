@@ -135,3 +135,12 @@ def test_json_says_what_the_proof_says(task: TextTask) -> None:
     }  # fmt: skip
     assert value["still_found"] == ["hound", "it barks"] and value["still_named"] == []
     assert len(value["rows"]) == 3 + 5 + 2 and value["groups"]["other text"]["texts"] == 2
+
+
+def test_a_name_that_the_model_takes_for_a_kept_one_is_a_miss(task: TextTask) -> None:
+    proof = with_moved(task, "beagle", "pug", "tabby")
+    assert proof.mistaken == []  # control
+    (gone,) = [each for each in proof.stand_ins if each.group == "forgotten"]
+    others = [each for each in proof.stand_ins if each is not gone]
+    same = replace(proof, stand_ins=(*others, replace(gone, before="dog/pug")))
+    assert same.misses() == ["the model cannot tell dog/beagle from dog/pug"]
