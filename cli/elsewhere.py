@@ -17,6 +17,11 @@ def is_elsewhere(model: Path) -> bool:
     return str(model).startswith(("transformers:", "diffusers:"))
 
 
+def is_pipeline(model: str) -> bool:
+    """Whether a model is given as a pipeline, which has no form beside its own."""
+    return model.startswith("diffusers:")
+
+
 def rewrite_elsewhere(
     patches: Sequence[Path], model: Path, out: Path, scale: float, *, revert: bool = False
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console, command_line
-from .elsewhere import is_elsewhere
+from .elsewhere import is_pipeline
 from .groups import option, stack
 from .values import load_patches
 
@@ -78,7 +78,7 @@ def export(
     from slsgu.utils.files import exists
 
     form = form or "local-dir"
-    if is_elsewhere(Path(model)):
+    if is_pipeline(model):
         raise click.UsageError(
             f"{model} is written in the form that it has: leave out --to, --pretrained, --push "
             "and the activation"

@@ -199,7 +199,7 @@ def test_images_are_embedded_once_for_all_probes(make: Callable[..., Task]) -> N
 def test_an_unknown_probe_and_a_foreign_patch_are_refused(make: Callable[..., Task]) -> None:
     task = make("beagle")
     patch = merge(task, task.ledger()).patch
-    with pytest.raises(SlsguError, match="unknown probe 'guess': choose other words, prototypes"):
+    with pytest.raises(SlsguError, match="unknown probe 'guess'; known: other words, prototypes"):
         run_audit(task, patch, probes=["guess"])
     foreign = Patch(patch.delta, {name: 2 * w for name, w in patch.original.items()})
     with pytest.raises(LayerMismatchError):
