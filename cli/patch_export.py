@@ -98,8 +98,6 @@ def export(
         changed_weights(Path(model), patch.apply_to)(out)  # bare weights need no architecture
     else:
         model = model.removeprefix("local-dir:") if pretrained is None else model
-        if model.startswith("diffusers:"):
-            raise click.UsageError(f"--to is for a model of CLIP; {model} stays what it is")
         spec = find_model(model, pretrained, quick_gelu=quick_gelu, made_for=made_for)
         computed = "quick_gelu" if spec.model_cfg.get("quick_gelu") else "gelu"
         refuse_activation(patch.parts, computed, model, WAY_OUT)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slsgu.evaluation.text_proof import Embedded
+from slsgu.evaluation.embedded import Embedded
 from slsgu.models.clip import Clip
 from slsgu.models.layers import Tower
 from slsgu.patch.patch import Patch

@@ -10,7 +10,7 @@ pictures of the concept lie where its name did, no text can tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from slsgu.concepts.taxonomy import Concept
 from slsgu.concepts.wordings import Wording
+from slsgu.evaluation.embedded import Embedded
 from slsgu.task.text_task import TextTask
 
 Group = Literal["forgotten", "above", "sibling", "other name", "other text"]
@@ -164,37 +165,6 @@ class TextProof:
             "rows": [asdict(row) for row in self.rows],
             "stand_ins": [asdict(each) for each in self.stand_ins],
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """Texts before and after an edit.
-
-    Attributes:
-        places: the row of each text.
-        before, after: normalised embeddings [P, d].
-        images: how image embeddings move, as a linear map [d, d]; None if they do not.
-    """
-
-    places: Mapping[str, int]
-    before: Tensor
-    after: Tensor
-    images: Tensor | None = None
-
-    def mean(self, texts: Sequence[str], *, after: bool = False) -> Tensor:
-        """The normalised mean of some texts [d]."""
-        return functional.normalize(self.prompts(texts, after=after).mean(dim=0), dim=0)
-
-    def prompts(self, texts: Sequence[str], *, after: bool = False) -> Tensor:
-        """Some texts [n, d]."""
-        rows = [self.places[text] for text in texts]
-        return (self.after if after else self.before)[rows]
-
-    def moved(self, images: Tensor) -> Tensor:
-        """Stand-ins for images [n, d], as the edited image side would give them."""
-        if self.images is None:
-            return images
-        return functional.normalize(images + images @ self.images.T, dim=1)
 
 
 def prove_by_text(task: TextTask, texts: Embedded) -> TextProof:

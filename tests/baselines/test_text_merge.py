@@ -20,7 +20,7 @@ from slsgu.baselines.text_merge import kept_moment, leaving_texts, merge_texts, 
 from slsgu.baselines.words import Words
 from slsgu.concepts.request import Request
 from slsgu.errors import ModelError, SlsguError
-from slsgu.evaluation.text_proof import Embedded
+from slsgu.evaluation.embedded import Embedded
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.search.pooled import LastProjection
 from slsgu.task.task import Task

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 import slsgu
 from slsgu.concepts.request import Request
-from slsgu.evaluation.text_proof import LEAST_KEPT, Embedded, TextProof, prove_by_text
+from slsgu.evaluation.embedded import Embedded
+from slsgu.evaluation.text_proof import LEAST_KEPT, TextProof, prove_by_text
 from slsgu.models.clip import Clip
 from slsgu.task.text_task import TextTask
 
