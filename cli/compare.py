@@ -181,7 +181,7 @@ def _methods(options: dict[str, Any]) -> dict[str, Method]:
     for name in wanted:
         if name not in METHODS:
             close = difflib.get_close_matches(name, METHODS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise click.UsageError(f"--methods: no method {name!r}{hint} There are {_all(METHODS)}")
     own = {path.stem: own_method(path) for path in options["own"]}
     if twice := sorted({*own} & {*METHODS}):
