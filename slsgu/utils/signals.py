@@ -7,6 +7,8 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -16,6 +18,7 @@ BUS_ERROR = (
     "Error: a file was cut, or its disk has failed, while it was read (SIGBUS). Finished files are "
     "whole. Copy the models and patches that the command reads again, then give it again"
 )
+_TOLD = threading.Lock()
 _active: list[list[int]] = []
 
 
@@ -82,6 +85,8 @@ def tell_of_bus_errors() -> None:
 
 
 def _end_by_bus_error(number: int) -> None:
+    if not _TOLD.acquire(blocking=False):
+        time.sleep(5)  # another thread that read the file is telling it
     with contextlib.suppress(OSError):
         os.write(2, f"{BUS_ERROR}\n".encode())
     os._exit(1)

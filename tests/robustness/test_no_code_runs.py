@@ -177,7 +177,9 @@ def test_a_tokenizer_is_told_to_run_no_code(
     module = types.ModuleType("transformers")
     module.AutoTokenizer = AutoTokenizer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "transformers", module)
-    load(with_text(make_dir(tmp_path / "model"), hf_tokenizer_name="org/name"), device="cpu")
+    model = with_text(make_dir(tmp_path / "model"), hf_tokenizer_name="org/name")
+    with pytest.raises(ModelError, match="tokenizer"):  # this one makes no tokens
+        load(model, device="cpu")
     assert [kwargs["trust_remote_code"] for kwargs in seen] == [False]
 
 
