@@ -81,9 +81,12 @@ def print_result(result: Outcome, total: float) -> None:
         total: seconds since the command began.
     """
     from slsgu.evaluation.metrics import WORDS
+    from slsgu.search.met_ranges import describe_found
 
     if result.trace is not None:
         _print_choice(result, result.trace)
+    elif result.measures.found is not None:
+        click.echo(f"from five images: {describe_found(result.measures, result.goal)}\n")
     measures = result.proof.measures
     print_levels(measures)
     click.echo("")

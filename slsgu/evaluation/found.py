@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from slsgu.concepts.taxonomy import Concept
 from slsgu.utils.statistics import wilson
 
 SHOTS = 5  # images that stand for a class during the search
@@ -85,6 +86,26 @@ class FewShot:
         standing = tuple(torch.tensor(own[:SHOTS]) for own in kept)
         return cls(standing, tuple(drawn), tuple(asked))
 
+    @classmethod
+    def among(
+        cls, leaves: Sequence[Concept | None], forgotten: Sequence[Concept]
+    ) -> FewShot | None:
+        """Draw from images of a request.
+
+        Args:
+            leaves: the class of each image; None for one that is of no class.
+            forgotten: the classes to be forgotten.
+
+        Returns:
+            None as for `of`.
+        """
+        places: dict[Concept, list[int]] = {}
+        for place, leaf in enumerate(leaves):
+            if leaf is not None:
+                places.setdefault(leaf, []).append(place)
+        own = [places.pop(leaf, []) for leaf in forgotten]
+        return cls.of(own, list(places.values()))
+
     @property
     def classes(self) -> int:
         """Classes among which an image is looked for."""
@@ -112,3 +133,12 @@ class FewShot:
             hits += int((nearest == number).sum())
             total += nearest.numel()
         return hits / total
+
+    def found(self, before: float, images: Tensor) -> Found:
+        """What an edit changes.
+
+        Args:
+            before: `share` of the unedited model.
+            images: embeddings with the edit, as for `share`.
+        """
+        return Found(before, self.share(images), self.count, 1 / self.classes)

@@ -21,6 +21,7 @@ from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError, SlsguError, SlsguWarning
 from slsgu.evaluation.exam import Answers, Exam, exam_of
+from slsgu.evaluation.found import FewShot
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.replay import edited
 from slsgu.evaluation.streamed_tower import StreamedTower
@@ -109,12 +110,17 @@ def evaluate(
             (images.after, exam.class_embeddings(prompts[1], book)),
         )
     )
+    measures = exam.measure_with_intervals(answers[0], answers[1], seed=seed)
+    few_shot = FewShot.among(exam.leaves, () if request is None else request.forget_leaves)
+    if few_shot is not None:
+        found = few_shot.found(few_shot.share(images.before), images.after)
+        measures = replace(measures, found=found)
     return Proof(
         exam=exam,
         samples=tuple(images.samples),
         before=answers[0],
         after=answers[1],
-        measures=exam.measure_with_intervals(answers[0], answers[1], seed=seed),
+        measures=measures,
         similarity=(
             class_similarity(exam, images.before, prompts[0], book),
             class_similarity(exam, images.after, prompts[1], book),

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from slsgu.concepts.prompts import PromptBook
-from slsgu.concepts.taxonomy import Concept
 from slsgu.data.batches import collect
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
@@ -226,19 +225,12 @@ class SearchSet:
         few_shot = self._few_shot
         if few_shot is None:
             return None
-        after = few_shot.share(images)
-        return Found(self._found_before, after, few_shot.count, 1 / few_shot.classes)
+        return few_shot.found(self._found_before, images)
 
     @cached_property
     def _few_shot(self) -> FewShot | None:
-        places: dict[Concept, list[int]] = {}
-        for place, leaf in enumerate(self.exam.leaves):
-            if leaf is not None:
-                places.setdefault(leaf, []).append(place)
         request = self.exam.request
-        forgotten = [] if request is None else request.forget_leaves
-        own = [places.pop(leaf, []) for leaf in forgotten]
-        return FewShot.of(own, list(places.values()))
+        return FewShot.among(self.exam.leaves, () if request is None else request.forget_leaves)
 
     @cached_property
     def _found_before(self) -> float:

@@ -125,8 +125,8 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
     pretrained = task.clip.describe()["pretrained"]
     return {
         "title": title,
-        "tone": "good" if result.success else "bad",
-        "headline": "forgotten, as far as texts can tell" if result.success else "not forgotten",
+        "tone": "fair" if result.success else "bad",
+        "headline": "only its name is forgotten" if result.success else "not forgotten",
         "shortfall": result.shortfall,
         "patched": result.patch is not None,
         "groups": group_rows(result),

@@ -75,3 +75,29 @@ def test_an_edit_of_many_layers_costs_one_tower_and_no_copies(
     assert all(torch.equal(weights[name], before[name]) for name in names)
     weights[names[0]].data.clone()  # control: a copy is counted
     assert len(clones) == 1
+
+
+def test_what_an_edit_leaves_to_find_is_measured_for_every_method(
+    taught: Clip, photos: Path
+) -> None:
+    """An edit of the texts takes a name, and leaves what a few images find as it was."""
+    task = slsgu.make_task(
+        taught, ["dog"], data=photos / "images", taxonomy=photos / "pets.yaml",
+    )  # fmt: skip
+    weights = dict(taught.model.named_parameters())
+    found = {}
+    for name in ("text_projection", "visual.proj"):
+        weight = weights[name].detach().clone()
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        patch = Patch({name: noise[:, :1] * noise[:1] - weight}, {name: weight})  # of rank 1 now
+        measures = evaluate(
+            taught, task.splits.test, task.taxonomy, task.templates, request=task.request,
+            patch=patch,
+        ).measures  # fmt: skip
+        assert measures.found is not None
+        found[name] = measures.found
+    texts, images = found["text_projection"], found["visual.proj"]
+    assert texts.before == texts.after == images.before > texts.chance
+    assert images.after != images.before  # control
+    alone = evaluate(taught, task.splits.test, task.taxonomy, task.templates)
+    assert alone.measures.found is None  # nothing is to be forgotten
