@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from .console import Console, command_line, echo_json, elapsed
 from .groups import option
 from .no_images import apply_by_text, refuse_options, text_method
 from .options import json_option, request_options, run_option
+from .outcome import about_from, echo_paths, end_unless_met, save_patched
 from .request_file import RequestCommand, request_option, write_request
 from .search_options import FLOORS
 from .tables import print_result
@@ -58,7 +58,7 @@ def apply(
     met, no patch is written, unless with --force, and the exit status is 1.
     """
     from slsgu.errors import SlsguError
-    from slsgu.models.local_dir import refuse_inside, save_local_dir
+    from slsgu.models.local_dir import refuse_inside
     from slsgu.pipeline.run_folder import run_folder
     from slsgu.utils.distributed import world_size
 
@@ -86,18 +86,12 @@ def apply(
     console.say_left_out(result.ledger)
     patch_path = None if result.patch is None else folder.patch
     summary = _publish(result, folder, patch_path)
-    if result.patch is not None and save_model is not None:
-        # Last, because it is never replaced: a run that was killed before can be repeated as is.
-        with result.patch.applied(plan.task.clip.model):
-            console.say_not_copied(save_local_dir(plan.task.clip, save_model))
+    save_patched(result, save_model, console)
     if as_json:
         echo_json(summary)
     else:
         print_result(result, elapsed())
-        paths = {"patch": patch_path, "model": patch_path and save_model, "report": folder.report}
-        for name, path in paths.items():
-            if path is not None:
-                click.echo(f"{name:<9}  {path}")
+        echo_paths(result, folder, save_model)
         _lead(folder, result.patch)
     _judge(result, folder, console)
 
@@ -126,7 +120,7 @@ def _carry_out(
     from slsgu.pipeline.run import run_method, run_plan
 
     command = command_line()
-    about = {key: options[key] for key in ("asked_by", "reason") if options[key]}
+    about = about_from(options)
     if not options["no_images"]:
         return run_plan(
             plan,
@@ -208,17 +202,8 @@ def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
             f"Warning: the goal was met on the search images, but on the test images "
             f"{listed(misses)}. More --search-images make the choice surer."
         )
-    if result.success:
-        return
-    click.echo(f"Error: {result.shortfall}", err=True)
-    if result.patch is not None:
-        console.say("The patch was written all the same, because of --force.")
-    else:
-        if folder.earlier_patch.is_file():
-            console.say(f"The patch of an earlier run is kept as {folder.earlier_patch}.")
-        click.echo(
-            "No patch was written. Try another --tower, looser --floor values or a higher "
-            "--target, or --force to take this trade-off.",
-            err=True,
-        )
-    sys.exit(1)
+    advice = (
+        "Try another --tower, looser --floor values or a higher --target, or --force to take this "
+        "trade-off."
+    )
+    end_unless_met(result, folder, console, advice)

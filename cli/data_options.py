@@ -64,6 +64,7 @@ text_options: Callable[[F], F] = stack(
         "Request",
         "--sibling",
         "siblings",
+        type=Words(),
         multiple=True,
         metavar="NAME",
         help="With --no-images, a name that is close to the concept and is kept, for a concept "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .console import Console
-from .values import distinct_files, load_patches
+from .values import load_each
 
 
 def is_elsewhere(model: Path) -> bool:
@@ -35,11 +35,8 @@ def rewrite_elsewhere(
         revert: take them out.
     """
     from slsgu.interop.folder import rewrite_folder
-    from slsgu.patch.conflicts import refuse_repeated
 
-    files = distinct_files(patches)
-    loaded = [load_patches([file]) for file in files]
-    refuse_repeated([(str(path), patch) for path, patch in zip(files, loaded, strict=True)])
+    loaded = load_each(patches)
     if scale != 1.0:
         loaded = [scale * patch for patch in loaded]
     Console().say_not_copied(rewrite_folder(str(model), out, loaded, revert=revert))

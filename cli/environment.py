@@ -1,4 +1,5 @@
-"""Variables of the environment that other libraries read while they are imported."""
+"""Variables of the environment that other libraries read: as they are imported, or as they first
+use a GPU."""
 
 from __future__ import annotations
 

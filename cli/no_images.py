@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from .console import Console, command_line, echo_json, echo_table, elapsed
+from .outcome import about_from, echo_paths, end_unless_met, save_patched
 from .request_file import write_request
 from .values import load_clip
 
@@ -85,22 +85,26 @@ def text_method(options: dict[str, Any]) -> Method:
     """The method, where pictures measure the edit."""
     from slsgu.baselines.text_merge import text_merge
 
-    tower: Tower = options["tower"] or "language"
-    return functools.partial(text_merge, tower=tower, keep=options["keep"])
+    return functools.partial(text_merge, tower=_tower(options), keep=options["keep"])
+
+
+def _tower(options: dict[str, Any]) -> Tower:
+    """Whose last projection is edited."""
+    return options["tower"] or "language"
 
 
 def apply_by_text(
     options: dict[str, Any], *, run: Path | None, save_model: Path | None, as_json: bool
 ) -> None:
     """Carry out a request for which there is no picture at all."""
-    from slsgu.models.local_dir import refuse_inside, save_local_dir
+    from slsgu.models.local_dir import refuse_inside
     from slsgu.pipeline.text_run import run_text_task, text_run_folder
     from slsgu.task.text_task import make_text_task
 
     if not options["concepts"]:
         raise click.UsageError("say what to forget: --concept NAME")
     console = Console()
-    tower: Tower = options["tower"] or "language"
+    tower = _tower(options)
     task = make_text_task(
         load_clip(options),
         options["concepts"],
@@ -115,31 +119,18 @@ def apply_by_text(
         force=options["force"],
         progress=console,
         command=command_line(),
-        about={key: options[key] for key in ("asked_by", "reason") if options[key]},
+        about=about_from(options),
     )
     patch_path = None if result.patch is None else folder.patch
     summary = _publish(result, folder, patch_path)
-    if result.patch is not None and save_model is not None:
-        with result.patch.applied(task.clip.model):
-            console.say_not_copied(save_local_dir(task.clip, save_model))
+    save_patched(result, save_model, console)
     if as_json:
         echo_json(summary)
     else:
         print_text_result(result, elapsed())
-        paths = {"patch": patch_path, "model": patch_path and save_model, "report": folder.report}
-        for name, path in paths.items():
-            if path is not None:
-                click.echo(f"{name:<9}  {path}")
-    if result.success:
-        return
-    click.echo(f"Error: {result.shortfall}", err=True)
-    click.echo(
-        "The patch was written all the same, because of --force."
-        if result.patch is not None
-        else "No patch was written. Name other siblings, or use --force to take it as it is.",
-        err=True,
-    )
-    sys.exit(1)
+        echo_paths(result, folder, save_model)
+    advice = "Name other siblings, or use --force to take it as it is."
+    end_unless_met(result, folder, console, advice)
 
 
 def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) -> dict[str, Any]:
@@ -200,7 +191,7 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     if words := [row.words for row in result.proof.still_found]:
         click.echo(f"as a search term, still found first: {', '.join(words)}")
     if words := unknown_words(result):
-        click.echo(f"not understood before the edit, so left alone: {', '.join(words)}")
+        click.echo(f"did not find the concept's place before the edit: {', '.join(words)}")
     worst = [row for row in result.proof.worst(3) if row.moved > 0]
     if worst:
         moved = ", ".join(

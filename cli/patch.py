@@ -27,8 +27,6 @@ from .patch_values import (
 from .values import load_patches
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from slsgu.patch.patch import Patch
 
 model_argument = click.argument("model", type=PATH)
@@ -142,7 +140,7 @@ def apply_(patches: tuple[Path, ...], model: Path, out: Path, scale: float, **op
         rewrite_elsewhere(patches, model, out, scale)
         click.echo(f"patched    {out}")
     else:
-        warn_of_size(_rewrite(patches, model, out, scale, _checked(model)))
+        warn_of_size(_rewrite(patches, model, out, scale))
         click.echo(f"patched    {out}")
     say_applied_conflicts(patches)
 
@@ -168,7 +166,7 @@ def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
         return
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        loaded = _rewrite(patches, model, out, scale, lambda patch: patch.revert_from)
+        loaded = _rewrite(patches, model, out, scale, revert=True)
     for each in told:
         warnings.warn(each.message, each.category, stacklevel=2)
     differs = any(issubclass(each.category, SlsguWarning) for each in told)
@@ -177,38 +175,23 @@ def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
     click.echo(f"reverted   {out}{' (equal to the original model)' if equal else ''}")
 
 
-Change = Callable[[Mapping[str, "Tensor"]], dict[str, "Tensor"]]
-
-
 def _rewrite(
-    patches: tuple[Path, ...],
-    model: Path,
-    out: Path,
-    scale: float,
-    change: Callable[[Patch], Change],
+    patches: tuple[Path, ...], model: Path, out: Path, scale: float, *, revert: bool = False
 ) -> Patch:
-    """Write a model with its tensors changed by the sum of patches, which is returned."""
+    """Write a model with the sum of patches applied, or taken out; the sum is returned."""
     from slsgu.models.resolve import own_folder
-    from slsgu.patch.rewrite import rewrite_model
+    from slsgu.patch.rewrite import check_activation, rewrite_model
 
     model = own_folder(str(model)) or model
     _check_form(model, out)
     loaded = load_patches(patches)
     if scale != 1.0:
         loaded = scale * loaded
-    Console().say_not_copied(rewrite_model(model, out, change(loaded)))
+    if not revert:
+        check_activation(loaded, model)
+    change = loaded.revert_from if revert else loaded.apply_to
+    Console().say_not_copied(rewrite_model(model, out, change))
     return loaded
-
-
-def _checked(model: Path) -> Callable[[Patch], Change]:
-    """Applies a patch to a model that computes as the one that the patch was made for."""
-    from slsgu.patch.rewrite import check_activation
-
-    def change(patch: Patch) -> Change:
-        check_activation(patch, model)
-        return patch.apply_to
-
-    return change
 
 
 def _check_form(model: Path, out: Path) -> None:

@@ -69,6 +69,7 @@ def export(
         click.UsageError: the options do not go together.
     """
     from slsgu.errors import SlsguError
+    from slsgu.models.config import activation_name
     from slsgu.models.local_dir import refuse_inside
     from slsgu.models.resolve import local_folder
     from slsgu.patch.export import changed_model, find_model
@@ -99,8 +100,7 @@ def export(
     else:
         model = model.removeprefix("local-dir:") if pretrained is None else model
         spec = find_model(model, pretrained, quick_gelu=quick_gelu, made_for=made_for)
-        computed = "quick_gelu" if spec.model_cfg.get("quick_gelu") else "gelu"
-        refuse_activation(patch.parts, computed, model, WAY_OUT)
+        refuse_activation(patch.parts, activation_name(spec.model_cfg), model, WAY_OUT)
         if form == "local-dir":
             console.say_not_copied(_folder(patch, spec, out, f"{model} {pretrained or ''}".strip()))
         else:

@@ -16,15 +16,15 @@ LARGE = 10.0  # times its norm that a layer is changed by, from which on it is s
 
 def layer_values(loaded: Patch, name: str) -> dict[str, Any]:
     """A layer that a patch changes, as JSON values."""
+    from slsgu.patch.size import relative_change
     from slsgu.patch.weights import layer_hash
 
-    delta, original = loaded.delta[name], loaded.original[name]
-    norm = float(original.double().norm())
+    original = loaded.original[name]
     return {
         "layer": name,
-        "shape": list(delta.shape),
+        "shape": list(original.shape),
         "stored": str(original.dtype).removeprefix("torch."),
-        "relative_change": float(delta.double().norm()) / norm if norm else None,
+        "relative_change": relative_change(loaded, name),
         "sha256": layer_hash(name, original),
     }
 
@@ -38,10 +38,13 @@ def told_size(relative_change: float | None, *, digits: int = 1) -> str:
 
 def warn_of_size(loaded: Patch) -> None:
     """Say where little of a layer is left."""
+    from slsgu.patch.size import relative_change
+
     for name in loaded.layers:
-        size = layer_values(loaded, name)["relative_change"]
+        size = relative_change(loaded, name)
         if size is None or size > LARGE:
+            left = "" if size is None else ", so that little of it is left"
             Console().say(
-                f"Warning: {name} is changed {told_size(size)}, so that little of it is left: is "
-                "the scale what you mean?"
+                f"Warning: {name} is changed {told_size(size)}{left}: is the scale of the change what "
+                "you mean?"
             )

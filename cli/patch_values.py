@@ -48,7 +48,7 @@ def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> N
     must be merged before they are applied. They must be made for the same weights of that layer.
     """
     from slsgu.patch.conflicts import conflicts
-    from slsgu.patch.weights import refuse_idle
+    from slsgu.patch.size import refuse_idle
     from slsgu.utils.files import refuse_target
 
     if len(patches) < 2:
@@ -56,7 +56,7 @@ def merge(patches: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> N
     refuse_target(out, force=force)
     total = load_patches(patches)
     found = conflicts([load_patches([path]) for path in patches])
-    refuse_idle(total.delta, total.original, "the sum of the patches")
+    refuse_idle(total, "the sum of the patches")
     total.save(out)
     warn_of_size(total)
     measure = _evaluation(total, patches, out)
@@ -90,12 +90,12 @@ def scale(patch: Path, factor: float, out: Path, force: bool, as_json: bool) -> 
     one steps in the opposite direction from the original model. (To take a patch out of a model,
     use `slsgu patch revert`.)
     """
-    from slsgu.patch.weights import refuse_idle
+    from slsgu.patch.size import refuse_idle
     from slsgu.utils.files import refuse_target
 
     refuse_target(out, force=force)
     scaled = factor * load_patches([patch])
-    refuse_idle(scaled.delta, scaled.original, f"{factor:g} times {patch}")
+    refuse_idle(scaled, f"{factor:g} times {patch}")
     scaled.save(out)
     warn_of_size(scaled)
     if as_json:

@@ -238,10 +238,10 @@ def load_effective(paths: Sequence[Path]) -> Patch:
         ArtifactError: as `load_patches`, or they change no bit of a model.
         LayerMismatchError: as `load_patches`.
     """
-    from slsgu.patch.weights import refuse_idle
+    from slsgu.patch.size import refuse_idle
 
     loaded = load_patches(paths)
-    refuse_idle(loaded.delta, loaded.original, " + ".join(map(str, paths)))
+    refuse_idle(loaded, " + ".join(map(str, paths)))
     return loaded
 
 
@@ -256,10 +256,15 @@ def load_patches(paths: Sequence[Path]) -> Patch:
         LayerMismatchError: they were made for different weights of one layer, or one is given
             twice, which would double its step.
     """
+    return functools.reduce(operator.add, load_each(paths))
+
+
+def load_each(paths: Sequence[Path]) -> list[Patch]:
+    """Patches one by one; the arguments and errors are those of `load_patches`."""
     from slsgu.patch.conflicts import refuse_repeated
     from slsgu.patch.patch import Patch
 
     files = distinct_files(paths)
     loaded = [Patch.load(file) for file in files]
     refuse_repeated([(str(file), patch) for file, patch in zip(files, loaded, strict=True)])
-    return functools.reduce(operator.add, loaded)
+    return loaded

@@ -67,7 +67,8 @@ def mentions(texts: Iterable[str], words: Iterable[str]) -> set[str]:
     ['Car', 'a red car.']
     """
     sought = [f" {normalise(word)} " for word in words if normalise(word)]
-    return {text for text in texts if any(word in f" {_plain(text)} " for word in sought)}
+    plain = {text: f" {_plain(text)} " for text in texts}
+    return {text for text, words in plain.items() if any(word in words for word in sought)}
 
 
 def forgotten_words(request: Request) -> tuple[str, ...]:

@@ -34,8 +34,8 @@ from slsgu.direction.kfac import damped
 
 DAMPING = 1e-3
 RANK = 0.1  # the least energy of a direction beside a name, as a share of the name's own
-TOWARDS_ALL = 0.5
-FURTHEST = 2.0
+TOWARDS_ALL = 0.5  # the share of the way from the siblings' mean to that of all names
+FURTHEST = 2.0  # how far beyond its place a name may go, as a share of the way there
 _ROUNDING = 1e-9  # energies below this share of the largest are those of names that are alike
 
 
@@ -71,7 +71,8 @@ def at_length(name: Tensor, place: Tensor) -> Tensor:
 
     A mean of names is short. Texts are normalised after the last projection, which would lengthen
     it, and noise with it: of names that have little in common the mean would win everywhere. So the
-    dial goes on, to p + g (p - t) with the least g at which the length is 1.
+    dial goes on, to p + g (p - t) with the least g at which the length is 1, but no more than
+    `FURTHEST`.
 
     Args:
         name: its embedding of length 1, t [d].

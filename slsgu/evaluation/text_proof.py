@@ -90,18 +90,21 @@ class TextProof:
         return [row for row in self.rows if row.group == group]
 
     @property
+    def requested(self) -> list[StandIn]:
+        """What is to be forgotten."""
+        return [each for each in self.stand_ins if each.group == "forgotten"]
+
+    @property
     def still_named(self) -> list[str]:
         """What is to be forgotten and whose stand-in is still called so."""
-        gone = [each for each in self.stand_ins if each.group == "forgotten"]
-        return [each.concept for each in gone if each.after == each.concept]
+        return [each.concept for each in self.requested if each.after == each.concept]
 
     @property
     def mistaken(self) -> list[tuple[str, str]]:
         """What is to be forgotten, by its path, and a kept name that the model took for it before
         the edit: to forget the one is to lose the other."""
         groups = {each.concept: each.group for each in self.stand_ins}
-        gone = [each for each in self.stand_ins if each.group == "forgotten"]
-        return [(x.concept, x.before) for x in gone if groups[x.before] != "forgotten"]
+        return [(x.concept, x.before) for x in self.requested if groups[x.before] != "forgotten"]
 
     @property
     def still_found(self) -> list[TextRow]:
@@ -175,19 +178,16 @@ def prove_by_text(task: TextTask, texts: Embedded) -> TextProof:
     stand_ins: list[StandIn] = []
     for depth in range(1, task.request.taxonomy.depth + 1):
         level = task.request.taxonomy.level(depth)
-        own = [at for at, concept in enumerate(level) if concept.depth == depth]
+        places = {concept: at for at, concept in enumerate(level) if concept.depth == depth}
         before = torch.stack([texts.mean(names[x].prompts) for x in level])
         after = torch.stack([texts.mean(names[x].prompts, after=True) for x in level])
         images = _stand_ins(before)
         moved = texts.moved(images)
-        called = zip((images @ before.T).argmax(1), (moved @ after.T).argmax(1), strict=True)
-        for at, (then, now) in enumerate(called):
-            if at in own:
-                concept = level[at]
-                stand_ins.append(
-                    StandIn(concept.key, groups[concept], level[then].key, level[now].key)
-                )
-        places = {concept: at for at, concept in enumerate(level) if at in set(own)}
+        then, now = (images @ before.T).argmax(1), (moved @ after.T).argmax(1)
+        stand_ins += [
+            StandIn(concept.key, groups[concept], level[then[at]].key, level[now[at]].key)
+            for concept, at in places.items()
+        ]
         rows += [
             _row(each, groups[each.concept], texts, (images, moved), places[each.concept], level)
             for each in task.wordings
@@ -210,18 +210,13 @@ def _row(
     level: Sequence[Concept],
 ) -> TextRow:
     """One way to call a concept, asked among the stand-ins of its level [C, d], before, after."""
-    scores = [
-        images[now] @ texts.mean(each.prompts, after=bool(now)) for now in (False, True)
-    ]  # each [C]
+    moments = list(zip((False, True), images, strict=True))
+    means = [texts.mean(each.prompts, after=after) for after, _ in moments]
+    scores = [own @ mean for mean, (_, own) in zip(means, moments, strict=True)]  # each [C]
     found = [
-        int(
-            (
-                (texts.prompts(each.prompts, after=bool(now)) @ images[now].T).argmax(1) == place
-            ).sum()
-        )
-        for now in (False, True)
+        int(((texts.prompts(each.prompts, after=after) @ own.T).argmax(1) == place).sum())
+        for after, own in moments
     ]
-    shift = texts.mean(each.prompts, after=True) - texts.mean(each.prompts)
     return TextRow(
         concept=each.concept.key,
         words=each.words,
@@ -232,7 +227,7 @@ def _row(
         found_after=found[1],
         rank_before=1 + int((scores[0] > scores[0][place]).sum()),
         rank_after=1 + int((scores[1] > scores[1][place]).sum()),
-        moved=float(shift.norm()),
+        moved=float((means[1] - means[0]).norm()),
         finds=level[int(scores[1].argmax())].key,
     )
 

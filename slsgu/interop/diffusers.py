@@ -77,8 +77,9 @@ def applied(pipeline: P, *patches: Patch) -> Iterator[P]:
         pipeline, patches: as for `apply`.
 
     Raises:
-        LayerMismatchError: as for `apply`.
-        ModelError: likewise.
+        LayerMismatchError: as for `apply`; on exit, if another change of a layer was made inside
+            and is still on.
+        ModelError: as for `apply`.
     """
     changed = _changed(pipeline, patches)
     with contextlib.ExitStack() as stack:

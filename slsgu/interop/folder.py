@@ -28,6 +28,7 @@ from slsgu.models.overwrite import overwrite
 from slsgu.models.transformers_folder import PREFIX
 from slsgu.models.transformers_weights import CONFIG, FolderWeights, find_weights, read_json
 from slsgu.patch.patch import Patch
+from slsgu.patch.size import nothing_changes
 from slsgu.utils.files import exists, replacing_folder
 from slsgu.utils.wording import printable
 
@@ -59,10 +60,7 @@ class SavedModel:
         """
         before = self.weights.read(changed)
         if all(torch.equal(tensor, before[name]) for name, tensor in changed.items()):
-            raise SlsguError(
-                f"nothing in {self.folder} would change: the step is smaller than the distance "
-                "between two numbers in which the weights are stored. Use a larger scale"
-            )
+            raise nothing_changes(self.folder)
         left_out = copy_others(self.folder, out, *self.weights.used)
         for file in sorted(self.weights.used):
             shutil.copyfile(self.folder / file, out / file)
@@ -96,11 +94,6 @@ def open_saved(folder: Path, target: str | Target | None = None, title: str = ""
     weights = find_weights(folder)
     view = view_from(title or str(folder), weights.files, config, target)
     return SavedModel(folder, weights, view)
-
-
-def is_saved_elsewhere(model: str) -> bool:
-    """Whether a model is given as a folder of transformers or diffusers."""
-    return model.startswith((PREFIX, PIPELINE))
 
 
 def rewrite_folder(

@@ -25,6 +25,7 @@ from torch.nn import functional
 from slsgu.errors import ModelError
 from slsgu.models.build import build
 from slsgu.models.checkpoint import Headers, headers, headers_of
+from slsgu.models.config import activation_name
 from slsgu.models.resolve import LOCAL, local_folder, own_folder, resolve
 from slsgu.models.tensors import state_sha256
 from slsgu.models.text_length import shortened
@@ -72,7 +73,7 @@ class Clip:
     @property
     def activation(self) -> str:
         """What stands between the layers of an MLP: `quick_gelu` or `gelu`."""
-        return "quick_gelu" if self.model_cfg.get("quick_gelu") else "gelu"
+        return activation_name(self.model_cfg)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,11 @@ from slsgu.utils.reading import read_text
 
 # All of OpenCLIP's but the size, which the model decides.
 PREPROCESS_KEYS = ("mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
+
+
+def activation_name(model_cfg: Mapping[str, Any]) -> str:
+    """What stands between the layers of an MLP by a `model_cfg`: `quick_gelu` or `gelu`."""
+    return "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -64,7 +64,8 @@ def changed_model(spec: ModelSpec, change: Change) -> Callable[[Path], None]:
     format.
 
     Raises:
-        ModelError: the weights cannot be read, or are of another architecture.
+        ModelError: the weights cannot be read, or those of a checkpoint file are of another
+            architecture.
         SlsguError: no bit would change.
     """
     if spec.tensors is None:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from slsgu.errors import SlsguError
 from slsgu.models.checkpoint import CONFIG_NAME, read_state_dict, weights_file, write_state_dict
-from slsgu.models.config import read_config
+from slsgu.models.config import activation_name, read_config
 from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import own_folder
 from slsgu.models.splice import fits, splice
 from slsgu.patch.header import refuse_activation
 from slsgu.patch.patch import Patch
+from slsgu.patch.size import nothing_changes
 from slsgu.utils.files import exists, replacing_folder
 from slsgu.utils.names import refuse_blank
 
@@ -34,9 +35,8 @@ def check_activation(patch: Patch, model: str | Path) -> None:
     if not (folder / CONFIG_NAME).is_file():
         return
     model_cfg, _ = read_config(folder / CONFIG_NAME)
-    activation = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
     way_out = f"If {folder / CONFIG_NAME} is wrong, correct quick_gelu there"
-    refuse_activation(patch.parts, activation, str(folder), way_out)
+    refuse_activation(patch.parts, activation_name(model_cfg), str(folder), way_out)
 
 
 def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:
@@ -126,10 +126,7 @@ def _changed(
     after = change(before)
     changed = {n: t for n, t in after.items() if n not in before or not _same(t, before[n])}
     if not changed:
-        raise SlsguError(
-            f"nothing in {source} would change: the step is smaller than the distance between two "
-            "numbers in which the weights are stored. Use a larger scale"
-        )
+        raise nothing_changes(source)
     return after, changed
 
 

@@ -31,28 +31,6 @@ def same_values(one: Tensor, other: Tensor) -> bool:
     return torch.equal(*bits)
 
 
-def refuse_idle(delta: Mapping[str, Tensor], original: Mapping[str, Tensor], what: str) -> None:
-    """Refuse a change that is lost when it is rounded: what it does to a model is nothing, and
-    figures of it would read as if it had been measured.
-
-    Args:
-        delta: by layer.
-        original: the layers that it is for, in the precision in which they are stored.
-        what: what it is the change of, for the message.
-
-    Raises:
-        ArtifactError: no bit of any layer would change.
-    """
-    for name, change in delta.items():
-        before = original[name]
-        if not same_values((before.float() + change).to(before.dtype), before):
-            return
-    raise ArtifactError(
-        f"{what} changes nothing: the step is smaller than the distance between two numbers in "
-        "which the weights are stored, or patches cancel each other. Use a larger scale"
-    )
-
-
 def refuse_infinite(name: str, tensor: Tensor) -> None:
     """A step that half precision cannot hold would become inf, and every answer nan."""
     if not all_finite(tensor):

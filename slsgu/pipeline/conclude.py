@@ -18,6 +18,7 @@ from slsgu.pipeline.result import Outcome
 from slsgu.search.goal import Goal
 from slsgu.search.method import Edit
 from slsgu.task.task import Task
+from slsgu.task.text_task import TextTask
 from slsgu.utils.progress import Progress
 from slsgu.utils.wording import listed
 from slsgu.version import __version__
@@ -148,11 +149,18 @@ def _record(task: Task, proof: Proof) -> dict[str, Any]:
     """What every patch says of itself, whichever method made it. Nothing in it depends on the time
     it was made, or, but for paths that were typed, on the place."""
     return {
+        **record_of(task),
+        "seed": task.seed,
+        "data": task.splits.sha256,
+        "test": proof.measures.figures(),
+    }
+
+
+def record_of(task: Task | TextTask) -> dict[str, Any]:
+    """What every patch says of its task, with images or without."""
+    return {
         "version": __version__,
         "model": {**task.clip.describe(), "activation": task.clip.activation},
         "request": task.request.describe(),
-        "seed": task.seed,
-        "data": task.splits.sha256,
         "templates": list(task.templates),
-        "test": proof.measures.figures(),
     }

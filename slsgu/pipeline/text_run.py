@@ -16,6 +16,7 @@ from slsgu.models.clip import Clip
 from slsgu.models.layers import Tower
 from slsgu.models.sense import refuse_uninformative
 from slsgu.patch.patch import Patch
+from slsgu.pipeline.conclude import record_of
 from slsgu.pipeline.run_folder import RUNS, RunFolder
 from slsgu.search.method import Edit
 from slsgu.task.text_task import TextTask, make_text_task
@@ -23,7 +24,6 @@ from slsgu.utils.artifact import refuse_name
 from slsgu.utils.files import json_sha256, slug
 from slsgu.utils.progress import SILENT, Progress
 from slsgu.utils.wording import listed
-from slsgu.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def run_text_task(
     seconds = {**found.edit.seconds, "proof": time.perf_counter() - merged}
     patch = None
     if force or not misses:
-        record = {**_record(task), "command": command, **(about or {}), "success": not misses}
+        record = {**record_of(task), "command": command, **(about or {}), "success": not misses}
         patch = replace(found.edit.patch, metadata={**found.edit.patch.metadata, **record})
     return TextOutcome(
         task=task,
@@ -159,13 +159,3 @@ def text_run_folder(task: TextTask, tower: Tower, explicit: Path | None = None) 
         task.clip.sha256, task.request.describe(), task.templates, task.others, tower, "no images"
     ]  # fmt: skip
     return RunFolder(RUNS / f"{slug(task.request.title)}-{json_sha256(key)[:8]}")
-
-
-def _record(task: TextTask) -> dict[str, object]:
-    """What the patch says of itself, beside how it was made."""
-    return {
-        "version": __version__,
-        "model": {**task.clip.describe(), "activation": task.clip.activation},
-        "request": task.request.describe(),
-        "templates": list(task.templates),
-    }

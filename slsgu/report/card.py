@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from slsgu.evaluation.metrics import WORDS
 from slsgu.patch.header import model_names
 from slsgu.patch.patch import Patch
+from slsgu.patch.size import relative_change
 from slsgu.utils.wording import printable, share
 
 _LOADING = """```python
@@ -41,8 +43,7 @@ def model_card(patch: Patch, *, base: str, command: str, has_base_card: bool = F
     own = " Its own card is in [BASE_README.md](BASE_README.md)." if has_base_card else ""
     layers = [
         f"| `{printable(name)}` | {list(delta.shape)} | "
-        f"{share(float(delta.double().norm() / patch.original[name].double().norm()), digits=2)}"
-        " its norm |"
+        f"{share(relative_change(patch, name) or math.inf, digits=2)} its norm |"
         for name, delta in patch.delta.items()
     ]
     lines = [

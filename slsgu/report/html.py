@@ -20,6 +20,7 @@ from slsgu.report.pictures import (
     similarity_pictures,
 )
 from slsgu.report.values import (
+    about_facts,
     four_rows,
     level_names,
     level_title,
@@ -227,10 +228,9 @@ def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
     model = task.clip.describe()
     data = task.splits.description
     pretrained = f" · {model['pretrained']}" if model["pretrained"] else ""
-    words = {"asked_by": "FoundImages by", "reason": "Reason"}
     return [
         ("Forget", ", ".join(concept.key for concept in request.concepts)),
-        *((words.get(key, key), text) for key, text in result.about.items()),
+        *about_facts(result.about),
         ("Classes under it", f"{len(under)}: {', '.join(under)}"),
         ("Taxonomy", f"{request.taxonomy.name}, {len(request.taxonomy.leaves)} classes"),
         ("Model", f"{model['name']}{pretrained}"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slsgu.evaluation.text_proof import GROUPS, LEAST_KEPT, TextRow
+from slsgu.patch.size import relative_change
 from slsgu.report.html import rendered
-from slsgu.report.values import plain, tower_of
+from slsgu.report.values import about_facts, patch_sha256, plain, tower_of
 from slsgu.utils.files import write_text
 from slsgu.utils.wording import share
 from slsgu.version import __version__
@@ -41,7 +44,6 @@ def to_json(result: TextOutcome, *, patch: Path | None, report: Path | None) -> 
         patch, report: where they were written; None if they were not.
     """
     task, layers = result.task, result.edit.patch.layers
-    written = result.patch is not None and patch is not None
     value: dict[str, Any] = {
         "request": task.request.describe(),
         "model": task.clip.describe(),
@@ -61,7 +63,7 @@ def to_json(result: TextOutcome, *, patch: Path | None, report: Path | None) -> 
         "settings": result.edit.settings,
         "seconds": result.seconds,
         "patch": patch,
-        "patch_sha256": result.patch.file_sha256 if written and result.patch else None,
+        "patch_sha256": patch_sha256(result, patch),
         "report": report,
         "command": result.command,
         **result.about,
@@ -106,27 +108,35 @@ def group_rows(result: TextOutcome) -> list[dict[str, Any]]:
 
 def called_now(result: TextOutcome) -> list[tuple[str, str]]:
     """What is to be forgotten, and what its stand-in is called now, by their last names."""
-    gone = [each for each in result.proof.stand_ins if each.group == "forgotten"]
-    return [(each.concept.split("/")[-1], each.after.split("/")[-1]) for each in gone]
+    names = [(each.concept, each.after) for each in result.proof.requested]
+    return [(concept.split("/")[-1], after.split("/")[-1]) for concept, after in names]
 
 
 def unknown_words(result: TextOutcome) -> list[str]:
-    """The ways to call the concept that the model did not take for it before the edit."""
+    """The ways to call the concept that did not find its place before the edit."""
     return [row.words for row in result.proof.of("forgotten") if row.rank_before > 1]
+
+
+def _headline(result: TextOutcome) -> str:
+    """What became of the concept, as far as texts can tell, which is not beyond its name."""
+    if result.success:
+        return "only its name is forgotten"
+    if result.proof.still_named or result.proof.mistaken:
+        return "not forgotten"
+    return "its name is forgotten, but more was lost than the goal allows"
 
 
 def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, Any]:
     """Everything the template names."""
     proof, task = result.proof, result.task
     title = task.request.title
-    changed = result.edit.patch.delta[result.edit.patch.layers[0]]
-    weight = result.edit.patch.original[result.edit.patch.layers[0]]
-    moved = float(changed.double().norm() / weight.double().norm())
+    layer = result.edit.patch.layers[0]
+    moved = relative_change(result.edit.patch, layer) or math.inf
     pretrained = task.clip.describe()["pretrained"]
     return {
         "title": title,
         "tone": "fair" if result.success else "bad",
-        "headline": "only its name is forgotten" if result.success else "not forgotten",
+        "headline": _headline(result),
         "shortfall": result.shortfall,
         "patched": result.patch is not None,
         "groups": group_rows(result),
@@ -141,7 +151,7 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
         "side": IMAGES_STAY if tower_of(result.edit.patch.layers) == "language" else TEXTS_STAY,
         "facts": [
             ("Forget", ", ".join(concept.key for concept in task.request.concepts)),
-            *((key.replace("_", " ").capitalize(), text) for key, text in result.about.items()),
+            *about_facts(result.about),
             (
                 "Taxonomy",
                 f"{task.request.taxonomy.name}, {len(task.request.taxonomy.leaves)} classes",
@@ -150,7 +160,7 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
             ("Model", " · ".join(filter(None, [task.clip.name, pretrained]))),
             ("Model SHA-256", task.clip.sha256),
             ("Method", str(result.edit.patch.metadata.get("method"))),
-            ("Layer", f"{result.edit.patch.layers[0]}, changed by {share(moved)} its norm"),
+            ("Layer", f"{layer}, changed by {share(moved)} its norm"),
             ("Images", "none"),
             ("Templates", f"{len(task.templates)}, such as “{task.templates[0]}”"),
             ("Time", f"{result.seconds['total']:.1f} s"),
@@ -164,17 +174,6 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
 
 def _rows(rows: Sequence[TextRow]) -> list[dict[str, Any]]:
     return [
-        {
-            "words": row.words,
-            "kind": row.kind,
-            "group": GROUPS[row.group],
-            "prompts": row.prompts,
-            "found_before": row.found_before,
-            "found_after": row.found_after,
-            "rank_before": row.rank_before,
-            "rank_after": row.rank_after,
-            "moved": row.moved,
-            "finds": row.finds.split("/")[-1],
-        }
+        {**asdict(row), "group": GROUPS[row.group], "finds": row.finds.split("/")[-1]}
         for row in rows
     ]

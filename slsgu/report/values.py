@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slsgu.evaluation.metrics import LevelAccuracy, Measures
     from slsgu.evaluation.proof import Proof
     from slsgu.pipeline.result import Outcome
+    from slsgu.pipeline.text_run import TextOutcome
 
 
 def plain(value: Any) -> Any:
@@ -138,7 +139,12 @@ def four_rows(result: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def patch_sha256(result: Outcome, patch: Path | None) -> str | None:
+def about_facts(about: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What a person wrote about a request, as name and value."""
+    return [(key.replace("_", " ").capitalize(), text) for key, text in about.items()]
+
+
+def patch_sha256(result: Outcome | TextOutcome, patch: Path | None) -> str | None:
     """Hash of the patch that a result holds; a later run may have put another one at `patch`."""
     return None if patch is None or result.patch is None else result.patch.file_sha256
 

@@ -27,7 +27,6 @@ from slsgu.utils.reading import read_text
 
 OTHERS = "imagenet"
 _USUAL = "a photo of a {}"
-_MOST_TEXT = 64 << 20  # bytes of a file of texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +107,7 @@ class TextTask:
     @cached_property
     def wordings(self) -> tuple[Wording, ...]:
         """Every way to call every concept, those to be forgotten first. Other names of what is
-        kept are asked for in one template: all in all would be many."""
+        kept are asked for in the first template and bare: in all of them they would be too many."""
         forms = self.templates if BARE in self.templates else (*self.templates, BARE)
         few = (self.templates[0], BARE)
         gone = [x for each in self.forgotten for x in wordings(each, forms)]
@@ -195,10 +194,7 @@ def _request(
         raise _alone(names[0], parent)
     if parent is None and tree is not None:
         parent = _parent_of(tree, siblings)
-    for sibling in siblings:
-        if tree is None or not tree.search(sibling):
-            tree = _with(tree, sibling, parent)
-    for name in names:
+    for name in (*siblings, *names):
         if tree is None or not tree.search(name):
             tree = _with(tree, name, parent)
     assert tree is not None
@@ -253,7 +249,7 @@ def _lines(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, or holds none.
     """
-    content = read_text(path, "texts to keep", limit=_MOST_TEXT, error=DataError)
+    content = read_text(path, "texts to keep", error=DataError)
     texts = [line.strip() for line in content.splitlines() if line.strip()]
     if not texts:
         raise DataError(f"texts to keep {path}: the file holds no text")

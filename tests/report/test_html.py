@@ -233,8 +233,8 @@ def test_the_page_says_what_matters(result: Outcome, page: str) -> None:
 def test_who_asked_and_why_stand_on_the_page_under_these_words(result: Outcome, page: str) -> None:
     asked = replace(result, about={"asked_by": "A. Person", "reason": "a letter"})
     words = Page(report.html(asked, command="", patch=None)).words
-    assert "FoundImages by A. Person" in words and "Reason a letter" in words
-    assert "FoundImages by" not in Page(page).words  # control
+    assert "Asked by A. Person" in words and "Reason a letter" in words
+    assert "Asked by" not in Page(page).words  # control
 
 
 def tags(text: str, kind: str) -> list[str]:
