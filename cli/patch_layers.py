@@ -45,6 +45,6 @@ def warn_of_size(loaded: Patch) -> None:
         if size is None or size > LARGE:
             left = "" if size is None else ", so that little of it is left"
             Console().say(
-                f"Warning: {name} is changed {told_size(size)}{left}: is the scale of the change what "
-                "you mean?"
+                f"Warning: {name} is changed {told_size(size)}{left}: is the scale of the change "
+                "what you mean?"
             )

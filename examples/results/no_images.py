@@ -41,11 +41,12 @@ from slsgu.data.samples import Sample
 from slsgu.evaluation.exam import exam_of
 from slsgu.task.find import find_images
 from slsgu.task.text_task import TextTask
-from slsgu.utils.files import write_json, write_text
+from slsgu.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
-from no_images_tables import filled, tables
-from photographs import mean_probabilities
+from no_images_tables import tables
+from pages import publish
+from photographs import by_difficulty
 
 METHODS: dict[str, tuple[slsgu.models.layers.Tower, Callable[..., TextEdit]]] = {
     "text merge": ("language", merge_texts),
@@ -63,7 +64,6 @@ class World:
     Attributes:
         samples: the pictures that measure.
         images: their embeddings, not normalised, fp64 [N, d].
-        bias: of the last projection of the image side [d]; zeros where there is none.
     """
 
     clip: slsgu.Clip
@@ -71,7 +71,6 @@ class World:
     templates: tuple[str, ...]
     samples: Sequence[Sample]
     images: Tensor
-    bias: Tensor
 
     @classmethod
     def read(cls, model: str | None, taxonomy: str, data: Path | None, most: int | None) -> World:
@@ -89,10 +88,7 @@ class World:
                 reading=Reading(32, 0, False),
             ):  # fmt: skip
                 rows.append(clip.image_features(batch.pixels).double())
-        images = torch.cat(rows)
-        names = dict(clip.model.named_parameters())
-        bias = names.get("visual.head.proj.bias", torch.zeros(images.shape[1]))
-        return cls(clip, tree, templates, samples, images, bias.detach().double())
+        return cls(clip, tree, templates, samples, torch.cat(rows))
 
     def task(self, names: Sequence[str]) -> TextTask:
         return TextTask.make(self.clip, Request.of(self.tree, names), self.templates)
@@ -115,7 +111,8 @@ class World:
         rows = [texts.places[text] for text in book.texts]
         images = self.images
         if texts.images is not None:  # the weight moves, the bias does not
-            images = images + (images - self.bias) @ texts.images.T
+            bias = self.words["vision"].projection.bias
+            images = images + (images if bias is None else images - bias) @ texts.images.T
         before = exam.answer(self.images, exam.class_embeddings(texts.before[rows], book))
         after = exam.answer(images, exam.class_embeddings(texts.after[rows], book))
         measures = exam.measure(before, after)
@@ -204,10 +201,7 @@ def sets_of(world: World, data: Path) -> dict[str, list[str]]:
         world.clip, [world.tree.leaves[0].key], data=data, taxonomy=world.tree,
         machine=slsgu.MachineSettings(workers=0),
     )  # fmt: skip
-    means = mean_probabilities(task)
-    ranked = sorted(means, key=lambda name: means[name])
-    middle = len(ranked) // 2 - 5
-    return {"difficult": ranked[-10:], "medium": ranked[middle : middle + 10], "easy": ranked[:10]}
+    return by_difficulty(task)
 
 
 def requests_of(world: World, sets: dict[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
@@ -264,14 +258,7 @@ def main(data: Path | None, model: str, out: Path, just_table: bool, into: Path 
         if rows.setdefault("header", header) != header:
             raise click.UsageError(f"{out} was made with another version or model: remove it")
         make_rows(rows, data, model, out)
-    if into is None:
-        for text in tables(rows).values():
-            click.echo(f"{text}\n")
-        return
-    try:
-        write_text(into, filled(into.read_text("utf-8"), rows))
-    except ValueError as error:
-        raise click.UsageError(f"{into} cannot take the tables: {error}") from None
+    publish(tables(rows), into)
 
 
 if __name__ == "__main__":

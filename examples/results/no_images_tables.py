@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 Row = dict[str, Any]
 METHODS = ("text merge", "text merge, image side", "CCUP")
-PLACE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.S)
 DOGS = {"difficult": "95.2", "medium": "97.0", "easy": "98.0"}  # published, NHL+KL, ViT-L/14
 WORLDS = {
     "dogs": ("99 breeds of dogs", 99),
@@ -115,22 +113,3 @@ TABLES: dict[str, Callable[[Row], str]] = {"one": one, "ten": ten, "found": foun
 def tables(rows: Row) -> dict[str, str]:
     """Every table, by name."""
     return {name: make(rows) for name, make in TABLES.items()}
-
-
-def filled(page: str, rows: Row) -> str:
-    """A page with the tables in their places.
-
-    Raises:
-        ValueError: the page lacks a place for a table, or has one for another.
-    """
-    places = [match["name"] for match in PLACE.finditer(page)]
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(
-            f"it has places for {', '.join(places) or 'no table'}; give it one each for "
-            f"{', '.join(TABLES)}: a line <!-- table: NAME -->, and below it <!-- end -->"
-        )
-    made = tables(rows)
-    return PLACE.sub(
-        lambda match: f"<!-- table: {match['name']} -->\n\n{made[match['name']]}\n\n<!-- end -->",
-        page,
-    )

@@ -40,11 +40,12 @@ from slsgu.evaluation.exam import exam_of
 from slsgu.evaluation.proof import embed, evaluate
 from slsgu.task.find import find_taxonomy
 from slsgu.task.task import Task
-from slsgu.utils.files import write_json, write_text
+from slsgu.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
+from pages import publish
 from photographs_pooled import with_pooled_features
-from photographs_tables import filled, print_tables
+from photographs_tables import tables
 from q_u import hold
 
 LAYER = "visual.head.proj.weight"
@@ -140,12 +141,16 @@ class Bench:
     def by_difficulty(self) -> dict[str, list[str]]:
         """Ten breeds each, by the mean probability of the right name on the search images: as in
         the paper, what the model is surest of is difficult to forget."""
-        _, task = self.task([self.tree.leaves[0].key])
-        means = mean_probabilities(task)
-        ranked = sorted(means, key=lambda name: means[name])
-        middle = len(ranked) // 2 - 5
-        middling = ranked[middle : middle + 10]
-        return {"difficult": ranked[-10:], "medium": middling, "easy": ranked[:10]}
+        return by_difficulty(self.task([self.tree.leaves[0].key])[1])
+
+
+def by_difficulty(task: Task) -> dict[str, list[str]]:
+    """Ten classes each of a task, as `Bench.by_difficulty`."""
+    means = mean_probabilities(task)
+    ranked = sorted(means, key=lambda name: means[name])
+    middle = len(ranked) // 2 - 5
+    middling = ranked[middle : middle + 10]
+    return {"difficult": ranked[-10:], "medium": middling, "easy": ranked[:10]}
 
 
 def mean_probabilities(task: Task) -> dict[str, float]:
@@ -234,13 +239,7 @@ def main(
                 rows[name] = {"refused": str(error)}
             write_json(out, rows)
             click.echo(f"{name}: {rows[name].get('refused') or rows[name]['q_u']}", err=True)
-    if into is None:
-        print_tables(rows)
-        return
-    try:
-        write_text(into, filled(into.read_text("utf-8"), rows))
-    except ValueError as error:
-        raise click.UsageError(f"{into} cannot take the tables: {error}") from None
+    publish(tables(rows), into)
 
 
 if __name__ == "__main__":

@@ -246,30 +246,6 @@ TABLES: dict[str, Callable[[Row], str]] = {
 }
 
 
-def print_tables(rows: Row) -> None:
-    """Print every table as it stands in the page."""
-    for name, make in TABLES.items():
-        print(f"<!-- table: {name} -->\n\n{make(rows)}\n\n<!-- end -->\n")
-
-
-def filled(page: str, rows: Row) -> str:
-    """A page with the tables in their places.
-
-    Raises:
-        ValueError: the page has no place for a table, two for one, or one for another.
-    """
-    places = [match["name"] for match in PLACE.finditer(page)]
-    starts = re.findall(r"<!-- table: (.*?) -->", page)
-    if sorted(places) != sorted(TABLES) or page.count("<!-- end -->") != len(places):
-        wanted = ", ".join(TABLES)
-        raise ValueError(
-            f"it has places for {', '.join(starts) or 'no table'}; give it one each for {wanted}: "
-            "a line <!-- table: NAME -->, and below it a line <!-- end -->"
-        )
-    made = {name: make(rows) for name, make in TABLES.items()}
-
-    def put(match: re.Match[str]) -> str:
-        name = match["name"]
-        return f"<!-- table: {name} -->\n\n{made[name]}\n\n<!-- end -->"
-
-    return PLACE.sub(put, page)
+def tables(rows: Row) -> dict[str, str]:
+    """Every table, by name."""
+    return {name: make(rows) for name, make in TABLES.items()}

@@ -98,9 +98,11 @@ def blocks_of(text: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def shown(tables: ModuleType, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, str]]:
+def shown(
+    tables: ModuleType, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, str]]:
     def shown(rows: dict[str, Any]) -> dict[str, str]:
-        tables.print_tables(rows)
+        script.publish(tables.tables(rows), None)
         return blocks_of(capsys.readouterr().out)
 
     return shown
