@@ -151,7 +151,8 @@ def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None
                 label=label, edgecolors="white", linewidths=0.7, zorder=3, clip_on=False,
             )  # fmt: skip
     ax.margins(0.08)
-    ax.legend(loc="best", fontsize=8, frameon=False)
+    if points:
+        ax.legend(loc="best", fontsize=8, frameon=False)
     _names(points, kinds, ax)
     return ax
 
