@@ -78,7 +78,7 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
     if jobs > 1 and share is None:
         _spread(jobs, folder)
     bench = given.bench(task, console)
-    store = _store(folder, comparison_key(bench, given.effort))
+    store = _store(folder, comparison_key(bench, given.effort), given.own)
     todo = jobs_of(given.methods, given.effort)
     if share is not None:
         number, of = (int(part) for part in share.split("/"))
@@ -101,16 +101,19 @@ class _Given:
         options: as they were typed.
         methods: what is run, by name.
         effort: how much is spent on each.
+        own: hash of the file of each method that is the user's own, by name.
     """
 
     options: dict[str, Any]
     methods: dict[str, Method]
     effort: Effort
+    own: dict[str, str]
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> _Given:
         from slsgu.baselines.train import Budget
         from slsgu.compare.run import Effort
+        from slsgu.utils.files import file_sha256
 
         if options["control"] and options["unknown"]:
             raise click.UsageError("--control and --unknown are two references: give one")
@@ -122,7 +125,8 @@ class _Given:
             options = {**options, "test_images": 20}
         budget = Budget(cap=cap, checks=4 if quick else 6)
         seeds = options["seeds"] or (1 if quick else 3)
-        return cls(options, _methods(options), Effort(budget, seeds, quick))
+        own = {path.stem: file_sha256(path) for path in options["own"]}
+        return cls(options, _methods(options), Effort(budget, seeds, quick), own)
 
     def task(self) -> Task:
         from slsgu.task.task import make_task
@@ -183,7 +187,13 @@ def _methods(options: dict[str, Any]) -> dict[str, Method]:
             close = difflib.get_close_matches(name, METHODS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "."
             raise click.UsageError(f"--methods: no method {name!r}{hint} There are {_all(METHODS)}")
-    own = {path.stem: own_method(path) for path in options["own"]}
+    files: dict[str, Path] = {}
+    for path in options["own"]:
+        if (other := files.setdefault(path.stem, path)) != path:
+            raise click.UsageError(
+                f"--method: {other} and {path} would both be called {path.stem}; rename one"
+            )
+    own = {name: own_method(path) for name, path in files.items()}
     if twice := sorted({*own} & {*METHODS}):
         raise click.UsageError(f"--method: {twice[0]} is the name of a method; rename the file")
     chosen = {name: METHODS[name] for name in wanted or ([] if own else METHODS)}
@@ -194,11 +204,11 @@ def _all(methods: dict[str, Method]) -> str:
     return ", ".join(methods)
 
 
-def _store(folder: Path, key: str) -> Store:
+def _store(folder: Path, key: str, own: dict[str, str]) -> Store:
     from slsgu.compare.cells import Store
 
     folder.mkdir(parents=True, exist_ok=True)
-    return Store(folder, key)
+    return Store(folder, key, own)
 
 
 def _spread(jobs: int, folder: Path) -> None:
