@@ -14,13 +14,13 @@ from .audit_tables import print_audit
 from .console import Console, echo_json
 from .data_options import data_options, model_options
 from .groups import GroupedCommand, option
-from .options import concept_option, json_option
+from .options import concept_option, json_option, out_folder_option
+from .reference_options import reference_from, reference_options, refuse_two_references
 from .run_options import read_run, task_of_run, typed, with_run
 from .search_options import machine_options
 from .values import load_clip, load_effective, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.audit.reference import Unknown
     from slsgu.models.clip import Clip
     from slsgu.patch.patch import Patch
     from slsgu.task.task import Task
@@ -53,27 +53,8 @@ if TYPE_CHECKING:
 )
 @concept_option("What counts as forgotten.  [default: what the patch was made for]")
 @model_options
-@option(
-    "Model",
-    "--control",
-    metavar="SPEC",
-    help="A model that was trained without the concept: the never-knew reference.",
-)
 @data_options
-@option(
-    "Data",
-    "--unknown",
-    metavar="SOURCE",
-    help="Images of concepts that the model does not know, as the reference instead: class "
-    "folders, a table or shards.",
-)
-@option(
-    "Data",
-    "--known",
-    metavar="SOURCE",
-    help="Images of concepts of the taxonomy that it knows, to stand beside --unknown.  [default: "
-    "those of --data]",
-)
+@reference_options
 @option(
     "Method",
     "--probe",
@@ -84,13 +65,9 @@ if TYPE_CHECKING:
 )
 @machine_options
 @json_option
-@option(
-    "Output",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder for audit.json and audit.html.  [default: the run folder, or "
-    "runs/audit-<concept>-<hash>]",
+@out_folder_option(
+    "Folder for audit.json and audit.html.  [default: the run folder, or "
+    "runs/audit-<concept>-<hash>]"
 )
 def audit(
     run: Path | None,
@@ -118,7 +95,7 @@ def audit(
     clip = load_clip(given.options)
     patch = given.patch(clip)
     task = _task(given, concepts, clip, patch, console)
-    control, unknown = _reference(given.options, task)
+    control, unknown = reference_from(given.options, task)
     output = AuditOutput.of(given.run, out, task, patch, control, unknown)
     found = run_audit(
         task,
@@ -183,10 +160,7 @@ class _Given:
             raise click.UsageError("say what to audit: --run DIR, --patch FILE, or --edited MODEL")
         if edited is not None and (run is not None or patches):
             raise click.UsageError("--edited is a model; give it without --run and --patch")
-        if options["known"] and not options["unknown"]:
-            raise click.UsageError("--known goes with --unknown")
-        if options["control"] and options["unknown"]:
-            raise click.UsageError("--control and --unknown are two references: give one")
+        refuse_two_references(options)
         if run is None and len(patches) == 1 and RunFolder(patches[0]).request.is_file():
             run, patches = patches[0], ()
         if run is None:
@@ -247,23 +221,6 @@ def _task(
             "that are asked (--run DIR knows them)"
         )
     return task
-
-
-def _reference(options: dict[str, Any], task: Task) -> tuple[Clip | None, Unknown | None]:
-    from slsgu.audit.reference import Unknown
-    from slsgu.errors import SlsguError
-
-    if options["unknown"]:
-        return None, Unknown.find(task, options["unknown"], options["known"])
-    if not options["control"]:
-        return None, None
-    control = load_clip({**options, "model": options["control"], "pretrained": None})
-    if control.sha256 == task.clip.sha256:
-        raise SlsguError(
-            f"--control {options['control']} is the model itself: give one that was trained "
-            "without the concept"
-        )
-    return control, None
 
 
 def _examples(task: Task, given: _Given) -> tuple[Any, ...]:

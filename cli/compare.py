@@ -20,17 +20,16 @@ from .data_options import (
     search_image_option,
     test_image_option,
 )
-from .groups import GroupedCommand, option
-from .options import json_option, what_to_forget
+from .groups import GroupedCommand
+from .options import json_option, out_folder_option, what_to_forget
+from .reference_options import reference_from, reference_options, refuse_two_references
 from .search_options import activation_memory_option, machine_options
 from .values import also_from, load_clip, settings_from
 
 if TYPE_CHECKING:
-    from slsgu.audit.reference import Unknown
     from slsgu.compare.bench import Bench
     from slsgu.compare.cells import Cell, Store
     from slsgu.compare.run import Effort
-    from slsgu.models.clip import Clip
     from slsgu.search.method import Method
     from slsgu.task.task import Task
 
@@ -42,6 +41,7 @@ SHARE = "_SLSGU_COMPARE_SHARE"  # tells a process that it is the second of three
 @what_to_forget
 @model_options
 @data_options
+@reference_options
 @also_option
 @gradient_image_option
 @search_image_option
@@ -49,13 +49,9 @@ SHARE = "_SLSGU_COMPARE_SHARE"  # tells a process that it is the second of three
 @compare_options
 @machine_options
 @activation_memory_option
-@option(
-    "Output",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder for the tables and figures. A comparison that was interrupted goes on there.  "
-    "[default: runs/compare-<concept>]",
+@out_folder_option(
+    "Folder for the tables and figures. A comparison that was interrupted goes on there.  "
+    "[default: runs/compare-<concept>]"
 )
 @json_option
 def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
@@ -67,18 +63,21 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
     What is done is not repeated when the same command is run again.
     """
     from slsgu.compare.run import comparison_key, jobs_of, run_jobs
+    from slsgu.pipeline.run_folder import RUNS
+    from slsgu.utils.files import slug
 
     if not options["concepts"]:
         raise click.UsageError("say what to forget: --concept NAME")
     given = _Given.of(options)
     console = Console()
     task = given.task()
-    folder = out or Path("runs") / f"compare-{_slug(task)}"
+    folder = out or RUNS / f"compare-{slug(task.request.title)}"
     share = os.environ.get(SHARE)
+    jobs = min(jobs, len(given.methods))  # each has a method of its own
     if jobs > 1 and share is None:
         _spread(jobs, folder)
     bench = given.bench(task, console)
-    store = _store(folder, comparison_key(bench, given.effort))
+    store = _store(folder, comparison_key(bench, given.effort), given.own)
     todo = jobs_of(given.methods, given.effort)
     if share is not None:
         number, of = (int(part) for part in share.split("/"))
@@ -101,28 +100,29 @@ class _Given:
         options: as they were typed.
         methods: what is run, by name.
         effort: how much is spent on each.
+        own: hash of the file of each method that is the user's own, by name.
     """
 
     options: dict[str, Any]
     methods: dict[str, Method]
     effort: Effort
+    own: dict[str, str]
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> _Given:
         from slsgu.baselines.train import Budget
         from slsgu.compare.run import Effort
+        from slsgu.utils.files import file_sha256
 
-        if options["control"] and options["unknown"]:
-            raise click.UsageError("--control and --unknown are two references: give one")
-        if options["known"] and not options["unknown"]:
-            raise click.UsageError("--known goes with --unknown")
+        refuse_two_references(options)
         quick = options["quick"]
         cap = options["cap"] or (240 if quick else 480)
         if quick and options["test_images"] is None:
             options = {**options, "test_images": 20}
         budget = Budget(cap=cap, checks=4 if quick else 6)
         seeds = options["seeds"] or (1 if quick else 3)
-        return cls(options, _methods(options), Effort(budget, seeds, quick))
+        own = {path.stem: file_sha256(path) for path in options["own"]}
+        return cls(options, _methods(options), Effort(budget, seeds, quick), own)
 
     def task(self) -> Task:
         from slsgu.task.task import make_task
@@ -140,29 +140,21 @@ class _Given:
 
     def bench(self, task: Task, console: Console) -> Bench:
         from slsgu.compare.bench import Bench
+        from slsgu.task.settings import NEVER_KNEW
 
         for note in task.splits.notes:
             console.say(f"note: {note}")
-        control, unknown = self._reference(task)
+        control, unknown = reference_from(self.options, task)
+        never_knew = self.options["never_knew"]
         return Bench.of(
             task,
-            never_knew=self.options["never_knew"],
+            never_knew=NEVER_KNEW if never_knew is None else never_knew,
             control=control,
             unknown=unknown,
             also=also_from(self.options),
             elsewhere=self.options["elsewhere"],
             progress=console,
         )
-
-    def _reference(self, task: Task) -> tuple[Clip | None, Unknown | None]:
-        from slsgu.audit.reference import Unknown
-
-        options = self.options
-        if options["control"]:
-            return load_clip({**options, "model": options["control"], "pretrained": None}), None
-        if options["unknown"]:
-            return None, Unknown.find(task, options["unknown"], options["known"])
-        return None, None
 
 
 def _methods(options: dict[str, Any]) -> dict[str, Method]:
@@ -171,34 +163,36 @@ def _methods(options: dict[str, Any]) -> dict[str, Method]:
     Raises:
         click.UsageError: there is none of that name, or one stands twice.
     """
-    import difflib
-
     from slsgu.baselines.methods import METHODS
+    from slsgu.utils.names import did_you_mean
 
     from .own_method import own_method
 
     wanted = [name.strip() for name in (options["methods"] or "").split(",") if name.strip()]
     for name in wanted:
         if name not in METHODS:
-            close = difflib.get_close_matches(name, METHODS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise click.UsageError(f"--methods: no method {name!r}{hint} There are {_all(METHODS)}")
-    own = {path.stem: own_method(path) for path in options["own"]}
+            hint = did_you_mean(name, METHODS, most=1) or "."
+            raise click.UsageError(
+                f"--methods: no method {name!r}{hint} There are {', '.join(METHODS)}"
+            )
+    files: dict[str, Path] = {}
+    for path in options["own"]:
+        if (other := files.setdefault(path.stem, path)) != path:
+            raise click.UsageError(
+                f"--method: {other} and {path} would both be called {path.stem}; rename one"
+            )
+    own = {name: own_method(path) for name, path in files.items()}
     if twice := sorted({*own} & {*METHODS}):
         raise click.UsageError(f"--method: {twice[0]} is the name of a method; rename the file")
     chosen = {name: METHODS[name] for name in wanted or ([] if own else METHODS)}
     return {**chosen, **own}
 
 
-def _all(methods: dict[str, Method]) -> str:
-    return ", ".join(methods)
-
-
-def _store(folder: Path, key: str) -> Store:
+def _store(folder: Path, key: str, own: dict[str, str]) -> Store:
     from slsgu.compare.cells import Store
 
     folder.mkdir(parents=True, exist_ok=True)
-    return Store(folder, key)
+    return Store(folder, key, own)
 
 
 def _spread(jobs: int, folder: Path) -> None:
@@ -256,9 +250,3 @@ def _publish(
             click.echo(f"{row.method} failed: {row.failed}")
     for name in (*FILES, *(path.name for path in figures)):
         click.echo(f"{name:<20}  {folder / name}")
-
-
-def _slug(task: Task) -> str:
-    from slsgu.utils.files import slug
-
-    return slug(task.request.title)

@@ -1,4 +1,4 @@
-"""Options of `slsgu compare`: which methods, how much is spent on each, and the reference."""
+"""Options of `slsgu compare`: which methods, how much is spent on each, and what never knew."""
 
 from __future__ import annotations
 
@@ -60,32 +60,11 @@ compare_options: Callable[[F], F] = stack(
     ),
     option(
         "Method",
-        "--control",
-        metavar="SPEC",
-        help="A model that was trained without the concept: the never-knew reference.",
-    ),
-    option(
-        "Method",
-        "--unknown",
-        metavar="SOURCE",
-        help="Images of concepts that the model does not know, as the reference instead.",
-    ),
-    option(
-        "Method",
-        "--known",
-        metavar="SOURCE",
-        help="Images of concepts of the taxonomy that it knows, to stand beside --unknown.  "
-        "[default: those of --data]",
-    ),
-    option(
-        "Method",
         "--never-knew",
         type=click.FloatRange(0, 1),
-        default=0.93,
-        show_default=True,
         metavar="X",
         help="Without --control and --unknown: how often a few images find what the model never "
-        "knew, as a share of how often they find it before the edit.",
+        "knew, as a share of how often they find the concept before the edit.  [default: 0.93]",
     ),
     option(
         "Speed and memory",

@@ -83,6 +83,17 @@ def out_option(
     )
 
 
+def out_folder_option(text: str) -> Callable[[F], F]:
+    """`--out`: the folder for what a command writes."""
+    return option(
+        "Output",
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help=text,
+    )
+
+
 run_option = option(
     "Output",
     "--run",

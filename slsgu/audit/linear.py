@@ -46,9 +46,19 @@ def _accuracy(subject: Subject, pool: Pool, view: str, point: str) -> float | No
     examples, questions = subject.examples.points[view], subject.questions.points[view]
     if point not in examples:  # a control of another architecture
         return None
-    classify = Ridge(examples[point], pool.example_labels, len(pool.classes))
-    predicted = classify(questions[point])
-    return float((predicted == pool.labels.to(predicted)).double().mean())
+    return float(right(examples[point], questions[point], pool).double().mean())
+
+
+def right(examples: Tensor, questions: Tensor, pool: Pool) -> Tensor:
+    """Whether each question is given its own class by a classifier of the examples [M].
+
+    Args:
+        examples: outputs [N, D].
+        questions: outputs [M, D].
+        pool: which of them are of which class.
+    """
+    predicted = Ridge(examples, pool.example_labels, len(pool.classes))(questions)
+    return predicted == pool.labels.to(predicted)
 
 
 class Ridge:

@@ -13,7 +13,7 @@ among the names of the pool, from the classes' names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from slsgu.audit import linear as linear_probe
 from slsgu.audit import prototypes as prototype_probe
 from slsgu.audit import retrieval as retrieval_probe
 from slsgu.audit import words as word_probe
-from slsgu.audit.linear import Ridge
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.prototypes import SHOTS, draw, right
@@ -38,11 +37,13 @@ from slsgu.task.find import find_taxonomy
 from slsgu.utils.files import json_sha256
 
 if TYPE_CHECKING:
+    from slsgu.models.clip import Clip
     from slsgu.task.task import Task
 
 PER_CLASS = 24
 FOLDS = 6
 FEWEST = 5  # images in all for the known and the unknown alike, and two of a class
+
 
 Shares = dict[tuple[str, str], tuple[float, float]]
 
@@ -136,6 +137,11 @@ class Unknown:
             yield (name, setting), shares(correct)
         by_name = _by_name(images, subject.views["before"], task.templates)
         yield (word_probe.NAME, word_probe.BY_NAME), shares(by_name)
+
+
+def control_title(control: Clip) -> str:
+    """What the reference from a control model is called, in words."""
+    return f"a model that was trained without the concept ({control.name})"
 
 
 def _images(source: str, taxonomy: Taxonomy, leaves: Sequence[Concept], task: Task) -> list[Sample]:
@@ -243,10 +249,7 @@ def _prototypes(
 def _linear(examples: Images, asked: Images, pool: Pool, point: str) -> Tensor | None:
     if pool.why_not(linear_probe.FEWEST):
         return None
-    features: Mapping[str, Tensor] = examples.points["before"]
-    classify = Ridge(features[point], pool.example_labels, len(pool.classes))
-    predicted = classify(asked.points["before"][point])
-    return predicted == pool.labels.to(predicted)
+    return linear_probe.right(examples.points["before"][point], asked.points["before"][point], pool)
 
 
 def _by_name(images: Images, view: View, templates: Sequence[str]) -> Tensor:

@@ -13,7 +13,7 @@ from slsgu.audit.membership import membership
 from slsgu.audit.neighbours import neighbours
 from slsgu.audit.probe import Probe, ProbeReading
 from slsgu.audit.prototypes import prototypes
-from slsgu.audit.reference import Unknown
+from slsgu.audit.reference import Unknown, control_title
 from slsgu.audit.relearning import relearning
 from slsgu.audit.retrieval import retrieval
 from slsgu.audit.subject import Subject
@@ -207,5 +207,5 @@ def edit_sha256(patch: Patch) -> dict[str, str]:
 
 def _reference(control: Clip | None, unknown: Unknown | None) -> str | None:
     if control is not None:
-        return f"a model that was trained without the concept ({control.name})"
+        return control_title(control)
     return None if unknown is None else unknown.title

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from slsgu.baselines.single_gradient import REMOVE, SingleGradient
+from slsgu.baselines.train import as_patch
 from slsgu.data.ledger import Ledger
 from slsgu.models.layers import inventory
 from slsgu.patch.patch import Patch
@@ -21,10 +22,8 @@ from slsgu.utils.progress import SILENT, Progress
 def nothing(task: Task, ledger: Ledger, progress: Progress = SILENT) -> Edit:
     """No edit at all."""
     name = inventory(task.clip.model)[0].name
-    weight = task.clip.model.get_parameter(name).detach()
-    original = weight.to("cpu", task.clip.stored_dtypes.get(name, torch.float32), copy=True)
-    delta = torch.zeros_like(weight, device="cpu", dtype=torch.float32)
-    return Edit(Patch({name: delta}, {name: original}, {"method": "nothing"}))
+    still = torch.zeros_like(task.clip.model.get_parameter(name))
+    return Edit(as_patch(task.clip, {name: still}, {"method": "nothing"}))
 
 
 def last_layer(task: Task, ledger: Ledger, progress: Progress = SILENT) -> Edit:
@@ -82,5 +81,4 @@ class RandomDirection:
 
 
 def _on_layer(layer: str, task: Task, ledger: Ledger, progress: Progress) -> Edit:
-    settings = replace(REMOVE.settings, layer=layer)
-    return SingleGradient("one layer", settings, "")(task, ledger, progress)
+    return SingleGradient(replace(REMOVE.settings, layer=layer))(task, ledger, progress)

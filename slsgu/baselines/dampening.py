@@ -44,7 +44,6 @@ class Dampening:
     alpha: float = 10.0
     variant: str = "lambda = alpha / 10; as its code, squares the gradient of a batch"
     random: bool = False
-    knob: str = "alpha"
     values: tuple[float, ...] = ALPHAS
 
     def at(self, value: float) -> Dampening:

@@ -29,14 +29,10 @@ class Tunable(Protocol):
     """A method with one knob, which is turned on the search split.
 
     Attributes:
-        knob: what it is called.
         values: what is tried first, in geometric order.
         variant: which formula it is, and where it deviates from the published one.
         random: whether it depends on the seed.
     """
-
-    @property
-    def knob(self) -> str: ...
 
     @property
     def values(self) -> tuple[float, ...]: ...
@@ -83,7 +79,6 @@ class Iterative:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     random: bool = True
-    knob: str = "rate"
     values: tuple[float, ...] = RATES
 
     def at(self, value: float) -> Iterative:

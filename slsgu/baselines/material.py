@@ -45,6 +45,12 @@ class Pictures:
     exam: Exam
     before: Tensor
 
+    @cached_property
+    def kept(self) -> list[Tensor]:
+        """Which classes of each level are not to be forgotten, each [C]: asked in every step."""
+        gone = self.exam.forgotten_classes
+        return [torch.from_numpy(~forgotten).to(self.before.device) for forgotten in gone]
+
 
 @dataclass(frozen=True, eq=False)
 class Material:

@@ -21,14 +21,12 @@ class SingleGradient:
     """The whole method with some settings, from gradients to an edit.
 
     Attributes:
-        name: of the row.
         settings: of the method.
         variant: what is special about it.
     """
 
-    name: str
     settings: MethodSettings
-    variant: str
+    variant: str = ""
 
     def __call__(self, task: Task, ledger: Ledger, progress: Progress = SILENT) -> Edit:
         """Compute the gradients, search, choose; nothing is taken from an earlier run.
@@ -47,12 +45,9 @@ class SingleGradient:
         return replace(edit, seconds=seconds)
 
 
-REMOVE = SingleGradient("slsgu", MethodSettings(goal="remove"), "ours, all defaults: --goal remove")
-SUPPRESS = SingleGradient(
-    "slsgu-suppress", MethodSettings(goal="suppress"), "ours, --goal suppress"
-)
+REMOVE = SingleGradient(MethodSettings(goal="remove"), "ours, all defaults: --goal remove")
+SUPPRESS = SingleGradient(MethodSettings(goal="suppress"), "ours, --goal suppress")
 PAPER = SingleGradient(
-    "slug",
     MethodSettings(search="paper"),
     "the single-gradient paper's own search, chosen on the search split (--search paper)",
 )

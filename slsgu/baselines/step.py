@@ -95,7 +95,7 @@ def take_step(
             now=material.scale * images[number][chosen] @ texts[columns].T,
             before=material.scale * pictures.before[own] @ old[columns].T,
             labels=torch.from_numpy(exam.labels[own, level]).to(texts.device),
-            kept=torch.from_numpy(~exam.forgotten_classes[level]).to(texts.device),
+            kept=pictures.kept[level],
         )
 
     exam = material.forget.exam

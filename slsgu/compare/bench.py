@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from slsgu.audit.pool import Pool
-from slsgu.audit.reference import Unknown
-from slsgu.audit.subject import Subject, View, examples_of
+from slsgu.audit.reference import Unknown, control_title
+from slsgu.audit.subject import Subject, View, examples_of, see
 from slsgu.baselines.controls import nothing
 from slsgu.baselines.fine_tuning import keep
 from slsgu.baselines.material import Material, Pictures, embedded, read_pictures
@@ -23,6 +26,7 @@ from slsgu.data.splits.test_only import images_of
 from slsgu.errors import DataError
 from slsgu.evaluation.exam import Answers
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
+from slsgu.evaluation.proof import refuse_broken
 from slsgu.models.clip import Clip
 from slsgu.patch.patch import Patch
 from slsgu.task.task import Task
@@ -47,7 +51,6 @@ class Bench:
         examples: the gradient images that probes learn from, and what the unedited model makes of
             them: pixels [E, 3, H, W] and normalised embeddings [E, d].
         reference: what a model that never knew would find.
-        before: what is measured of the unedited model.
         others: data sets that the request does not mention.
         elsewhere: images of what is to be forgotten from another source; None without one.
         ledger: keeps the splits apart.
@@ -59,7 +62,6 @@ class Bench:
     probes: Probes
     examples: tuple[Tensor, Tensor]
     reference: Reference
-    before: Score
     others: tuple[OtherSet, ...]
     elsewhere: Pictures | None
     ledger: Ledger
@@ -89,33 +91,37 @@ class Bench:
 
         Raises:
             DataError: images cannot be used.
+            SlsguError: two data sets have one name.
         """
         ledger = task.ledger()
-        others = tuple(find_others(task, also))
+        others = _noted(find_others(task, also), progress)
         material = Material.of(task, ledger, progress)
         test = read_pictures(task, task.splits.test, "test", ledger, progress)
         chosen, examples = _examples(task, material)
         questions = [x for x, own in zip(test.samples, test.exam.forget, strict=True) if own]
         probes = Probes(Pool.from_samples(chosen, questions), task.seed)
-        none = Reference({}, "")
-        other = None if elsewhere is None else _elsewhere(task, elsewhere, progress)
-        bench = cls(material, test, probes, examples, none, {}, others, other, ledger, progress)
-        found = probes.read(examples[1], bench._asked(test.before))
+        there = None if elsewhere is None else _elsewhere(task, elsewhere, progress)
+        found = probes.read(examples[1], _asked(test, test.before))
         if control is not None:
-            seen = [_seen_by(control, samples, task) for samples in (chosen, questions)]
-            title = f"a model that was trained without the concept ({control.name})"
-            reference = Reference(probes.read(*seen), title)
+            seen = [_seen_by(control, samples, task, progress) for samples in (chosen, questions)]
+            reference = Reference(probes.read(*seen), control_title(control))
         elif unknown is not None:
             subject = Subject(task, nothing(task, ledger).patch, progress=progress)
             reference = Reference.of_unknown(found, unknown, subject)
         else:
             reference = Reference.of_share(found, never_knew)
-        bench = replace(bench, reference=reference)
-        return replace(bench, before=bench.measure(nothing(task, ledger).patch, relearn=False))
+        bench = cls(material, test, probes, examples, reference, others, there, ledger, progress)
+        _ = bench.before  # now: what cannot be measured stops no method that has run
+        return bench
 
     @property
     def task(self) -> Task:
         return self.material.task
+
+    @cached_property
+    def before(self) -> Score:
+        """What is measured of the unedited model."""
+        return self.measure(nothing(self.task, self.ledger).patch, relearn=False)
 
     def key(self) -> str:
         """Whether two benches measure the same: a hash of all that decides it."""
@@ -141,18 +147,21 @@ class Bench:
 
         Raises:
             LayerMismatchError: the patch is not one of the task's model.
+            SlsguError: the edited model cannot answer any more.
         """
         clip = self.task.clip
         patch.check(dict(clip.model.named_parameters()))
         view = View(clip, patch)
         examples = self._embed(view, *self.examples)
         test = self._embed(view, self.test.pixels, self.test.before)
+        texts = self._texts(view)
+        refuse_broken(test, texts)
         exam = self.test.exam
-        classes = exam.class_embeddings(self._texts(view), self.material.book)
+        classes = exam.class_embeddings(texts, self.material.book)
         answers = exam.answer(test, classes)
         measures = exam.measure(self._unedited, answers)
         top5 = exam.top5(test, classes[-1])
-        found = self.probes.read(examples, self._asked(test))
+        found = self.probes.read(examples, _asked(self.test, test))
         score: Score = {
             **measures.after,
             **measures.scores,
@@ -164,7 +173,7 @@ class Bench:
         }
         if self.elsewhere is not None:
             images = self._embed(view, self.elsewhere.pixels, self.elsewhere.before)
-            score["elsewhere"] = _accuracy(self.elsewhere, images, classes[-1])
+            score["elsewhere"] = _accuracy(self.elsewhere.exam.labels, images, classes[-1])
         if relearn:
             score |= {f"relearned_{k}": v for k, v in self._relearned(patch).items()}
         for each in self.others:
@@ -181,7 +190,7 @@ class Bench:
 
     # -- parts --------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _unedited(self) -> Answers:
         exam, book = self.test.exam, self.material.book
         return exam.answer(self.test.before, exam.class_embeddings(self.material.texts, book))
@@ -196,10 +205,6 @@ class Bench:
             return before
         with torch.no_grad(), view.in_place():
             return embedded(view.clip, pixels, self.task.reading.batch_size)
-
-    def _asked(self, test: Tensor) -> Tensor:
-        """Of all test images, those of what is to be forgotten."""
-        return test[torch.from_numpy(self.test.exam.forget).to(test.device)]
 
     def _relearned(self, patch: Patch) -> dict[str, float | None]:
         """What the name and a few images find after 20 steps on images of what is kept alone."""
@@ -218,13 +223,12 @@ class Bench:
         )
         view = View(clip, as_patch(clip, trained.delta, {"method": "relearned"}))
         examples = self._embed(view, *self.examples)
-        asked = self._embed(view, self._asked(self.test.pixels), self._asked(self.test.before))
+        pixels, before = (_asked(self.test, x) for x in (self.test.pixels, self.test.before))
+        asked = self._embed(view, pixels, before)
         exam = self.test.exam
         texts = exam.class_embeddings(self._texts(view), self.material.book)[-1]
-        labels = torch.from_numpy(exam.labels[exam.forget, -1]).to(asked.device)
-        right = (asked @ texts.T).argmax(dim=1) == labels
-        found = self.probes.read(examples, asked)
-        return {"forget_fine": float(right.double().mean()), **found}
+        forget_fine = _accuracy(exam.labels[exam.forget], asked, texts)
+        return {"forget_fine": forget_fine, **self.probes.read(examples, asked)}
 
 
 def _examples(task: Task, material: Material) -> tuple[list[Sample], tuple[Tensor, Tensor]]:
@@ -239,11 +243,25 @@ def _examples(task: Task, material: Material) -> tuple[list[Sample], tuple[Tenso
     return [samples[row] for row in rows], (pixels, before)
 
 
-def _seen_by(control: Clip, samples: Sequence[Sample], task: Task) -> Tensor:
+def _asked(test: Pictures, values: Tensor) -> Tensor:
+    """Of a value for each test image, those of what is to be forgotten."""
+    return values[torch.from_numpy(test.exam.forget).to(values.device)]
+
+
+def _seen_by(control: Clip, samples: Sequence[Sample], task: Task, progress: Progress) -> Tensor:
     """Embeddings of images by another model, which may prepare them in another way [N, d]."""
-    pixels = torch.stack([control.preprocess(sample.read()) for sample in samples])
-    with torch.no_grad():
-        return embedded(control, pixels, task.reading.batch_size)
+    views = {"control": View(control)}
+    seen = see(
+        views, samples, split="control", ledger=Ledger(), reading=task.reading, progress=progress
+    )
+    return seen.embeddings("control")
+
+
+def _noted(others: Sequence[OtherSet], progress: Progress) -> tuple[OtherSet, ...]:
+    """Data sets whose notes are said here once, and not again with every edit."""
+    for note in (note for each in others for note in each.notes):
+        progress.say(f"note: {note}")
+    return tuple(replace(each, notes=()) for each in others)
 
 
 def _elsewhere(task: Task, source: str, progress: Progress) -> Pictures:
@@ -263,7 +281,12 @@ def _elsewhere(task: Task, source: str, progress: Progress) -> Pictures:
     return read_pictures(task, found.samples, "elsewhere", Ledger(), progress)
 
 
-def _accuracy(pictures: Pictures, images: Tensor, classes: Tensor) -> float:
-    """Zero-shot accuracy at the finest level."""
-    labels = torch.from_numpy(pictures.exam.labels[:, -1]).to(images.device)
-    return float(((images @ classes.T).argmax(dim=1) == labels).double().mean())
+def _accuracy(labels: npt.NDArray[np.int64], images: Tensor, classes: Tensor) -> float:
+    """Zero-shot accuracy at the finest level.
+
+    Args:
+        labels: of each image at every level [N, L].
+        images, classes: normalised embeddings [N, d] and [C, d].
+    """
+    right = torch.from_numpy(labels[:, -1]).to(images.device)
+    return float(((images @ classes.T).argmax(dim=1) == right).double().mean())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from slsgu.errors import ArtifactError
-from slsgu.utils.files import read_json, slug, write_json
+from slsgu.utils.files import json_sha256, read_json, slug, write_json
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,14 @@ class Store:
 
     Args:
         key: of all that decides what a cell says; a cell of another comparison is not used.
+        of_method: hash of the file of a method that is the user's own, by its name; a cell of
+            another content is not used.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self._folder, self._key = folder / "cells", key
+    def __init__(
+        self, folder: Path, key: str, of_method: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._folder, self._key, self._of_method = folder / "cells", key, of_method
 
     def load(self, method: str, seed: int) -> Cell | None:
         """A cell that was finished before; None if there is none that can be used."""
@@ -69,7 +74,7 @@ class Store:
             return None
         try:
             value = read_json(path, "cell")
-            if value.pop("key") != self._key:
+            if value.pop("key") != self._key_of(method):
                 return None
             return Cell(**{**value, "tuning": tuple(value["tuning"])})
         except (ArtifactError, KeyError, TypeError, AttributeError):
@@ -78,7 +83,12 @@ class Store:
     def save(self, cell: Cell) -> None:
         """Write a cell."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._path(cell.method, cell.seed), {"key": self._key, **cell.to_json()})
+        key = self._key_of(cell.method)
+        write_json(self._path(cell.method, cell.seed), {"key": key, **cell.to_json()})
+
+    def _key_of(self, method: str) -> str:
+        own = self._of_method.get(method)
+        return self._key if own is None else json_sha256([self._key, own])
 
     def _path(self, method: str, seed: int) -> Path:
         return self._folder / f"{slug(method)}-{seed}.json"

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from slsgu.audit import linear as linear_probe
 from slsgu.audit import prototypes as prototype_probe
-from slsgu.audit.linear import Ridge
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
@@ -48,9 +47,7 @@ class Probes:
             drawn = draw(pool.places, SHOTS, self.seed)
             found[FIVE_SHOT] = prototype_probe.accuracy(examples, drawn, questions, pool.labels)
         if not pool.why_not(linear_probe.FEWEST):
-            classify = Ridge(examples, pool.example_labels, len(pool.classes))
-            predicted = classify(questions)
-            right = predicted == pool.labels.to(predicted)
+            right = linear_probe.right(examples, questions, pool)
             found[PROBE] = float(right.double().mean())
         return found
 

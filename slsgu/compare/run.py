@@ -16,7 +16,7 @@ from slsgu.errors import SlsguError
 from slsgu.search.method import Edit, Method
 from slsgu.utils.files import json_sha256
 
-QUICK_RATES = (1.6e-3, 6.4e-3)
+QUICK_RATES = RATES[1:]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from slsgu.baselines.methods import CONTROLS, METHODS, OURS
 from slsgu.compare.cells import Cell
+from slsgu.compare.tune import at_edge
 
 Kind = Literal["ours", "baseline", "control", "yours"]
 Format = Literal["share", "count", "seconds"]
@@ -85,17 +86,7 @@ class Row:
     failed: str
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "method": self.method,
-            "kind": self.kind,
-            "seeds": self.seeds,
-            "knob": self.knob,
-            "at_edge": self.at_edge,
-            "variant": self.variant,
-            "failed": self.failed,
-            "means": dict(self.means),
-            "deviations": dict(self.deviations),
-        }
+        return asdict(self)
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
@@ -137,7 +128,7 @@ def _row(name: str, cells: Sequence[Cell]) -> Row:
         means=means,
         deviations=deviations,
         knob=first.value,
-        at_edge=bool(tried) and first.value in (min(tried), max(tried)),
+        at_edge=at_edge(first.value, tried),
         variant=first.variant,
         failed=failed,
     )

@@ -6,7 +6,7 @@ at most `BEYOND` times. So no method is judged by a rate that was too small or t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,12 +55,6 @@ class Tuned:
     edit: Edit
     tried: tuple[Tried, ...]
 
-    @property
-    def at_edge(self) -> bool:
-        """Whether nothing was tried on one side of the value."""
-        values = [each.value for each in self.tried]
-        return self.value in (min(values), max(values))
-
 
 def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
     """Try the grid, and beyond it.
@@ -87,11 +81,16 @@ def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
     for _ in range(BEYOND if factor != 1 else 0):
         best = _best(tried)
         values = [each.value for each in tried]
-        if best.q_u >= ENOUGH or best.value not in (min(values), max(values)):
+        if best.q_u >= ENOUGH or not at_edge(best.value, values):
             break
         attempt(best.value * factor if best.value == max(values) else best.value / factor)
     value = _best(tried).value
     return Tuned(value, edits[value], tuple(tried))
+
+
+def at_edge(value: float | None, tried: Sequence[float]) -> bool:
+    """Whether nothing was tried on one side of a value of the knob; not so without a knob."""
+    return bool(tried) and value in (min(tried), max(tried))
 
 
 def _best(tried: list[Tried]) -> Tried:

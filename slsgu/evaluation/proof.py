@@ -102,7 +102,7 @@ def evaluate(
     if (reason := shortcoming(images.before, prompts[0])) is not None:
         warnings.warn(f"{reason}, so the figures mean nothing", SlsguWarning, stacklevel=2)
     if patch is not None:
-        _refuse_broken(images.after, prompts[1])
+        refuse_broken(images.after, prompts[1])
     answers = tuple(
         replace(exam.answer(embedded, classes), top5=exam.top5(embedded, classes[-1]))
         for embedded, classes in (
@@ -258,9 +258,13 @@ def _refuse_half(
         )
 
 
-def _refuse_broken(*embeddings: Tensor) -> None:
+def refuse_broken(*embeddings: Tensor) -> None:
     """Normalised embeddings have length one. Where numbers overflow they are zero or nan, and the
-    first class would count as every answer."""
+    first class would count as every answer.
+
+    Raises:
+        SlsguError: they are not of length one.
+    """
     for rows in embeddings:
         if not torch.allclose(rows.norm(dim=-1), torch.ones(()).to(rows), rtol=0, atol=0.01):
             raise SlsguError(

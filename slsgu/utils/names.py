@@ -49,13 +49,16 @@ def at_home(path: str | Path) -> Path:
         return Path(path)
 
 
-def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> str:
     """The known names that a mistyped one is close to, in whichever case, as the end of a message;
     empty where there is none.
+
+    Args:
+        most: how many are named.
 
     >>> did_you_mean("Protoypes", ["prototypes", "weights"])
     "; did you mean 'prototypes'?"
     """
     folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), folded, n=3, cutoff=cutoff)
+    close = difflib.get_close_matches(word.casefold(), folded, n=most, cutoff=cutoff)
     return f"; did you mean {' or '.join(repr(folded[name]) for name in close)}?" if close else ""

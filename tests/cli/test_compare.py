@@ -57,6 +57,10 @@ def test_tables_figures_and_what_is_done_is_kept(
     again = cli(*words)
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert "[3/3]" not in again.err and (folder / "compare.csv").read_text() == csv
+    own.write_text(OWN + "# edited")
+    edited = cli(*words)
+    assert "[3/3] mine" in edited.err and "[1/3]" not in edited.err and "[2/3]" not in edited.err
+    times = {path: path.stat().st_mtime_ns for path in times}
     cli(*words, "--cap", "48")  # control: another comparison is made anew
     assert {path: path.stat().st_mtime_ns for path in times} != times
 
@@ -73,6 +77,26 @@ def test_tables_figures_and_what_is_done_is_kept(
 def test_mistakes_get_a_message(cli: Cli, words: list[str], more: list[str], message: str) -> None:
     done = cli(*words, *more)
     assert done.code == 2 and message in done.err
+
+
+def test_two_files_of_one_name_are_refused(cli: Cli, words: list[str], tmp_path: Path) -> None:
+    paths = [tmp_path / name / "half.py" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(OWN)
+    done = cli(*words, *(x for path in paths for x in ("--method", str(path))))
+    assert done.code == 2 and "would both be called half; rename one" in done.err
+    other = paths[1].rename(tmp_path / "b" / "whole.py")
+    done = cli(*words, "--method", str(paths[0]), "--method", str(other), "--out", "x")  # control
+    assert done.code == 0 and "[2/2] whole" in done.err
+
+
+def test_the_model_is_no_reference_of_itself(cli: Cli, words: list[str], tiny_dir: Path) -> None:
+    words = [*words, "--methods", "nothing", "--out", "x"]
+    done = cli(*words, "--control", words[4])
+    assert done.code == 1 and "is the model itself: give one that was trained" in done.err
+    done = cli(*words, "--control", f"local-dir:{tiny_dir}")  # control
+    assert done.code == 0 and "never knew: a model that was trained without" in done.out
 
 
 def test_without_a_concept_it_asks_for_one(cli: Cli) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -16,11 +18,13 @@ from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Store
 from slsgu.compare.run import Effort, Job, jobs_of, run_cell, run_jobs
 from slsgu.errors import SlsguError
+from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.evaluation.proof import evaluate
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.patch.patch import Patch
 from slsgu.search.method import Edit
 from slsgu.task.task import Task
+from slsgu.utils.progress import Progress
 
 BUDGET = Budget(cap=32, batch=8, checks=2)
 
@@ -85,6 +89,44 @@ def test_the_reference_is_a_share_or_a_control(task: Task, bench: Bench, tiny: C
     )  # fmt: skip
     assert control.reference.values["five_shot"] == pytest.approx(reading.never_knew)
     assert control.key() != bench.key()
+
+
+def test_a_control_is_asked_nothing_where_there_is_nothing_to_ask(task: Task, tiny: Clip) -> None:
+    gone = [x for x in task.splits.test if x.leaf not in task.request.forget_leaves]
+    none = replace(task, splits=replace(task.splits, test=tuple(gone)))
+    bench = Bench.of(none, never_knew=0.5, control=tiny)
+    assert bench.reference.values == {"five_shot": None, "linear_probe": None}
+    asked = Bench.of(task, never_knew=0.5, control=tiny)  # control
+    assert None not in asked.reference.values.values()
+
+
+def test_a_model_that_cannot_answer_any_more_fails(task: Task, bench: Bench) -> None:
+    """The first class would count as every answer, and the concept as forgotten."""
+
+    def scaled(share: float) -> Patch:
+        weight = task.clip.model.get_parameter("visual.proj").detach()
+        return Patch({"visual.proj": share * weight}, {"visual.proj": weight.clone()})
+
+    for share, answers in ((-1.0, False), (float("nan"), False), (0.5, True)):  # control: the last
+        method = lambda *_, share=share: Edit(scaled(share))  # noqa: E731
+        cell = run_cell(bench, Job("mine", 0, 1), method, Effort(BUDGET, quick=True), None)
+        assert bool(cell.score) == answers and ("cannot answer" in cell.failed) != answers
+
+
+def test_what_another_data_set_leaves_out_is_said_once(task: Task, photos: Path) -> None:
+    class Said(Progress):
+        lines: ClassVar[list[str]] = []
+
+        def say(self, text: str) -> None:
+            self.lines.append(text)
+
+    also = [Also("again", str(photos / "images"))]
+    others = find_others(task, also)
+    notes = [f"note: {note}" for each in others for note in each.notes]
+    assert notes  # control: there is something to say
+    bench = Bench.of(task, never_knew=0.5, also=also, progress=Said())
+    bench.measure(nothing(task, task.ledger()).patch, relearn=False)
+    assert [line for line in Said.lines if line in notes] == notes
 
 
 def test_training_on_what_is_kept_is_measured_too(task: Task, bench: Bench) -> None:

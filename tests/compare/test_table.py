@@ -48,6 +48,16 @@ def test_what_cannot_be_used_is_made_again(tmp_path: Path, damage: str) -> None:
     assert store.load("ga", 0) == cell()  # control
 
 
+def test_a_method_whose_file_has_changed_is_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path, "key", {"mine": "one"})
+    for method in ("mine", "ga"):
+        store.save(cell(method))
+    edited = Store(tmp_path, "key", {"mine": "two"})
+    assert edited.load("mine", 0) is None and Store(tmp_path, "key").load("mine", 0) is None
+    assert store.load("mine", 0) == cell("mine")  # control: the same file
+    assert edited.load("ga", 0) == cell("ga")  # control: of another method nothing has changed
+
+
 def test_a_row_has_mean_and_deviation_over_seeds() -> None:
     (row,) = rows_of([cell(), cell(seed=1), cell(seed=2)])
     assert row.seeds == 3 and row.means["q_u"] == pytest.approx(0.9)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from slsgu.baselines.train import Budget
-from slsgu.compare.tune import BEYOND, tune
+from slsgu.compare.tune import BEYOND, at_edge, tune
 from slsgu.evaluation.metrics import Measures
 from slsgu.patch.patch import Patch
 from slsgu.search.method import Edit
@@ -20,7 +20,6 @@ class Knob:
     best: float
     value: float = 0.0
     peak: float = 0.9
-    knob: str = "rate"
     values: tuple[float, ...] = (1.0, 4.0, 16.0)
 
     def at(self, value: float) -> Knob:
@@ -74,4 +73,8 @@ def test_the_cost_is_of_every_value_but_reading_counts_once() -> None:
     found = tune(Knob(4), lambda each: each())
     assert sum(each.seconds for each in found.tried) == 6.0
     assert sum(each.gradients for each in found.tried) == 30
-    assert not found.at_edge and tune(Knob(1e9), lambda each: each()).at_edge
+
+
+def test_an_edge_has_nothing_tried_beyond_it() -> None:
+    assert not at_edge(*tried(Knob(4))) and at_edge(*tried(Knob(1e9)))
+    assert not at_edge(None, [])  # a method without a knob

@@ -69,6 +69,14 @@ def test_what_is_not_measured_has_no_mark() -> None:
     assert "blind" not in names(ax) and "ours" in names(ax)
 
 
+def test_without_a_mark_there_is_no_legend() -> None:
+    """matplotlib would warn of one that is empty."""
+    ax = axes()
+    q_u_seconds([], ax)
+    assert ax.get_legend() is None
+    assert q_u_seconds(ROWS, axes()).get_legend() is not None  # control
+
+
 def test_the_files_are_pictures(tmp_path: Path) -> None:
     value = {"rows": [*ROWS, row("lost", failed="no")], "request": {"concepts": ["pug"]}}
     paths = save_figures(value, tmp_path)

@@ -62,7 +62,7 @@ def quality_utility(rows: Rows, ax: Axes) -> Axes:
                 f"Q-U {level:g}", end, (3, 3) if below else (3, -7), textcoords="offset points",
                 fontsize=7, color=GREY,
             )  # fmt: skip
-    ax.set_xlabel("quality: how much is forgotten", fontsize=8.5, color=INK)
+    ax.set_xlabel("quality: how far the name is gone", fontsize=8.5, color=INK)
     ax.set_ylabel("utility: how much is kept", fontsize=8.5, color=INK)
     return _scatter(rows, "quality", "utility", ax)
 
@@ -91,7 +91,7 @@ def q_u_distance(rows: Rows, ax: Axes) -> Axes:
 
 
 FIGURES: dict[str, tuple[Callable[[Rows, Axes], Axes], str]] = {
-    "compare-quality.png": (quality_utility, "What is forgotten, and what is kept"),
+    "compare-quality.png": (quality_utility, "By name: what is gone, and what is kept"),
     "compare-seconds.png": (q_u_seconds, "What it costs"),
     "compare-distance.png": (q_u_distance, "What can still be found"),
 }
@@ -151,7 +151,8 @@ def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None
                 label=label, edgecolors="white", linewidths=0.7, zorder=3, clip_on=False,
             )  # fmt: skip
     ax.margins(0.08)
-    ax.legend(loc="best", fontsize=8, frameon=False)
+    if points:
+        ax.legend(loc="best", fontsize=8, frameon=False)
     _names(points, kinds, ax)
     return ax
 
