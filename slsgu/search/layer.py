@@ -236,7 +236,8 @@ def _on_curve(
     reach = find_reach(concept, goal, settings.trials, bisect=concept is not known)
     traced = trace(known, reach)
     if traced is None:
-        find_reach(concept, goal, settings.trials)
+        if concept is known:  # only doubled so far
+            find_reach(known, goal, settings.trials)
         return Candidate(score, _trials(ray, known.measured()))
     steps = _steps(settings, ray, reach)
     best = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)

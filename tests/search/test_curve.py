@@ -76,6 +76,24 @@ def test_what_is_known_is_what_evaluating_gives(
     assert not torch.equal(known.at(steps[0]), known.at(steps[-1]))  # control
 
 
+def test_a_step_is_measured_once(
+    known_of: Callable[[str], Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, counted = known_of(INNER[0]), []
+    measure = SearchSet.measure_features
+
+    def count(images: SearchSet, tower: str, features: Tensor) -> Any:
+        counted.append(tower)
+        return measure(images, tower, features)
+
+    monkeypatch.setattr(SearchSet, "measure_features", count)
+    first = known.measure(known.ray.first)
+    assert known.measure(known.ray.first) is first and known.measured() == [(known.ray.first, first)]
+    assert len(counted) == 1
+    known.measure(2 * known.ray.first)  # control: another step is another measurement
+    assert len(counted) == 2
+
+
 @pytest.mark.parametrize("name", INNER)
 def test_a_curve_is_within_its_stated_error(known_of: Callable[[str], Known], name: str) -> None:
     known = known_of(name)
