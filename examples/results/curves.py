@@ -6,7 +6,7 @@
         --taxonomy imagenet-dogs --searched --kept 100 --out dogs.json
 
 Each layer that can be edited (with --searched: each that `apply --thorough` searches) is moved
-along its direction up to the step at which the concept is gone. Its curve is interpolated as the
+along its direction up to the step at which its target is reached. Its curve is interpolated as the
 search does it, and asked at 40 steps evenly up to there; so is the model. At each it is counted
 how many images get another answer, at any level. The JSON grows layer by layer: started again, the
 script goes on where it stopped, if version, model, images and settings are the same. The table is

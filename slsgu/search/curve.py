@@ -1,7 +1,7 @@
 """The whole curve of a layer that is no last projection, from a few true evaluations.
 
-Where the concept goes depends on its own images alone, which are few: the step at which it is gone
-is found on these. Up to there the features of all images are interpolated in the step
+Where the target is reached depends on the concept's own images alone, which are few: the step is
+found on these. Up to there the features of all images are interpolated in the step
 (`slsgu.evaluation.interpolated`), from as many evaluations as it takes until the next one tells
 the answers of nearly all images right. What an answer is between these is then known without
 another forward pass, and the step that is taken is evaluated truly.
@@ -170,8 +170,8 @@ class Traced:
 
 
 def find_reach(known: Known, goal: Goal, trials: int, *, bisect: bool = True) -> float:
-    """The shortest step tried at which the concept is gone for good; the one that comes closest to
-    it if there is none.
+    """The shortest step tried at which the target is reached and holds on unseen images; the one
+    that comes closest to that if there is none.
 
     Args:
         known: features of the images of the concept, or of more.
