@@ -111,8 +111,8 @@ def _search_from(
     goal: Goal,
 ) -> list[Tried]:
     """Search one layer from each dial of a start. A concept is merged with the mean of its
-    siblings; where a few images find it as easily however far it is merged, with the nearest of
-    them. Where that is no better, with their mean all the same."""
+    siblings; where a few images find it as easily however far it is merged, or no step holds at
+    any dial, with the nearest of them. Where that is no better, with their mean all the same."""
     first: list[Tried] = []
     for onto in start.merges or ONTO[:1]:
         rays = [base.from_start(start, dial, onto) for dial in dials_of(plan.settings, start)]
