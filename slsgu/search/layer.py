@@ -161,7 +161,7 @@ def search_candidate(
     if not ray.moves:
         return Candidate(score, passed_over="its direction is zero")
     search_set.replay.prepare(ray.layer)
-    if not ray.rises(search_set if line is not None else _concept(search_set, ray), line):
+    if not ray.rises(search_set if line is not None else concept_images(search_set, ray), line):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
     if settings.step is not None or settings.search == "paper":
         return Candidate(score, _trials(ray, _plain(settings, search_set, ray, line)))
@@ -230,7 +230,7 @@ def _on_curve(
     """The step to take on the interpolated curve, evaluated truly, and every other evaluation.
     Where the layer does not interpolate, the evaluations are all there is."""
     known = Known(search_set, ray)
-    alone = _concept(search_set, ray)
+    alone = concept_images(search_set, ray)
     concept = known if alone is search_set else Known(alone, ray)
     # Images of the concept are few, and cost little; prompts are run for all images alike.
     reach = find_reach(concept, goal, settings.trials, bisect=concept is not known)
@@ -247,9 +247,9 @@ def _on_curve(
     return Candidate(score, _trials(ray, known.measured()), curve=shown)
 
 
-def _concept(search_set: SearchSet, ray: Ray) -> SearchSet:
-    """The images on which it is seen whether the concept is gone: its own, where images move and
-    there are others."""
+def concept_images(search_set: SearchSet, ray: Ray) -> SearchSet:
+    """The images on which it is seen whether the target is reached: the concept's own, prepared for
+    the layer, where images move and there are others."""
     if ray.layer.tower == "language" or search_set.exam.forget.all():
         return search_set
     search_set.concept.replay.prepare(ray.layer)
