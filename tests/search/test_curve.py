@@ -87,10 +87,11 @@ def test_a_step_is_measured_once(
         return measure(images, tower, features)
 
     monkeypatch.setattr(SearchSet, "measure_features", count)
-    first = known.measure(known.ray.first)
-    assert known.measure(known.ray.first) is first and known.measured() == [(known.ray.first, first)]
+    step = known.ray.first
+    measures = known.measure(step)
+    assert known.measure(step) is measures and known.measured() == [(step, measures)]
     assert len(counted) == 1
-    known.measure(2 * known.ray.first)  # control: another step is another measurement
+    known.measure(2 * step)  # control: another step is another measurement
     assert len(counted) == 2
 
 
@@ -100,7 +101,7 @@ def test_a_curve_is_within_its_stated_error(known_of: Callable[[str], Known], na
     ray, images = known.ray, known.search_set
     reach = find_reach(known, Goal.of(slsgu.Settings(confidence=0)), 10)
     traced = trace(known, reach)
-    assert traced is not None and traced.path.reach == reach
+    assert traced is not None and traced.path.steps[-1] == reach
     steps = reach * np.arange(1, 21) / 20
     told = known.answers(traced.path, steps)
     true = np.stack([
