@@ -82,10 +82,6 @@ def processor_time(run: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def median_of(run: Callable[[], Any], repeats: int) -> float:
-    return float(np.median([timed(run) for _ in range(repeats)]))
-
-
 def machine() -> str:
     """One line about where the figures were taken."""
     model = platform.processor() or platform.machine()

@@ -56,7 +56,7 @@ class Spent:
     Attributes:
         cut: to cut its tower before it.
         curve: for its curve and the true evaluation of one step.
-        evaluations: of the tower; the last one is that of the step taken.
+        evaluations: of the tower; the last one is that of the step taken, but for an exact curve.
         differs: images whose answer was another one at the evaluation that checked; None if the
             curve is exact, or the layer does not interpolate.
     """

@@ -6,7 +6,7 @@
         --taxonomy imagenet-dogs --searched --kept 100 --out dogs.json
 
 Each layer that can be edited (with --searched: each that `apply --thorough` searches) is moved
-along its direction up to the step at which the concept is gone. Its curve is interpolated as the
+along its direction up to the step at which its target is reached. Its curve is interpolated as the
 search does it, and asked at 40 steps evenly up to there; so is the model. At each it is counted
 how many images get another answer, at any level. The JSON grows layer by layer: started again, the
 script goes on where it stopped, if version, model, images and settings are the same. The table is
@@ -31,6 +31,7 @@ from slsgu.search.candidates import pick_candidates
 from slsgu.search.curvature import kept_fisher
 from slsgu.search.curve import Known, find_reach, trace
 from slsgu.search.goal import Goal
+from slsgu.search.layer import concept_images
 from slsgu.search.pareto import rank_layers
 from slsgu.search.ray import Ray
 from slsgu.utils.files import write_json
@@ -42,9 +43,8 @@ POINTS = 40
 def row_of(plan: slsgu.Plan, images: SearchSet, ray: Ray) -> dict[str, Any]:
     """One layer: its curve, and how many images differ from it at each of the points."""
     goal, trials = Goal.of(plan.settings), plan.settings.trials
-    concept = images.concept if ray.layer.tower == "vision" else images
-    for each in {id(x): x for x in (images, concept)}.values():
-        each.replay.prepare(ray.layer)
+    images.replay.prepare(ray.layer)
+    concept = concept_images(images, ray)
     if not ray.moves or not ray.rises(concept, None):
         return {"layer": ray.layer.name, "why": "no direction"}
     known = Known(images, ray)
@@ -56,7 +56,7 @@ def row_of(plan: slsgu.Plan, images: SearchSet, ray: Ray) -> dict[str, Any]:
         return {**row, "why": "does not interpolate", "evaluations": len(known.steps) - 1}
     tower, differ = ray.layer.tower, []
     for step in reach * np.arange(1, POINTS + 1) / POINTS:
-        true = images.answers(tower, images.replay.features(ray.layer, ray.at(float(step))))
+        true = images.answers(tower, known.at(float(step)))
         told = images.answers(tower, traced.path.at(float(step)))
         differ.append(int((true.predicted != told.predicted).any(axis=1).sum()))
     return {

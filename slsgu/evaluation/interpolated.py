@@ -27,17 +27,13 @@ class Interpolant:
     """Features of N inputs, not normalised, by the polynomial through M steps.
 
     Attributes:
-        steps: M different steps, 0 among them, ascending.
+        steps: M different steps, 0 among them, ascending. Beyond the last one a polynomial says
+            nothing.
         values: the features at each [M, N, d], float64.
     """
 
     steps: tuple[float, ...]
     values: Tensor
-
-    @property
-    def reach(self) -> float:
-        """The longest step that it speaks of: beyond it a polynomial says nothing."""
-        return self.steps[-1]
 
     def at(self, step: float) -> Tensor:
         """Features [N, d] at a step, float32; at one of the M steps what was given."""

@@ -57,8 +57,8 @@ class Target:
         Raises:
             LayerMismatchError: the model has no such layer.
         """
-        layer = find_layer(layer_name, model)
-        return layer in self.among(inventory(model, norms=True))
+        layers = inventory(model, norms=True)
+        return find_layer(layer_name, layers) in self.among(layers)
 
     def among(self, layers: Sequence[Layer]) -> list[Layer]:
         """The layers that it reads.
@@ -180,13 +180,16 @@ def find_target(name: str) -> Target:
     return TARGETS[name]
 
 
-def find_layer(name: str, model: nn.Module) -> Layer:
-    """A layer of a model by its name, gains included.
+def find_layer(name: str, layers: Sequence[Layer]) -> Layer:
+    """A layer of a model by its name.
+
+    Args:
+        layers: all of the model, gains included.
 
     Raises:
         LayerMismatchError: the model has no such layer.
     """
-    layer = next((x for x in inventory(model, norms=True) if x.name == name), None)
+    layer = next((x for x in layers if x.name == name), None)
     if layer is None:
         raise LayerMismatchError(
             f"this model has no layer {name}: a patch must be checked with the model that it was "
@@ -211,7 +214,7 @@ def require_read(patch: Patch, target: str, model: nn.Module) -> None:
     layers = inventory(model, norms=True)
     read = system.among(layers)
     names = {layer.name for layer in read}
-    unread = [name for name in patch.layers if find_layer(name, model).name not in names]
+    unread = [name for name in patch.layers if find_layer(name, layers).name not in names]
     if not unread:
         return
     readable = [layer.name for layer in read if layer.kind == "matrix"]

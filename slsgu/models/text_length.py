@@ -15,6 +15,19 @@ import torch
 from torch import Tensor, nn
 
 
+def text_lengths(tokens: Tensor) -> list[int]:
+    """How many tokens each text has, up to its end, which has the highest id.
+
+    Args:
+        tokens: token ids [n, context length].
+
+    >>> text_lengths(torch.tensor([[7, 2, 9, 0, 0], [7, 9, 0, 0, 0]]))
+    [3, 2]
+    """
+    lengths: list[int] = (tokens.argmax(dim=-1) + 1).tolist()
+    return lengths
+
+
 def needed_length(model: nn.Module, tokens: Tensor) -> int | None:
     """How many leading tokens decide the embeddings of a batch of texts.
 

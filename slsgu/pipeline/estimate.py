@@ -196,11 +196,10 @@ def _seconds(
     if not candidates:
         towers = [x for x in towers_searched(settings) for _ in range(ASSUMED_FRONT)]
     trial = {"vision": forward * search_count, "language": texts}
-    steps = sum(_evaluations(settings) * SUFFIX_SHARE * trial[tower] for tower in towers)
     screened = settings.search != "paper" and not reads_states(settings)
-    if towers.count("vision") > 1 and screened:  # on a part
-        vision = towers.count("vision") * _evaluations(settings) * SUFFIX_SHARE * trial["vision"]
-        steps -= (1 - 1 / ONE_IN) * vision
+    on_part = screened and towers.count("vision") > 1
+    share = {"vision": 1 / ONE_IN if on_part else 1.0, "language": 1.0}  # of the search images
+    steps = sum(_evaluations(settings) * SUFFIX_SHARE * share[x] * trial[x] for x in towers)
     read_elsewhere = seconds_of_states(settings, trial, forward, counts["test"])
     embedding += read_elsewhere[0]
     most = embedding + both_ways * search_count + steps

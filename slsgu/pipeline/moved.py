@@ -3,7 +3,8 @@ search has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from slsgu.data.samples import Sample
 from slsgu.evaluation.moved import Moved, moved, read
 from slsgu.interop.places import place_of
 from slsgu.models.states import StatePlace
+from slsgu.models.text_length import text_lengths
 from slsgu.patch.patch import Patch
 from slsgu.search.probe import WHAT, spread
 from slsgu.search.readable import reads_states, towers_searched
@@ -73,13 +75,9 @@ def _of_texts(place: StatePlace, task: Task, patch: Patch, samples: Sequence[Sam
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         batch = list(texts)[start : start + TEXTS_AT_ONCE]
         # Up to the end of each: what pads a text differs between systems.
-        lengths = (task.clip.tokenize(batch).argmax(dim=-1) + 1).tolist()
-        states = []
-        for edit in (Patch({}, {}), patch):
-            with edit.applied(task.clip.model), place.watch() as seen:
-                features = task.clip.text_features(batch)
-            states.append(read(place, seen, features, lengths=lengths))
-        yield states[0].distances(states[1]), [texts[text] for text in batch]
+        lengths = text_lengths(task.clip.tokenize(batch))
+        run = partial(task.clip.text_features, batch)
+        yield _distances(place, task, patch, run, lengths), [texts[text] for text in batch]
 
 
 def _of_images(place: StatePlace, task: Task, patch: Patch, samples: Sequence[Sample]) -> Distances:
@@ -93,12 +91,29 @@ def _of_images(place: StatePlace, task: Task, patch: Patch, samples: Sequence[Sa
         chosen, task.clip.preprocess, split="test", ledger=task.ledger(), reading=task.reading
     )
     for batch in batches:
-        states = []
-        for edit in (Patch({}, {}), patch):
-            with edit.applied(task.clip.model), place.watch() as seen:
-                features = task.clip.image_features(batch.pixels)
-            states.append(read(place, seen, features))
-        yield states[0].distances(states[1]), [x.leaf in forget for x in batch.samples]
+        run = partial(task.clip.image_features, batch.pixels)
+        yield _distances(place, task, patch, run), [x.leaf in forget for x in batch.samples]
+
+
+def _distances(
+    place: StatePlace,
+    task: Task,
+    patch: Patch,
+    run: Callable[[], torch.Tensor],
+    lengths: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """How far a patch moves what is read of some inputs [n].
+
+    Args:
+        run: the tower on these inputs; gives their features [n, d].
+        lengths: how many tokens of each count; None for all.
+    """
+    states = []
+    for edit in (Patch({}, {}), patch):
+        with edit.applied(task.clip.model), place.watch() as seen:
+            features = run()
+        states.append(read(place, seen, features, lengths=lengths))
+    return states[0].distances(states[1])
 
 
 def _texts(task: Task, samples: Sequence[Sample]) -> list[list[str]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 8  # of each kind
 _SIDE = 128  # pixels on the page; a larger picture is scaled down to twice that
+_AGAINST_STEPS = "Accuracy on the search images against step size"
 _PNG_UP_TO = 64 * 64  # pixels: small pictures are kept exactly
 
 Indices = npt.NDArray[np.intp]
@@ -81,27 +82,35 @@ def curve_pictures(trace: SearchTrace) -> dict[str, Any] | None:
             name: _large_curve(searched[0], goal, trace.chosen.step, size, columns=columns)
             for name, (size, columns) in sizes.items()
         }
-        best = [trace.best(candidate) for candidate in searched]
-        known = [trial for trial in best if trial is not None]
-        several = {
-            name: svg(curves(searched, known, goal, width=width, columns=columns, chosen=chosen))
-            for name, width, columns in (("src", 10.8, 4), ("narrow", 4.6, 2))
-        }
-    met_text = describe_met(searched[0].trials, goal)
-    first, names = searched[0], ", ".join(short_layer(each.score.layer) for each in searched)
-    what = "Accuracy on the search images against step size"
+        several = _several_curves(trace, searched) if len(searched) > 1 else None
+    first, met_text = searched[0], describe_met(searched[0].trials, goal)
     return {
         **large,
-        "alt": f"{what}, {chosen}: the goal is met {met_text}",
+        "alt": f"{_AGAINST_STEPS}, {chosen}: the goal is met {met_text}",
         "layer": chosen,
         "tower": first.score.tower,
         "trust": _trust(first),
         "step": trace.chosen.step,
         "met": met_text,
-        "all": {**several, "alt": f"{what}, one panel for each of the layers {names}"}
-        if len(searched) > 1
-        else None,
+        "all": several,
     }
+
+
+def _several_curves(trace: SearchTrace, searched: Sequence[Candidate]) -> dict[str, str]:
+    """All layers in one picture, as wide as the page and as a small screen."""
+    best = []
+    for candidate in searched:
+        trial = trace.best(candidate)
+        assert trial is not None, candidate.score.layer  # it has trials
+        best.append(trial)
+    names = ", ".join(short_layer(each.score.layer) for each in searched)
+    alt = f"{_AGAINST_STEPS}, one panel for each of the layers {names}"
+    goal, chosen = trace.goal, trace.chosen.layer
+    pictures = {
+        name: svg(curves(searched, best, goal, width=width, columns=columns, chosen=chosen))
+        for name, width, columns in (("src", 10.8, 4), ("narrow", 4.6, 2))
+    }
+    return {**pictures, "alt": alt}
 
 
 def _trust(candidate: Candidate) -> str:
@@ -110,7 +119,7 @@ def _trust(candidate: Candidate) -> str:
     curve = candidate.curve
     if candidate.exact:
         return "Accuracy along this layer is known in closed form: the curves sample it."
-    if curve is None or curve.evaluations is None:
+    if curve is None:
         return f"{ticks} Between them nothing is known."
     return (
         f"The curves are interpolated from {curve.evaluations} evaluations of the model. At the "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slsgu.concepts.request import KEPT
+from slsgu.concepts.request import KEPT, STATES
 from slsgu.evaluation.exam import CAPTIONS
 from slsgu.evaluation.metrics import KEYS, WORDS
 from slsgu.utils.statistics import wilson
@@ -244,7 +244,7 @@ def moved_view(result: Outcome) -> dict[str, Any] | None:
             ("With the concept", moved.concept, "at least", goal.moves,
              not goal.rests(result.proof.measures)),
             ("Without it", moved.kept, "at most", goal.most_moved,
-             moved.kept is not None and moved.kept.mean <= goal.most_moved),
+             STATES not in goal.broken_floors(result.proof.measures)),
         )
         if row is not None
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The whole curve of a layer that is no last projection, from a few true evaluations.
 
-Where the concept goes depends on its own images alone, which are few: the step at which it is gone
-is found on these. Up to there the features of all images are interpolated in the step
+Where the target is reached depends on the concept's own images alone, which are few: the step is
+found on these. Up to there the features of all images are interpolated in the step
 (`slsgu.evaluation.interpolated`), from as many evaluations as it takes until the next one tells
 the answers of nearly all images right. What an answer is between these is then known without
 another forward pass, and the step that is taken is evaluated truly.
@@ -103,7 +103,7 @@ def _values(row: Floats) -> list[float | None]:
 
 
 class Known:
-    """Features of a layer's tower at steps that were evaluated, each once.
+    """Features of a layer's tower at steps that were evaluated, and what these do, each once.
 
     Args:
         search_set: its images and prompts. The tower must be cut before the layer or earlier.
@@ -112,6 +112,7 @@ class Known:
     def __init__(self, search_set: SearchSet, ray: Ray) -> None:
         self.search_set, self.ray = search_set, ray
         self._features: dict[float, Tensor] = {}
+        self._measures: dict[float, Measures] = {}
         if ray.start is None:
             self._features[0.0] = search_set.replay.features_of(ray.layer.tower)
         else:
@@ -126,7 +127,10 @@ class Known:
 
     def measure(self, step: float) -> Measures:
         """What a step does, truly."""
-        return self.search_set.measure_features(self.ray.layer.tower, self.at(step))
+        if step not in self._measures:
+            tower = self.ray.layer.tower
+            self._measures[step] = self.search_set.measure_features(tower, self.at(step))
+        return self._measures[step]
 
     def measured(self) -> list[tuple[float, Measures]]:
         """Every step that was evaluated but 0, with what it does, ascending."""
@@ -166,8 +170,8 @@ class Traced:
 
 
 def find_reach(known: Known, goal: Goal, trials: int, *, bisect: bool = True) -> float:
-    """The shortest step tried at which the concept is gone for good; the one that comes closest to
-    it if there is none.
+    """The shortest step tried at which the target is reached and holds on unseen images; the one
+    that comes closest to that if there is none.
 
     Args:
         known: features of the images of the concept, or of more.

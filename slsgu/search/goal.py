@@ -73,7 +73,8 @@ class Goal:
         return None if measures.unseen is None else measures.unseen.probability(self.target)
 
     def lasts(self, measures: Measures) -> bool:
-        """Whether the concept is forgotten, and on unseen images and prompts too with the
+        """Whether the target is reached and, where the edit is for a system, what that reads of
+        the concept moves far enough; and both hold on unseen images and prompts with the
         confidence that was asked for, as far as that can be estimated. Floors play no part."""
         concept = None if measures.moved is None else measures.moved.concept
         probabilities = [
@@ -81,13 +82,13 @@ class Goal:
             None if concept is None else concept.probability(self.moves),
         ]
         sure = all(each is None or each >= self.confidence for each in probabilities)
-        return sure and self.forgotten(measures)
+        return sure and self.on_target(measures)
 
     def holds(self, measures: Measures) -> bool:
         """`lasts`, and the floors hold too."""
         return self.lasts(measures) and not self.broken_floors(measures)
 
-    def forgotten(self, measures: Measures) -> bool:
+    def on_target(self, measures: Measures) -> bool:
         """Whether the target is reached and, where the edit is for a system, what that reads of
         the concept moves far enough. Floors play no part."""
         return self.reached(measures) and not self.rests(measures)
@@ -181,4 +182,4 @@ class Goal:
         return 1 - self.floors.get(STATES, 0.0)
 
     def met(self, measures: Measures) -> bool:
-        return self.forgotten(measures) and not self.broken_floors(measures)
+        return self.on_target(measures) and not self.broken_floors(measures)

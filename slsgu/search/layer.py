@@ -111,8 +111,8 @@ def _search_from(
     goal: Goal,
 ) -> list[Tried]:
     """Search one layer from each dial of a start. A concept is merged with the mean of its
-    siblings; where a few images find it as easily however far it is merged, with the nearest of
-    them. Where that is no better, with their mean all the same."""
+    siblings; where a few images find it as easily however far it is merged, or no step holds at
+    any dial, with the nearest of them. Where that is no better, with their mean all the same."""
     first: list[Tried] = []
     for onto in start.merges or ONTO[:1]:
         rays = [base.from_start(start, dial, onto) for dial in dials_of(plan.settings, start)]
@@ -161,7 +161,7 @@ def search_candidate(
     if not ray.moves:
         return Candidate(score, passed_over="its direction is zero")
     search_set.replay.prepare(ray.layer)
-    if not ray.rises(search_set if line is not None else _concept(search_set, ray), line):
+    if not ray.rises(search_set if line is not None else concept_images(search_set, ray), line):
         return Candidate(score, passed_over="a small step does not raise the forget loss")
     if settings.step is not None or settings.search == "paper":
         return Candidate(score, _trials(ray, _plain(settings, search_set, ray, line)))
@@ -230,13 +230,14 @@ def _on_curve(
     """The step to take on the interpolated curve, evaluated truly, and every other evaluation.
     Where the layer does not interpolate, the evaluations are all there is."""
     known = Known(search_set, ray)
-    alone = _concept(search_set, ray)
+    alone = concept_images(search_set, ray)
     concept = known if alone is search_set else Known(alone, ray)
     # Images of the concept are few, and cost little; prompts are run for all images alike.
     reach = find_reach(concept, goal, settings.trials, bisect=concept is not known)
     traced = trace(known, reach)
     if traced is None:
-        find_reach(concept, goal, settings.trials)
+        if concept is known:  # only doubled so far
+            find_reach(known, goal, settings.trials)
         return Candidate(score, _trials(ray, known.measured()))
     steps = _steps(settings, ray, reach)
     best = choose_step(search_set, ray.layer.tower, traced.path, steps, goal)
@@ -246,9 +247,9 @@ def _on_curve(
     return Candidate(score, _trials(ray, known.measured()), curve=shown)
 
 
-def _concept(search_set: SearchSet, ray: Ray) -> SearchSet:
-    """The images on which it is seen whether the concept is gone: its own, where images move and
-    there are others."""
+def concept_images(search_set: SearchSet, ray: Ray) -> SearchSet:
+    """The images on which it is seen whether the target is reached: the concept's own, prepared for
+    the layer, where images move and there are others."""
     if ray.layer.tower == "language" or search_set.exam.forget.all():
         return search_set
     search_set.concept.replay.prepare(ray.layer)

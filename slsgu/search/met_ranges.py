@@ -3,8 +3,10 @@ met, whether it holds on unseen images, and how often a few images find the conc
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.unseen import LEAST_TARGET
@@ -23,12 +25,19 @@ def met_ranges(trials: Sequence[Trial], goal: Goal) -> list[tuple[float, float]]
         goal: what counts as success.
     """
     ordered = sorted(trials, key=lambda trial: trial.step)
-    ranges = []
-    for met, group in itertools.groupby(ordered, key=lambda trial: goal.met(trial.measures)):
-        if met:
-            run = [trial.step for trial in group]
-            ranges.append((run[0], run[-1]))
-    return ranges
+    met = runs([goal.met(trial.measures) for trial in ordered])
+    return [(ordered[first].step, ordered[last].step) for first, last in met]
+
+
+def runs(met: Sequence[bool] | npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The first and the last place of each run of what is true.
+
+    >>> runs([True, False, True, True])
+    [(0, 0), (2, 3)]
+    """
+    places = np.flatnonzero(met)
+    parts = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
+    return [(int(part[0]), int(part[-1])) for part in parts]
 
 
 def describe_met(trials: Sequence[Trial], goal: Goal) -> str:

@@ -12,6 +12,7 @@ from slsgu.evaluation.exam import CAPTIONS
 from slsgu.evaluation.moved import StateProbe, read
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.interop.places import place_of
+from slsgu.models.text_length import text_lengths
 from slsgu.task.plan import Plan
 
 T = TypeVar("T")
@@ -38,9 +39,8 @@ def with_probe(plan: Plan, search_set: SearchSet) -> SearchSet:
     chosen |= dict.fromkeys(spread(others, MOST_OTHERS), False)
     rows = tuple(sorted(chosen))
     lengths = None
-    if texts:  # each ends in the token with the highest number
-        tokens = plan.task.clip.tokenize(search_set.book.texts)
-        lengths = tuple((tokens.argmax(dim=-1) + 1).tolist())
+    if texts:
+        lengths = tuple(text_lengths(plan.task.clip.tokenize(search_set.book.texts)))
     with place.watch() as seen:
         features = search_set.replay.in_full(place.tower)
     probe = StateProbe(

@@ -1,10 +1,12 @@
 """Screening: layers that lose anyway are searched on a part of the images.
 
 Successive halving, in two rounds. Every layer is searched on a part of the search images: all of
-the concept, and of every other class a quarter. What such a part says is uncertain, and the
-interval of the share of answers that are lost says how much; a layer is searched on all images
-only if its step, at the better end of that interval, would change the choice among those that are
-known. The most promising comes first, so that the others have the best to beat.
+the concept, and a quarter of each of the other classes. What such a part says is uncertain, and the
+interval of the share of answers that are lost says how much; a layer's step is evaluated on all
+images only if, at the better end of that interval, it would change the choice among those that are
+known. The most promising comes first, so that the others have the best to beat: one whose step
+holds before one whose step does not. Only the layer that is chosen gets its whole curve on all
+images; the others keep that of the part.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def search_screened(
     goal: Goal,
     advance: Advance,
 ) -> list[Candidate]:
-    """Search layers of the image side on a part of the images, and those that may win on all.
+    """Search layers of the image side on a part of the images, evaluate the step of those that may
+    win on all, and search the one that does on all.
 
     Args:
         search_set: its image side must be cut before the shallowest of the layers.

@@ -73,7 +73,7 @@ class MethodSettings(Checked):
             named keep their default.
         moves: with `system`, the least share by which what it reads of the concept must move, on
             the search split; it must also move farther than what it reads of everything else.
-        trials: K, how often the step is doubled and bisected until the concept is gone; for
+        trials: K, how often the step is doubled and bisected until the target is reached; for
             `paper` the steps tried for each layer.
         tower, layer, step: fixed by an expert; None lets the search decide.
         system: search only layers that this system reads, by a name in `slsgu.interop.targets`,

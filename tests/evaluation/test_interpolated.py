@@ -40,7 +40,7 @@ def test_what_is_known_comes_back_to_the_bit() -> None:
         assert torch.equal(told.at(step), values.float())
     some = told.rows(torch.tensor([True, False, True, False, False]))
     assert torch.equal(some.at(1.5), told.at(1.5)[[0, 2]])
-    assert told.reach == 3.0
+    assert told.steps[-1] == some.steps[-1] == 3.0
 
 
 def test_shares_add_up_to_one_however_many_steps_are_known() -> None:

@@ -76,13 +76,32 @@ def test_what_is_known_is_what_evaluating_gives(
     assert not torch.equal(known.at(steps[0]), known.at(steps[-1]))  # control
 
 
+def test_a_step_is_measured_once(
+    known_of: Callable[[str], Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, counted = known_of(INNER[0]), []
+    measure = SearchSet.measure_features
+
+    def count(images: SearchSet, tower: str, features: Tensor) -> Any:
+        counted.append(tower)
+        return measure(images, tower, features)
+
+    monkeypatch.setattr(SearchSet, "measure_features", count)
+    step = known.ray.first
+    measures = known.measure(step)
+    assert known.measure(step) is measures and known.measured() == [(step, measures)]
+    assert len(counted) == 1
+    known.measure(2 * step)  # control: another step is another measurement
+    assert len(counted) == 2
+
+
 @pytest.mark.parametrize("name", INNER)
 def test_a_curve_is_within_its_stated_error(known_of: Callable[[str], Known], name: str) -> None:
     known = known_of(name)
     ray, images = known.ray, known.search_set
     reach = find_reach(known, Goal.of(slsgu.Settings(confidence=0)), 10)
     traced = trace(known, reach)
-    assert traced is not None and traced.path.reach == reach
+    assert traced is not None and traced.path.steps[-1] == reach
     steps = reach * np.arange(1, 21) / 20
     told = known.answers(traced.path, steps)
     true = np.stack([

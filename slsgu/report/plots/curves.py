@@ -99,20 +99,20 @@ def _panel(
     for first, last in drawn.met:
         ends = drawn.relative[first] / 1.03, drawn.relative[last] * 1.03
         ax.axvspan(*ends, color=MET, linewidth=0, zorder=0)
-    tried = Drawn.of_trials(candidate.trials, goal)
     for series in sorted(SERIES, key=lambda each: -each.width):
-        values, dots = _values(drawn, series), _values(tried, series)
-        if values is None or dots is None:
+        values = _values(drawn, series)
+        if values is None:
             continue
         ax.plot(
             drawn.relative, values, color=series.colour, linewidth=0.6 * series.width,
             linestyle="-" if candidate.curve is not None else (0, (2, 1.5)), label=series.label,
         )  # fmt: skip
-        if series.key == FORGET and not candidate.exact:  # there, as it is the line that falls
-            ax.plot(
-                tried.relative, dots, color=VERMILLION, marker="o", markersize=3.6,
-                markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3,
-            )  # fmt: skip
+    tried = Drawn.of_trials(candidate.trials, goal)
+    if FORGET in tried.after and not candidate.exact:  # there, as it is the line that falls
+        ax.plot(
+            tried.relative, tried.after[FORGET], color=VERMILLION, marker="o", markersize=3.6,
+            markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3,
+        )  # fmt: skip
     ax.axvline(best.relative_step, color=INK, linewidth=0.9, zorder=1.5, label=BEST_STEP)
     percent_axis(ax, "y")
     ticks = log_ticks(*limits, most=4)

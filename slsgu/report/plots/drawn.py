@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from slsgu.evaluation.metrics import KEYS
+from slsgu.search.met_ranges import runs
 
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import Measures
@@ -50,7 +50,7 @@ class Drawn:
             [trial.relative_step for trial in ordered],
             _before(measures[0]),
             {k: [v for v in row if v is not None] for k, row in after.items() if None not in row},
-            _runs([goal.met(each) for each in measures]),
+            runs([goal.met(each) for each in measures]),
         )
 
     @classmethod
@@ -66,7 +66,7 @@ class Drawn:
             curve.relative.tolist(),
             _before(unedited),
             {key: row.tolist() for key, row in rows.items() if not np.isnan(row).any()},
-            _runs(goal.met_along(curve.summary)),
+            runs(goal.met_along(curve.summary)),
         )
 
     @classmethod
@@ -75,13 +75,6 @@ class Drawn:
         if candidate.curve is None or candidate.exact:  # whose trials are as many
             return cls.of_trials(candidate.trials, goal)
         return cls.of_curve(candidate.curve, candidate.trials[0].measures, goal)
-
-
-def _runs(met: Sequence[bool] | npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The first and the last place of each run of what is true."""
-    places = np.flatnonzero(met)
-    runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
-    return [(int(run[0]), int(run[-1])) for run in runs]
 
 
 def _before(measures: Measures) -> dict[str, float]:
