@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from .console import Console, command_line, echo_json, echo_table, elapsed
 from .outcome import about_from, echo_paths, end_unless_met, save_patched
 from .request_file import write_request
-from .values import load_clip
+from .values import load_clip, refuse_two_vocabularies
 
 if TYPE_CHECKING:
     from slsgu.models.layers import Tower
@@ -103,6 +103,7 @@ def apply_by_text(
 
     if not options["concepts"]:
         raise click.UsageError("say what to forget: --concept NAME")
+    refuse_two_vocabularies(options)
     console = Console()
     tower = _tower(options)
     task = make_text_task(

@@ -112,6 +112,7 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
         raise click.UsageError(f"--{lone} goes with --forget{with_names}")
     if forget and options["data"]:
         raise click.UsageError("--data goes with --concept; --forget has images of its own")
+    refuse_two_vocabularies(options)
     pairs = pairs_from(options)
     if pairs is not None:
         pairs.check()  # before the model is loaded, which takes longer
@@ -123,6 +124,19 @@ def plan_from(options: dict[str, Any], settings: Settings) -> Plan:
         pairs=pairs,
         settings=settings,
     )
+
+
+def refuse_two_vocabularies(options: dict[str, Any]) -> None:
+    """Refuse a taxonomy beside a list of classes.
+
+    Raises:
+        click.UsageError: both are given.
+    """
+    if options["taxonomy"] and options["classes"]:
+        raise click.UsageError(
+            "--taxonomy and --classes both say which names there are to choose among: leave one "
+            "of the two out"
+        )
 
 
 def pairs_from(options: dict[str, Any]) -> Pairs | None:

@@ -99,7 +99,7 @@ def test_a_list_of_classes_is_enough(
     ran = cli(*words, "--classes", "names.txt", "--json")
     assert json.loads(ran.out)["request"]["taxonomy"] == "classes"
     both = cli(*words, "--classes", "names.txt", *model[2:])
-    assert both.code == 1 and "not both" in both.err
+    assert both.code == 2 and "leave one of the two out" in both.err
 
 
 @pytest.mark.parametrize(
