@@ -10,13 +10,14 @@ from typing import Any
 import click
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import slsgu
 import slsgu.audit.points as audit_points
 import slsgu.evaluation.replay as replay
-import slsgu.evaluation.tower as tower
+import slsgu.evaluation.streamed_tower as streamed_tower
 from slsgu.data.images import pixel_hash, read_image
+from slsgu.models.layers import Tower, stages
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 AT_ONCE = 16  # pictures in one pass
@@ -68,6 +69,11 @@ class Remembering(slsgu.Clip):
         return torch.stack([self.texts[text] for text in texts])
 
 
+def _stages(model: nn.Module, tower: Tower) -> list[nn.Module]:
+    """No stage of the image tower: `trunk` is not run."""
+    return [] if tower == "vision" else stages(model, tower)
+
+
 def with_pooled_features(clip: slsgu.Clip, folders: Sequence[Path]) -> slsgu.Clip:
     """The same model, on features instead of pixels. Its image tower is never cut between two
     stages, since features come from behind all of them."""
@@ -77,8 +83,7 @@ def with_pooled_features(clip: slsgu.Clip, folders: Sequence[Path]) -> slsgu.Cli
     trunk: Any = clip.model.get_submodule("visual").get_submodule("trunk")
     whole = trunk.forward
     trunk.forward = lambda pixels: pixels.flatten(1) if pixels.shape[1] != 3 else whole(pixels)
-    stages = replay.stages
-    for module in (replay, tower, audit_points):
-        module.stages = lambda model, name: [] if name == "vision" else stages(model, name)
+    for module in (replay, streamed_tower, audit_points):
+        module.stages = _stages
     values = {each.name: getattr(clip, each.name) for each in fields(clip)}
     return Remembering(**{**values, "preprocess": pooled})

@@ -12,7 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from PIL import Image
+
+import slsgu
+from slsgu.data.batches import Reading
+from slsgu.data.splits.test_only import images_of
+from slsgu.evaluation.proof import evaluate
+from slsgu.task.find import find_taxonomy
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "results"
@@ -265,3 +273,46 @@ def test_a_mistyped_json_empties_no_page(script: ModuleType, tmp_path: Path) -> 
     done = CliRunner().invoke(script.main, words)
     assert done.exit_code == 2 and "no.json is not there" in done.stderr
     assert page.read_text("utf-8") == text
+
+
+# -- a model that reads each photograph once ----------------------------------------------------
+
+
+@pytest.fixture
+def breeds(tmp_path: Path) -> Path:
+    """Three pictures of noise of each of two breeds, by wnid."""
+    draws = torch.Generator().manual_seed(0)
+    for wnid in ("n02099601", "n02099712"):
+        (tmp_path / wnid).mkdir()
+        for number in range(3):
+            pixels = torch.randint(0, 255, (40, 40, 3), generator=draws, dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(tmp_path / wnid / f"{number}.png")
+    return tmp_path
+
+
+def test_pooled_features_give_what_pixels_give(
+    breeds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled = next(script := load("photographs_pooled"))
+    for module in (pooled.replay, pooled.streamed_tower, pooled.audit_points):
+        monkeypatch.setattr(module, "stages", module.stages)  # comes back, whatever is put there
+    clip, tree = slsgu.load("imagenet-lite0", device="cpu"), find_taxonomy("imagenet-dogs", None)
+    options: Any = {"limit": None, "seed": 0, "excluded": {}, "strict": False}
+    samples = images_of(str(breeds), tree, tree.leaves, **options).samples
+    weight = clip.model.get_parameter("visual.head.proj.weight").detach().clone()
+    patch = slsgu.Patch(
+        {"visual.head.proj.weight": -2 * weight}, {"visual.head.proj.weight": weight}
+    )
+
+    def similarity(model: slsgu.Clip) -> list[Any]:
+        reading = Reading(4, 0, False)
+        templates = ("a photo of a {}.",)
+        proof = evaluate(model, samples, tree, templates, reading=reading, patch=patch)
+        return [torch.from_numpy(each) for each in proof.similarity]
+
+    plain = similarity(clip)
+    found = similarity(pooled.with_pooled_features(clip, [breeds]))
+    for one, other in zip(plain, found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, equal_nan=True)
+    assert not torch.allclose(plain[0], plain[1], atol=0.01, equal_nan=True)  # control
+    script.close()
