@@ -354,8 +354,16 @@ def test_a_hundred_requests_of_the_page_while_it_switches(
           if (!done.ok) throw new Error(done.status);
         }}
       }})();
-      const one = () => fetch('/api/label', {{method: 'POST', body}}).then(x => x.json());
-      const answers = await Promise.all(Array.from({{length: 100}}, one));
+      // A browser has six connections to a server, which are taken in turn: one is for the switch.
+      const answers = [], states = new Set();
+      const five = Array.from({{length: 5}}, async () => {{
+        while (answers.length < 100 || (states.size < 2 && answers.length < 1000)) {{
+          const response = await fetch('/api/label', {{method: 'POST', body}});
+          answers.push(await response.json());
+          states.add(String(answers.at(-1).on));
+        }}
+      }});
+      await Promise.all(five);
       going = false;
       await flip;
       return {{answers, flips}};
@@ -364,7 +372,7 @@ def test_a_hundred_requests_of_the_page_while_it_switches(
         page.open(served[0])
         page.wait("document.body && document.body.dataset.ready")
         found = page.run(script)
-    assert len(found["answers"]) == 100 and found["flips"] > 1
+    assert len(found["answers"]) >= 100 and found["flips"] > 1
     for answer in found["answers"]:
         assert answer["after"] == kinds[str(answer["on"])]
     assert len({str(answer["on"]) for answer in found["answers"]}) == 2  # control
