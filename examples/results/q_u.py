@@ -48,6 +48,7 @@ MODES: dict[str, dict[str, Any]] = {
     "signed": {"thorough": True},  # in a context of tried.py
     "thorough-photo": {"thorough": True, "templates": "photo"},
     "cross-entropy": {"thorough": True, "templates": "photo"},  # likewise
+    "every-step": {"thorough": True},  # likewise: as the search was before it interpolated
 }
 
 

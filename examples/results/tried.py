@@ -1,4 +1,4 @@
-"""What was tried and dropped, so that docs/results.md has figures for it: modes of q_u.py that the
+"""What was tried and dropped, so that the docs have figures for it: modes of q_u.py that the
 library does not have. Each is a context in which the library does something else."""
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+import slsgu.search.candidates as candidates
+import slsgu.search.layer as layer
 import slsgu.search.pareto as pareto
 from slsgu.losses.retain import RETAIN_LOSSES
 from slsgu.search.pareto import LayerScore
@@ -43,7 +45,19 @@ def cross_entropy() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def every_step() -> Iterator[None]:
+    """No curve is interpolated and no layer is screened: steps are doubled and bisected, each
+    evaluated on all images, and the choice is among them."""
+    with (
+        patch.object(layer, "_on_curve", layer._by_steps),
+        patch.object(candidates, "_part", lambda *_: None),
+    ):
+        yield
+
+
 TRIED: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "signed": signed_alignment,
     "cross-entropy": cross_entropy,
+    "every-step": every_step,
 }
