@@ -162,9 +162,15 @@ def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[
 
     known = known_keys()  # of all commands; each passes over what is not its own
     found: dict[str, Origin] = {}
+    seen: dict[str, int] = {}
     for raw, value, line in read_with_lines(path, "request"):
         where = f"{path} line {line}"
         key = str(raw).replace("-", "_")
+        if key in seen:
+            raise DataError(
+                f"{where}: {raw!r} stands in line {seen[key]} already: leave one of the two out"
+            )
+        seen[key] = line
         if key in NO_PART:
             raise DataError(
                 f"{where}: {raw!r} is no part of a request: type --{raw.replace('_', '-')}"

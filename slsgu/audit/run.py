@@ -21,8 +21,9 @@ from slsgu.audit.verdict import Verdict, judge
 from slsgu.audit.weights import weights
 from slsgu.audit.words import words
 from slsgu.data.samples import Sample
-from slsgu.errors import SlsguError
+from slsgu.errors import ModelError, SlsguError
 from slsgu.models.clip import Clip
+from slsgu.models.sense import lack_of, refuse_uninformative
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import layer_hash
 from slsgu.task.checks import one_of
@@ -131,6 +132,7 @@ def run_audit(
 
     Raises:
         SlsguError: there is no such probe, or two references are given.
+        ModelError: the embeddings of the model, with or without the patch, hold no information.
         LayerMismatchError: the patch was not made for this model.
         DataError: the images of unknown concepts cannot be used.
     """
@@ -139,6 +141,7 @@ def run_audit(
     if control is not None and unknown is not None:
         raise SlsguError("give a control model or unknown concepts as the reference, not both")
     patch.check(dict(task.clip.model.named_parameters()))
+    _refuse_uninformative(task.clip, patch)
     subject = Subject(task, patch, task.ledger(), progress, control, tuple(examples))
     vision = {"vision" if name.startswith("visual.") else "language" for name in patch.layers}
     about = describe(task, patch, control, unknown)
@@ -165,6 +168,17 @@ def run_audit(
         progress.say(f"{name}: {len(readings)} readings, {seconds[name]:.0f} s")
         on_probe(so_far())
     return so_far()
+
+
+def _refuse_uninformative(clip: Clip, patch: Patch) -> None:
+    """Refuse a model, or an edit of it, that gives every image, or every text, one embedding."""
+    refuse_uninformative(clip)
+    with patch.applied(clip.model):
+        lack = lack_of(clip)
+    if lack is not None:
+        raise ModelError(
+            f"the edited model: {lack}, so there is nothing to look for in it. Check its weights"
+        )
 
 
 def refuse_unknown(probes: Iterable[str]) -> None:

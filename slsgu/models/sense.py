@@ -45,14 +45,25 @@ def refuse_empty(images: Tensor, texts: Tensor, name: str) -> None:
         raise ModelError(f"{name}: {reason}, so there is nothing to forget. Check the weights")
 
 
-@torch.no_grad()
 def refuse_uninformative(clip: Clip) -> None:
     """Refuse to edit a model that gives every image, or every text, the same embedding.
 
     Raises:
         ModelError: it does.
     """
+    refuse_empty(*_tried(clip), clip.name)
+
+
+def lack_of(clip: Clip) -> str | None:
+    """Why the embeddings of a model as it is now hold no information, in words; None where they
+    do."""
+    return shortcoming(*_tried(clip))
+
+
+@torch.no_grad()
+def _tried(clip: Clip) -> tuple[Tensor, Tensor]:
+    """Normalised embeddings of three images of nothing, and of three texts."""
     draws = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, *clip.image_size, generator=draws)
     pixels = torch.cat([torch.zeros_like(noise), torch.ones_like(noise), noise])
-    refuse_empty(clip.encode_image(pixels), clip.encode_text(TEXTS), clip.name)
+    return clip.encode_image(pixels), clip.encode_text(TEXTS)

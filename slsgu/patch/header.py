@@ -21,6 +21,7 @@ from slsgu.utils.schema import (
     or_none,
     record,
     text,
+    whole,
 )
 
 _FIGURES = map_of(or_none(number))
@@ -43,12 +44,16 @@ def _test(value: Any, key: str) -> None:
         raise MisfitError(f"{key} has other figures before than after")
 
 
+_TEXTS = (
+    "version", "method", "forget_loss", "direction", "search", "goal", "gradients", "data", "tower",
+    "merge_onto",
+)  # fmt: skip
+_NUMBERS = (
+    "step_size", "relative_step", "merge", "scale", "dial", "damping", "rank", "towards_all"
+)  # fmt: skip
 _PART: dict[str, Check] = {
-    **dict.fromkeys(
-        ("version", "method", "forget_loss", "direction", "search", "goal", "gradients", "data"),
-        text,
-    ),
-    **dict.fromkeys(("step_size", "relative_step", "merge", "scale"), number),
+    **dict.fromkeys(_TEXTS, text),
+    **dict.fromkeys(_NUMBERS, number),
     "model": record(
         {}, {"name": text, "pretrained": or_none(text), "sha256": text, "activation": text}
     ),
@@ -64,6 +69,7 @@ _PART: dict[str, Check] = {
         },
     ),
     "templates": list_of(text),
+    "seed": whole,
     "test": _test,
     "command": or_none(text),
     "asked_by": text,

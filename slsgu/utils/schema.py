@@ -80,6 +80,12 @@ def count(value: Any, key: str) -> None:
         raise _misfit(value, key, "a whole number from 0 on")
 
 
+def whole(value: Any, key: str) -> None:
+    """A whole number."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _misfit(value, key, "a whole number")
+
+
 def text(value: Any, key: str) -> None:
     """A string."""
     if not isinstance(value, str):

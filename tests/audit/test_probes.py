@@ -25,7 +25,7 @@ from slsgu.audit.tail import Tail
 from slsgu.audit.weights import to_int8
 from slsgu.baselines.merge import merge
 from slsgu.concepts.taxonomy import Concept
-from slsgu.errors import DataError, SlsguError
+from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.patch.patch import Patch
 from slsgu.task.task import Task
@@ -62,6 +62,18 @@ def test_nothing_done_changes_no_reading_of_any_probe(task: Task, nothing: Patch
     assert weights_sha256(task.clip.model) == before
     assert not any(p.requires_grad for p in task.clip.model.parameters())
     assert found.verdict.word == "not forgotten"
+
+
+def test_a_model_without_information_is_not_audited(task: Task, nothing: Patch) -> None:
+    """Neither one that had none before the edit, nor one that has none after it."""
+    (name,) = nothing.layers
+    empty = replace(nothing, delta={name: -nothing.original[name]})
+    with pytest.raises(ModelError, match=r"the edited model: .* are no numbers|every image has"):
+        run_audit(task, empty, probes=["prototypes"])
+    hollow = replace(task.clip, model=empty.apply(task.clip.model))
+    with pytest.raises(ModelError, match="nothing to forget"):
+        run_audit(replace(task, clip=hollow), Patch({}, {}), probes=["prototypes"])
+    assert len(run_audit(task, nothing, probes=["prototypes"]))  # control
 
 
 def test_a_merged_concept_is_found_less_and_the_trunk_as_before(task: Task, merged: Patch) -> None:

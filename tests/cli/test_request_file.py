@@ -154,6 +154,10 @@ def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
         ("name: !!binary aGVsbG8=\n", "line 1: name: give text or a number"),
         ("dry-run: true\n", "line 1: 'dry-run' is no part of a request: type --dry-run"),
         ("concept: a\nconcept: b\n", "'concept' is given in line 1 and again in line 2"),
+        (
+            "batch_size: 16\nbatch-size: 3\n",
+            "line 2: 'batch-size' stands in line 1 already: leave one of the two out",
+        ),
         ("- a\n", "must hold a mapping"),
         ("a: [", "is not valid YAML: line 1, column 5: expected the node content"),
         ("a: 1\nname: b: c", "line 2, column 8: mapping values are not allowed here (a value with"),

@@ -19,6 +19,7 @@ from helpers.gradients import plan_for
 from safetensors.torch import save_file
 from torch import Tensor
 
+import slsgu
 from slsgu.data.ledger import Ledger
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.gradients.accumulate import LossGradient
@@ -27,9 +28,12 @@ from slsgu.gradients.compute import compute_gradients
 from slsgu.gradients.gradients import Gradients
 from slsgu.gradients.resume import Partial
 from slsgu.models.clip import Clip
+from slsgu.patch.header import HEADER
 from slsgu.patch.patch import Patch
+from slsgu.pipeline.text_run import run_text_task
+from slsgu.task.text_task import make_text_task
 from slsgu.utils.artifact import content_sha256, read_artifact, write_artifact
-from slsgu.utils.schema import parse_json
+from slsgu.utils.schema import MisfitError, parse_json
 
 ODD: list[Any] = [
     None, True, -1, 0.5, 2**70, 10**400, "", "12", "nan", [], [1], {}, {"a": {"b": [None]}},
@@ -105,11 +109,31 @@ def test_a_value_of_the_wrong_kind_is_refused_or_used_as_it_is(
     use(kind, path)  # control: it is the values that are refused
 
 
+@pytest.mark.parametrize("images", [True, False])
+def test_everything_that_a_run_writes_into_a_patch_is_checked(
+    images: bool, taught: Clip, photos: Path
+) -> None:
+    tree = photos / "pets.yaml"
+    if images:
+        where = {"data": photos / "images", "taxonomy": tree}
+        patch = slsgu.unlearn(taught, "beagle", settings=slsgu.Settings(force=True), **where).patch
+    else:
+        task = make_text_task(taught, ["beagle"], taxonomy=tree)
+        patch = run_text_task(task, tower="language", force=True).patch
+    assert patch is not None
+    for key in patch.metadata:
+        with pytest.raises(MisfitError):
+            HEADER({"layers": {}, **patch.metadata, key: [{"a": object()}]}, "")
+    HEADER({"layers": {}, **patch.metadata}, "")  # control
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "odd", "words"),
     [
         ("patch", ("step_size",), "0.5", 'step_size is "0.5", and not a number'),
         ("patch", ("scale",), [1.0], "scale is a list of 1, and not a number"),
+        ("patch", ("seed",), [1], "seed is a list of 1, and not a whole number"),
+        ("patch", ("merge_onto",), {"a": 1}, "merge_onto is an object of 1, and not a text"),
         ("patch", ("request", "paths"), {"a": 1}, "request.paths is an object of 1"),
         ("patch", ("model", "name"), 7, "model.name is 7, and not a text"),
         ("patch", ("test", "before", "forget"), 10**400, "test.before.forget is 1000"),
