@@ -60,6 +60,7 @@ def apply(
     from slsgu.errors import SlsguError
     from slsgu.models.local_dir import refuse_inside
     from slsgu.pipeline.run_folder import run_folder
+    from slsgu.pipeline.taken import refuse_taken
     from slsgu.utils.distributed import world_size
 
     if world_size() > 1:
@@ -79,6 +80,7 @@ def apply(
     for note in plan.task.splits.notes:
         console.say(f"note: {note}")
     folder = run_folder(plan, run)
+    refuse_taken(folder, plan.task.request)
     if dry_run:
         _estimate(plan, folder, also, as_json=as_json)
         return

@@ -34,10 +34,13 @@ class AuditOutput:
     ) -> AuditOutput:
         from slsgu.audit.run import describe
         from slsgu.pipeline.run_folder import RUNS
+        from slsgu.report.audit import refuse_taken
         from slsgu.utils.files import slug
 
         key = describe(task, patch, control, unknown)["key"]
         folder = out or run or RUNS / f"audit-{slug(task.request.title)}-{key[:8]}"
+        if out is not None:
+            refuse_taken(out, task.request)
         return cls(folder, run if out is None else None, key)
 
     @property

@@ -28,6 +28,7 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
     The file can bring forgotten knowledge back: keep it as you keep the original model.
     """
     from slsgu.pipeline.run_folder import obtain_gradients, run_folder
+    from slsgu.pipeline.taken import refuse_taken
     from slsgu.utils.distributed import together, world_size
 
     world_size()  # first of all: what torchrun has set makes sense
@@ -37,6 +38,7 @@ def grads(run: Path | None, as_json: bool, **options: Any) -> None:
         for note in plan.task.splits.notes:
             console.say(f"note: {note}")
         folder = run_folder(plan, run)
+        refuse_taken(folder, plan.task.request)
         ledger = plan.task.ledger()
         gradients, reused = obtain_gradients(
             plan, folder, ledger, console, ranks=ranks, cache=cache_from(options)

@@ -98,6 +98,7 @@ def apply_by_text(
 ) -> None:
     """Carry out a request for which there is no picture at all."""
     from slsgu.models.local_dir import refuse_inside
+    from slsgu.pipeline.taken import refuse_taken
     from slsgu.pipeline.text_run import run_text_task, text_run_folder
     from slsgu.task.text_task import make_text_task
 
@@ -114,6 +115,7 @@ def apply_by_text(
     )
     refuse_inside(save_model, task.clip.folder, "--save-model")
     folder = text_run_folder(task, tower, run)
+    refuse_taken(folder, task.request)
     result = run_text_task(
         task,
         tower=tower,

@@ -10,6 +10,7 @@ from typing import Any
 
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.run import Audit
+from slsgu.concepts.request import Request
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.report.audit_pictures import relearning_curves, stage_curve
 from slsgu.report.html import rendered
@@ -122,6 +123,31 @@ def read_audit(folder: Path) -> Audit | None:
     except (ArtifactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
     return found
+
+
+def refuse_taken(folder: Path, request: Request) -> None:
+    """Refuse a folder that holds the audit of another request, or an `audit.json` that is none. One
+    that is damaged is replaced.
+
+    Raises:
+        ArtifactError: it does.
+    """
+    try:
+        value = read_json(folder / FILE, "audit")
+    except ArtifactError:
+        return
+    of = value.get("request") if isinstance(value, dict) else None
+    wanted = request.describe()["paths"]
+    if not isinstance(of, dict) or "readings" not in value:
+        raise ArtifactError(
+            f"{folder / FILE} is no audit, and would be replaced: give another --out, or leave it "
+            "out"
+        )
+    if of.get("paths") != wanted:
+        raise ArtifactError(
+            f"{folder / FILE} is the audit of something else, not of {', '.join(wanted)}: give "
+            "another --out, or leave it out"
+        )
 
 
 def audit_of(folder: Path, edit: Mapping[str, str]) -> Audit | None:

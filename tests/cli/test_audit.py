@@ -140,3 +140,19 @@ def test_a_damaged_audit_is_made_again(
     done = cli(*words)
     assert done.code == 0 and "done before" not in done.err
     assert "done before" in cli(*words).err
+
+
+def test_what_is_no_audit_of_this_is_not_replaced(
+    cli: Callable[..., Ran], run: Path, tmp_path: Path
+) -> None:
+    words = ("audit", "--run", run, "--probe", "prototypes", "--out", "out")
+    assert cli(*words).code == 0
+    assert cli(*words).code == 0  # control: it is of this
+    path = tmp_path / "out" / "audit.json"
+    of_another = json.loads(path.read_text())
+    of_another["request"]["paths"] = ["dog/pug"]
+    for text, says in (('{"mine": 1}', "is no audit"), (json.dumps(of_another), "something else")):
+        path.write_text(text)
+        done = cli(*words)
+        assert done.code == 1 and says in done.err and "--out" in done.err
+        assert path.read_text() == text

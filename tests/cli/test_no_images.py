@@ -78,7 +78,7 @@ def test_with_data_the_edit_is_measured_on_pictures(
 def test_a_name_outside_the_taxonomy_needs_something_close(
     cli: Callable[..., Ran], model: list[str], keep: list[str]
 ) -> None:
-    outside = ["apply", "--concept", "corgi", "--no-images", *keep, "--run", "run", "--force"]
+    outside = ["apply", "--concept", "corgi", "--no-images", *keep, "--force"]
     assert "no concept 'corgi'" in cli(*outside, *model).err
     ran = cli(*outside, *model, "--sibling", "pug", "--json")
     value = json.loads(ran.out)
