@@ -153,6 +153,7 @@ def table(found: dict[str, dict[str, Any]], modes: tuple[str, ...]) -> str:
 @click.option("--test-images", type=int, default=50, show_default=True, help="A class.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("q_u.json"))
 @click.option("--part", default="1/1", help="2/3 runs every third request, from the second on.")
+@click.option("--only", default="", help="Concepts whose path ends like this.")
 def main(
     which: str,
     tables: tuple[Path, ...],
@@ -163,6 +164,7 @@ def main(
     test_images: int,
     out: Path,
     part: str,
+    only: str,
 ) -> None:
     """Make one table."""
     if tables:
@@ -190,7 +192,7 @@ def main(
             )
         add(value, found)
     shelf: dict[str, Image.Image] = {}
-    for concept in concepts[first - 1 :: step]:
+    for concept in [x for x in concepts if x.key.endswith(only)][first - 1 :: step]:
         for mode in modes:
             if mode in value["rows"].get(concept.key, {}):
                 continue

@@ -159,12 +159,8 @@ def spread(model: nn.Module) -> float:
 
 def as_patch(clip: Clip, delta: Mapping[str, Tensor], record: Mapping[str, object]) -> Patch:
     """A patch of all weights that have moved; where none has, of one that has not."""
-    parameters = dict(clip.model.named_parameters())
     moved = {n: d for n, d in delta.items() if bool(d.any())} or dict([next(iter(delta.items()))])
-    original = {
-        n: parameters[n].detach().to("cpu", clip.stored_dtypes.get(n, torch.float32), copy=True)
-        for n in moved
-    }
+    original = {name: clip.as_stored(name) for name in moved}
     return Patch({n: d.to("cpu", torch.float32) for n, d in moved.items()}, original, record)
 
 

@@ -81,6 +81,13 @@ class Clip:
         size: Any = self.model.get_submodule("visual").image_size
         return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
+    def as_stored(self, name: str) -> Tensor:
+        """A copy of a layer, on the CPU, in the precision of the file that it came from. In that of
+        the model where the file's has no room for it, as when a patch was applied in memory."""
+        weight = self.model.get_parameter(name).detach().to("cpu", copy=True)
+        stored = weight.to(self.stored_dtypes.get(name, weight.dtype))
+        return stored if torch.equal(stored.to(weight.dtype), weight) else weight
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised fp32 embeddings [B, d] of a batch of images; gradients flow if enabled.
 

@@ -129,9 +129,8 @@ class LastProjection:
     def change(self, delta: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What a patch is made of: a change [o, i] and the weight, both as they are stored."""
         name = self.layer.name
-        stored = self.clip.stored_dtypes.get(name, torch.float32)
-        original = self._parameter.detach().to("cpu", stored, copy=True)
-        return {name: self.stored(delta).to("cpu", torch.float32)}, {name: original}
+        delta = self.stored(delta).to("cpu", torch.float32)
+        return {name: delta}, {name: self.clip.as_stored(name)}
 
     def stored(self, delta: Tensor) -> Tensor:
         """A change [o, i] in the shape of the weight."""

@@ -91,11 +91,8 @@ class Ray:
     def patch(self, step: float, clip: Clip) -> Patch:
         """A step as a patch, with the layer as it was in its stored precision."""
         name = self.layer.name
-        stored = clip.stored_dtypes.get(name, torch.float32)
-        return Patch(
-            {name: self.delta(step).to("cpu", torch.float32)},
-            {name: self.weight.to("cpu", stored)},
-        )
+        delta = self.delta(step).to("cpu", torch.float32)
+        return Patch({name: delta}, {name: clip.as_stored(name)})
 
     def relative(self, step: float) -> float:
         """The length of the whole change as a share of the norm of the weights."""

@@ -177,9 +177,13 @@ def test_hash_is_of_values_not_of_precision(make_dir: Callable[..., Path], tmp_p
     assert set(a.stored_dtypes.values()) == {torch.float16}
     assert set(b.stored_dtypes.values()) == {torch.float32}
     assert a.stored_dtypes.keys() == a.model.state_dict().keys()
+    assert a.as_stored("ln_final.weight").dtype == torch.float16
     with torch.no_grad():
-        b.model.get_parameter("ln_final.weight")[0] += 2**-20
+        for each in (a, b):
+            each.model.get_parameter("ln_final.weight")[0] += 2**-20
     assert weights_sha256(b.model) != a.sha256
+    weight = a.model.get_parameter("ln_final.weight")  # which half precision has no number for
+    assert torch.equal(a.as_stored("ln_final.weight"), weight)
 
 
 def test_hash_by_hand() -> None:

@@ -66,6 +66,27 @@ def beagle(taught_dir: Path, photos: Path) -> Outcome:
     return slsgu.unlearn(clip, "beagle", **where)
 
 
+# -- a patch upon a patch ------------------------------------------------------------------------
+
+
+def test_a_second_concept_is_forgotten_by_a_model_that_holds_a_patch(
+    taught: Clip, photos: Path
+) -> None:
+    """Also where the file of the model has no room for what the first patch left in a layer."""
+    half = dict.fromkeys(taught.stored_dtypes, torch.float16)
+    clip = replace(taught, model=taught.model.half().float(), stored_dtypes=half)
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml", "settings": FEW}
+    first = slsgu.unlearn(clip, "beagle", **where).patch
+    assert first is not None and {x.dtype for x in first.original.values()} == {torch.float16}
+    before = weights_sha256(clip.model)
+    with first.applied(clip.model):
+        second = slsgu.unlearn(clip, "tabby", **where).patch
+        assert second is not None
+        with second.applied(clip.model):
+            assert weights_sha256(clip.model) != before
+    assert weights_sha256(clip.model) == before
+
+
 # -- the goal -----------------------------------------------------------------------------------
 
 
