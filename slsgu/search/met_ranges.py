@@ -56,7 +56,7 @@ def describe_met(trials: Sequence[Trial], goal: Goal) -> str:
     ]
     longest = max(trial.step for trial in trials)
     if len(trials) > 1 and ranges[-1][1] == longest:
-        parts[-1] += ", the longest step tried"
+        parts[-1] += ", the longest step measured"
     return " and ".join(parts)
 
 

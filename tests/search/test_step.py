@@ -157,9 +157,9 @@ def test_where_the_goal_is_met_is_said_in_words() -> None:
     assert words((1, False), (2, True), (4, True), (8, False)) == "from step 2 to step 4"
     assert words((1, False), (2, True), (4, False)) == "at step 2"
     assert words((1, False), (2, True), (42.123, True)) == (
-        "from step 2 to step 42.12, the longest step tried"
+        "from step 2 to step 42.12, the longest step measured"
     )
     assert words((3, True)) == "at step 3"
     assert words((1, True), (2, False), (4, True), (8, True)) == (
-        "at step 1 and from step 4 to step 8, the longest step tried"
+        "at step 1 and from step 4 to step 8, the longest step measured"
     )
