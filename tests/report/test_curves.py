@@ -105,7 +105,7 @@ def test_where_the_goal_is_met_is_said_of_the_curve(result: Any) -> None:
 def test_the_report_has_one_picture_of_all_layers_and_says_what_to_trust(result: Any) -> None:
     page = report.html(result, command="slsgu", patch=None)
     assert page.count("All layers that were searched") == 1
-    assert "lost on 60 search images" in page and "± 8.9%" in page
+    assert "lost on 60 search images" in page and "≤ 8.9% wrong" in page
     for candidate in result.trace.candidates:
         assert candidate.score.layer in page.replace("<wbr>", "")
     (only,) = [c for c in result.trace.candidates if c.score.layer == result.trace.chosen.layer]
