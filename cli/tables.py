@@ -81,6 +81,7 @@ def print_result(result: Outcome, total: float) -> None:
         total: seconds since the command began.
     """
     from slsgu.evaluation.metrics import WORDS
+    from slsgu.evaluation.per_class import describe_named_again, per_class
     from slsgu.search.met_ranges import describe_found
 
     if result.trace is not None:
@@ -99,6 +100,8 @@ def print_result(result: Outcome, total: float) -> None:
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
     print_also(result.also)
     print_moved(result.moved, result.goal)
+    if back := describe_named_again(per_class(result.proof), result.task.request.title):
+        click.echo(back)
     if unmeasured := result.goal.unmeasured(measures):
         words = ", ".join(WORDS[name] for name in unmeasured)
         click.echo(f"not measured, so no floor can be enforced: {words}")

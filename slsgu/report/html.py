@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from slsgu.evaluation.metrics import WORDS
+from slsgu.evaluation.per_class import describe_named_again, per_class
 from slsgu.report.headline import verdict
 from slsgu.report.pictures import (
     curve_pictures,
@@ -27,7 +28,6 @@ from slsgu.report.values import (
     moved_view,
     overlaps,
     patch_sha256,
-    per_class,
     plain,
     result_json,
     skipped,
@@ -142,7 +142,7 @@ def metadata_version() -> str:
 def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
     """Everything the template names. Text is cleaned here, escaped there."""
     task, proof, trace = result.task, result.proof, result.trace
-    classes = per_class(proof.exam, proof)
+    classes = per_class(proof)
     classes.sort(key=lambda row: (-abs(row["after"] - row["before"]), not row["forgotten"]))
     rows = proof.measures.levels
     levels = [
@@ -157,6 +157,7 @@ def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
         "also": [each.to_json() for each in result.also],
         "moved": moved_view(result),
         "classes": classes,
+        "named_again": describe_named_again(classes, task.request.title),
         "skipped": skipped(result),
         "overlaps": overlaps(result),
         "facts": _facts(result, patch),

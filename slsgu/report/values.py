@@ -13,12 +13,12 @@ import numpy as np
 from slsgu.concepts.request import KEPT, STATES
 from slsgu.evaluation.exam import CAPTIONS
 from slsgu.evaluation.metrics import KEYS, WORDS
+from slsgu.evaluation.per_class import named_again, per_class
 from slsgu.utils.statistics import wilson
 
 if TYPE_CHECKING:
     from slsgu.evaluation.exam import Exam
     from slsgu.evaluation.metrics import LevelAccuracy, Measures
-    from slsgu.evaluation.proof import Proof
     from slsgu.pipeline.result import Outcome
     from slsgu.pipeline.text_run import TextOutcome
 
@@ -53,26 +53,6 @@ def four_intervals(measures: Measures, moment: str) -> dict[str, tuple[float, fl
         else wilson(values[key] * measures.counts[key], measures.counts[key])
         for key in KEYS
     }
-
-
-def per_class(exam: Exam, proof: Proof) -> list[dict[str, Any]]:
-    """Accuracy of every class at the finest level that has images, in the taxonomy's order."""
-    labels = exam.labels[:, -1]
-    rows = []
-    for index, concept in enumerate(exam.levels[-1].classes):
-        mask = labels == index
-        count = int(mask.sum())
-        if not count:
-            continue
-        rows.append({
-            "class": concept.name,
-            "path": concept.key,
-            "forgotten": bool(exam.forgotten[mask, -1].all()),
-            "count": count,
-            "before": float(proof.before.correct[mask, -1].mean()),
-            "after": float(proof.after.correct[mask, -1].mean()),
-        })  # fmt: skip
-    return rows
 
 
 def skipped(result: Outcome) -> list[dict[str, str]]:
@@ -154,6 +134,7 @@ def result_json(
 ) -> dict[str, Any]:
     """The result as JSON values: design, section 5, and what else is known."""
     task, measures, trace = result.task, result.proof.measures, result.trace
+    classes = per_class(result.proof)
     value = {
         "request": task.request.describe(),
         "model": task.clip.describe(),
@@ -178,7 +159,8 @@ def result_json(
         "kept_ratios": measures.kept_ratios,
         "not_measurable": [row.to_json() for row in measures.unmeasurable],
         "floors_not_measured": result.goal.unmeasured(measures),
-        "per_class": per_class(result.proof.exam, result.proof),
+        "per_class": classes,
+        "named_again": [row["path"] for row in named_again(classes)],
         "losses": {} if trace is None else trace.gradients.losses,
         "gradient_images": {} if trace is None else trace.gradients.counts,
         "data": task.splits.description,
