@@ -28,6 +28,7 @@ from slsgu.evaluation.exam import Answers
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.evaluation.proof import refuse_broken
 from slsgu.models.clip import Clip
+from slsgu.models.sense import refuse_uninformative
 from slsgu.patch.patch import Patch
 from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
@@ -90,9 +91,11 @@ class Bench:
             elsewhere: where other images of what is to be forgotten are, with their classes.
 
         Raises:
+            ModelError: every image, or every text, gets the same embedding.
             DataError: images cannot be used.
             SlsguError: two data sets have one name.
         """
+        refuse_uninformative(task.clip)
         ledger = task.ledger()
         others = _noted(find_others(task, also), progress)
         material = Material.of(task, ledger, progress)
