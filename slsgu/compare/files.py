@@ -92,7 +92,7 @@ def screen_table(bench: Bench, rows: Sequence[Row]) -> list[list[str]]:
     """The brief table: heading, the unedited model, what never knew, and a line for each method."""
     measured = _measured(rows)
     columns = [column for column in columns_of(rows) if column.brief and column.key in measured]
-    table = [["method", *(column.heading for column in columns)]]
+    table = [["method", *(printable(column.heading) for column in columns)]]
     table.append(["(before)", *(written(bench.before.get(c.key), c) for c in columns)])
     table.append(["(never knew)", *(_never(bench, column) for column in columns)])
     for row in rows:
