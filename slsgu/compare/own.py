@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from slsgu.baselines.iterative import Tunable
 from slsgu.compare.cell_schema import cell_of
 from slsgu.compare.cells import Cell
-from slsgu.errors import ArtifactError, SlsguError
+from slsgu.errors import ArtifactError, ModelError, SlsguError
 from slsgu.evaluation.metrics import Measures
+from slsgu.models.clip import Clip, weights_sha256
 from slsgu.patch.patch import Patch
 from slsgu.patch.size import refuse_idle
 from slsgu.search.method import Edit
@@ -21,7 +23,7 @@ from slsgu.utils.wording import in_a_line
 @contextlib.contextmanager
 def blaming(what: str) -> Iterator[None]:
     """Within, code of a user runs: whatever it raises, an exit included, becomes an error that
-    says so. An interrupt stays what it is.
+    says so. An interrupt stays what it is. The working directory is afterwards the one it was.
 
     Args:
         what: runs, for the message.
@@ -30,13 +32,30 @@ def blaming(what: str) -> Iterator[None]:
         SlsguError: it has raised something.
     """
     try:
-        yield
+        with contextlib.chdir(Path.cwd()):
+            yield
     except (SlsguError, KeyboardInterrupt):
         raise
     except BaseException as error:
         told = message(error)
         name = type(error).__name__
         raise SlsguError(f"{what} ended with {name}{f': {told}' if told else ''}") from error
+
+
+@contextlib.contextmanager
+def leaving(clip: Clip) -> Iterator[None]:
+    """Within, a method of a user has a model at hand, which others are measured on afterwards.
+
+    Raises:
+        ModelError: it has changed the model.
+    """
+    before = weights_sha256(clip.model)
+    yield
+    if weights_sha256(clip.model) != before:
+        raise ModelError(
+            "method() has changed the model itself, so nothing else can be measured on it: let it "
+            "work on a copy, and return the change as a Patch"
+        )
 
 
 def message(error: BaseException) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from slsgu.baselines.iterative import RATES, Tunable
 from slsgu.baselines.train import Budget
 from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Cell, Store
-from slsgu.compare.own import blaming, message, refuse_no_change, refuse_odd, refuse_unfit
+from slsgu.compare.own import blaming, leaving, message, refuse_no_change, refuse_odd, refuse_unfit
 from slsgu.compare.table import kind_of
 from slsgu.compare.tune import tune
 from slsgu.errors import SlsguError
@@ -82,18 +83,22 @@ def run_jobs(
 
 
 def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: float | None) -> Cell:
-    """Tune a method, or take the value that its first seed was tuned to, and measure its edit."""
+    """Tune a method, or take the value that its first seed was tuned to, and measure its edit.
+
+    Raises:
+        ModelError: a method of the user has changed the model that it was to edit.
+    """
     empty = Cell(job.method, job.seed, value, (), {}, 0, 0.0, "")
-    try:
-        if kind_of(job.method) != "yours":
-            return _filled(replace(empty, variant=_variant(method)), bench, method, effort)
-        with blaming("method()"):
-            empty = replace(empty, variant=_variant(method))
-            cell = _filled(empty, bench, method, effort)
-            refuse_odd(cell)
-            return cell
-    except SlsguError as error:
-        return replace(empty, failed=message(error) or type(error).__name__)
+    own = kind_of(job.method) == "yours"
+    with leaving(bench.task.clip) if own else nullcontext():
+        try:
+            with blaming("method()") if own else nullcontext():
+                empty = replace(empty, variant=_variant(method))
+                cell = _filled(empty, bench, method, effort)
+                refuse_odd(cell)
+                return cell
+        except SlsguError as error:
+            return replace(empty, failed=message(error) or type(error).__name__)
 
 
 def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort) -> Cell:
