@@ -43,8 +43,11 @@ def blaming(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def leaving(clip: Clip) -> Iterator[None]:
+def leaving(clip: Clip, method: str) -> Iterator[None]:
     """Within, a method of a user has a model at hand, which others are measured on afterwards.
+
+    Args:
+        method: its name, for the message.
 
     Raises:
         ModelError: it has changed the model.
@@ -53,8 +56,8 @@ def leaving(clip: Clip) -> Iterator[None]:
     yield
     if weights_sha256(clip.model) != before:
         raise ModelError(
-            "method() has changed the model itself, so nothing else can be measured on it: let it "
-            "work on a copy, and return the change as a Patch"
+            f"{method}: method() has changed the model itself, so nothing else can be measured on "
+            "it: let it work on a copy, and return the change as a Patch"
         )
 
 

@@ -90,7 +90,7 @@ def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: floa
     """
     empty = Cell(job.method, job.seed, value, (), {}, 0, 0.0, "")
     own = kind_of(job.method) == "yours"
-    with leaving(bench.task.clip) if own else nullcontext():
+    with leaving(bench.task.clip, job.method) if own else nullcontext():
         try:
             with blaming("method()") if own else nullcontext():
                 empty = replace(empty, variant=_variant(method))

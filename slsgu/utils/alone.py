@@ -24,19 +24,19 @@ def alone(folder: Path, what: str) -> Iterator[None]:
     Raises:
         SlsguError: another process holds it.
     """
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # a folder that cannot be opened, as on Windows
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # a folder that cannot be opened, as on Windows
+            handle = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, handle)
+            _lock(handle, folder, what)
         yield
-        return
-    try:
-        _lock(handle, folder, what)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _lock(handle: int, folder: Path, what: str) -> None:
+    """Raises:
+    SlsguError: another process holds the lock.
+    OSError: the disk has no locks.
+    """
     try:
         import fcntl
     except ImportError:
@@ -47,5 +47,3 @@ def _lock(handle: int, folder: Path, what: str) -> None:
         raise SlsguError(
             f"another {what} is at work in {folder}: wait until it is done, or give another folder"
         ) from None
-    except OSError:  # a network disk without locks
-        return

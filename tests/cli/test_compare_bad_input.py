@@ -186,6 +186,14 @@ def test_what_its_errors_quote_is_safe(cli: Cli, words: Words, tmp_path: Path) -
         assert not set(text) & set("\x1b\x07\u202e")
 
 
+def test_it_can_close_no_stream_of_others(cli: Cli, words: Words, tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text("import sys\ndef method(*_):\n    sys.stdout.close()\n    sys.stderr.close()\n")
+    done = cli(*words("beagle", "--method", own, "--methods", "nothing"))
+    assert done.code == 0 and "mine failed: method() returned None" in done.out
+    assert "[2/2] mine" in done.err
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_its_file_is_a_regular_file_of_sensible_size(
     cli: Cli, words: Words, tmp_path: Path
@@ -215,6 +223,20 @@ def test_what_was_compiled_of_its_file_before_is_not_run(
 
 
 # -- numbers, names and models --------------------------------------------------------------------
+
+
+def test_names_of_data_sets_are_safe_wherever_they_stand(
+    cli: Cli, words: Words, photos: Path, tmp_path: Path
+) -> None:
+    also = ["--also", f"<b>|\x1b[2J\u202e\udcff={photos / 'images'}", "--methods", "nothing"]
+    done = cli(*words("beagle", *also))
+    assert done.code == 0 and "also <b>|\ufffd[2J\ufffd" in done.out
+    assert "note: nothing" not in cli(*words("beagle", *also)).err  # its cell is as it was
+    texts = {name: (tmp_path / "out" / name).read_text() for name in NAMES[:3]}
+    for text in texts.values():
+        assert "|" in text and not set(text) & set("\x1b\u202e")
+    assert "also &lt;b&gt;\\|\ufffd\\[2J\ufffd" in texts["compare.md"]
+    assert "also_<b>|\ufffd[2J\ufffd" in texts["compare.csv"]  # control
 
 
 @pytest.mark.parametrize(
