@@ -75,7 +75,11 @@ def markdown(text: str) -> str:
     ('a\\\\|b', '&lt;b&gt;', '\\\\[x\\\\](y)')
     """
     text = html.escape(printable(text), quote=False)
-    return re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", text)
+    text = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", text)
+    # Some readers make a link of an address that stands alone.
+    return re.sub(
+        r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", text.replace("://", "&#58;//")
+    )
 
 
 def shortened(text: str) -> str:

@@ -54,12 +54,21 @@ def test_no_file_holds_what_a_terminal_would_obey() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["![x](http://h/x)", "<img src=x onerror=alert(1)>", "a|b", "**b**", "`x`", "[x](y)", "a\nb"],
+    [
+        "![x](http://h/x)",
+        "<img src=x onerror=alert(1)>",
+        "a|b",
+        "**b**",
+        "`x`",
+        "[x](y)",
+        "a\nb",
+        "see http://h",
+    ],
 )
 def test_a_name_is_no_markup_on_the_page(name: str) -> None:
     rows = rows_of([cell(name, variant=name, score={f"also_{name}": 0.5})])
     text = as_markdown(f"Methods compared: {name}", bench(name), rows, EFFORT)
-    assert "<" not in text
+    assert "<" not in text and "http://" not in text
     unescaped = text.replace("\\\\", "").replace("\\`", "").replace("\\|", "").replace("\\*", "")
     unescaped = unescaped.replace("\\[", "").replace("\\]", "")
     assert "[" not in unescaped and "]" not in unescaped and "**" not in unescaped
