@@ -77,9 +77,7 @@ def markdown(text: str) -> str:
     text = html.escape(printable(text), quote=False)
     text = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", text)
     # Some readers make a link of an address that stands alone.
-    return re.sub(
-        r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", text.replace("://", "&#58;//")
-    )
+    return re.sub(r"(?i)(www)\.", r"\1&#46;", text.replace("://", "&#58;//"))
 
 
 def shortened(text: str) -> str:
