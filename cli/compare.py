@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .compare_options import compare_options
-from .console import Console, command_line, echo_json, echo_table
+from .compare_output import CompareOutput
+from .compare_workers import methods_of, own_share, spread
+from .console import Console
 from .data_options import (
     also_option,
     data_options,
@@ -28,13 +29,10 @@ from .values import also_from, load_clip, settings_from
 
 if TYPE_CHECKING:
     from slsgu.compare.bench import Bench
-    from slsgu.compare.cells import Cell, Store
-    from slsgu.compare.run import Effort
+    from slsgu.compare.cells import Store
+    from slsgu.compare.run import Effort, Job
     from slsgu.search.method import Method
     from slsgu.task.task import Task
-
-FILES = ("compare.json", "compare.csv", "compare.md")
-SHARE = "_SLSGU_COMPARE_SHARE"  # tells a process that it is the second of three, say: 1/3
 
 
 @click.command(cls=GroupedCommand)
@@ -62,34 +60,47 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
     chose is measured on the test images. Writes compare.json, compare.csv, compare.md and figures.
     What is done is not repeated when the same command is run again.
     """
-    from slsgu.compare.run import comparison_key, jobs_of, run_jobs
+    from slsgu.compare.run import jobs_of, run_jobs
     from slsgu.pipeline.run_folder import RUNS
     from slsgu.utils.files import slug
 
     if not options["concepts"]:
         raise click.UsageError("say what to forget: --concept NAME")
+    share = own_share()
     given = _Given.of(options)
     console = Console()
     task = given.task()
-    folder = out or RUNS / f"compare-{slug(task.request.title)}"
-    share = os.environ.get(SHARE)
+    output = CompareOutput(out or RUNS / f"compare-{slug(task.request.title)}")
     jobs = min(jobs, len(given.methods))  # each has a method of its own
-    if jobs > 1 and share is None:
-        _spread(jobs, folder)
-    bench = given.bench(task, console)
-    store = _store(folder, comparison_key(bench, given.effort), given.own)
-    todo = jobs_of(given.methods, given.effort)
-    if share is not None:
-        number, of = (int(part) for part in share.split("/"))
-        own = {name for i, name in enumerate(given.methods) if i % of == number}
-        todo = [job for job in todo if job.method in own]
-    console.say(
-        f"{len(given.methods)} methods, {len(todo)} runs to score, in {folder}; at most "
-        f"{given.effort.budget.cap} image gradients a run"
-    )
-    cells = run_jobs(bench, given.methods, todo, given.effort, store)
-    if share is None:
-        _publish(bench, cells, given.effort, folder, as_json=as_json)
+    with output.held(task) if share is None else contextlib.nullcontext():
+        if shared := jobs > 1 and share is None:
+            spread(jobs, output.folder)
+        bench = given.bench(task, console)
+        store = given.store(output.folder, bench, console)
+        todo = jobs_of(given.methods, given.effort)
+        if share is not None:
+            own = methods_of(share, given.methods)
+            todo = [job for job in todo if job.method in own]
+        console.say(
+            f"{len(given.methods)} methods, {len(todo)} runs to score, in {output.folder}; at most "
+            f"{given.effort.budget.cap} image gradients a run"
+        )
+        if shared:
+            _say_what_is_left(todo, store, console)
+        cells = run_jobs(bench, given.methods, todo, given.effort, store)
+        if share is None:
+            output.publish(bench, cells, given.effort, as_json=as_json)
+
+
+def _say_what_is_left(todo: list[Job], store: Store, console: Console) -> None:
+    """Say that processes have ended well and not done their share."""
+    left = [job for job in todo if store.load(job.method, job.seed) is None]
+    if left:
+        names = ", ".join(dict.fromkeys(job.method for job in left))
+        console.say(
+            f"note: the processes of --jobs have left {len(left)} of {len(todo)} runs undone, "
+            f"which this one makes up for: {names}"
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,6 @@ class _Given:
     def of(cls, options: dict[str, Any]) -> _Given:
         from slsgu.baselines.train import Budget
         from slsgu.compare.run import Effort
-        from slsgu.utils.files import file_sha256
 
         refuse_two_references(options)
         quick = options["quick"]
@@ -121,8 +131,8 @@ class _Given:
             options = {**options, "test_images": 20}
         budget = Budget(cap=cap, checks=4 if quick else 6)
         seeds = options["seeds"] or (1 if quick else 3)
-        own = {path.stem: file_sha256(path) for path in options["own"]}
-        return cls(options, _methods(options), Effort(budget, seeds, quick), own)
+        methods, own = _methods(options)
+        return cls(options, methods, Effort(budget, seeds, quick), own)
 
     def task(self) -> Task:
         from slsgu.task.task import make_task
@@ -156,19 +166,34 @@ class _Given:
             progress=console,
         )
 
+    def store(self, folder: Path, bench: Bench, console: Console) -> Store:
+        """Where the cells are kept."""
+        from slsgu.compare.cells import Store
+        from slsgu.compare.run import comparison_key
 
-def _methods(options: dict[str, Any]) -> dict[str, Method]:
-    """The methods that were named, or all; and the user's own.
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        key = comparison_key(bench, self.effort)
+        return Store(folder, key, self.own, figures=tuple(bench.before), say=console.say)
+
+
+def _methods(options: dict[str, Any]) -> tuple[dict[str, Method], dict[str, str]]:
+    """The methods that were named, or all, and the user's own; and a hash of each of the latter.
 
     Raises:
         click.UsageError: there is none of that name, or one stands twice.
     """
     from slsgu.baselines.methods import METHODS
     from slsgu.utils.names import did_you_mean
+    from slsgu.utils.wording import printable
 
     from .own_method import own_method
 
-    wanted = [name.strip() for name in (options["methods"] or "").split(",") if name.strip()]
+    listed = options["methods"]
+    wanted = [name.strip() for name in (listed or "").split(",") if name.strip()]
+    if listed is not None and not wanted:
+        raise click.UsageError(
+            f"--methods {listed} names no method. There are {', '.join(METHODS)}"
+        )
     for name in wanted:
         if name not in METHODS:
             hint = did_you_mean(name, METHODS, most=1) or "."
@@ -177,76 +202,14 @@ def _methods(options: dict[str, Any]) -> dict[str, Method]:
             )
     files: dict[str, Path] = {}
     for path in options["own"]:
-        if (other := files.setdefault(path.stem, path)) != path:
+        name = printable(path.stem)
+        if name in METHODS:
+            raise click.UsageError(f"--method: {name} is the name of a method; rename the file")
+        if (other := files.setdefault(name, path)) != path:
             raise click.UsageError(
-                f"--method: {other} and {path} would both be called {path.stem}; rename one"
+                f"--method: {other} and {path} would both be called {name}; rename one"
             )
-    own = {name: own_method(path) for name, path in files.items()}
-    if twice := sorted({*own} & {*METHODS}):
-        raise click.UsageError(f"--method: {twice[0]} is the name of a method; rename the file")
+    own = [own_method(path) for path in files.values()]
     chosen = {name: METHODS[name] for name in wanted or ([] if own else METHODS)}
-    return {**chosen, **own}
-
-
-def _store(folder: Path, key: str, own: dict[str, str]) -> Store:
-    from slsgu.compare.cells import Store
-
-    folder.mkdir(parents=True, exist_ok=True)
-    return Store(folder, key, own)
-
-
-def _spread(jobs: int, folder: Path) -> None:
-    """Let several processes fill the cells, each with its share of the methods.
-
-    Raises:
-        SlsguError: one of them failed.
-    """
-    import subprocess
-
-    from slsgu.errors import SlsguError
-
-    words = [sys.executable, "-m", "slsgu", *sys.argv[1:], "--out", str(folder)]
-    started = [
-        subprocess.Popen(words, env={**os.environ, SHARE: f"{number}/{jobs}"})
-        for number in range(jobs)
-    ]
-    try:
-        codes = [process.wait() for process in started]
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.terminate()
-    if any(codes):
-        raise SlsguError(
-            "one of the processes failed (see above). What is done is kept: the same command goes "
-            "on from there"
-        )
-
-
-def _publish(
-    bench: Bench, cells: list[Cell], effort: Effort, folder: Path, *, as_json: bool
-) -> None:
-    """Write the tables and figures, and print the brief table."""
-    from slsgu.compare.files import as_csv, as_markdown, screen_table
-    from slsgu.compare.files import as_json as to_json
-    from slsgu.compare.table import rows_of
-    from slsgu.report.plots.compare import save_figures
-    from slsgu.utils.files import write_json, write_text
-
-    rows = rows_of(cells)
-    value = to_json(bench, rows, cells, effort, command_line())
-    title = f"Methods compared: {bench.task.request.title}"
-    write_json(folder / FILES[0], value)
-    write_text(folder / FILES[1], as_csv(rows, bench.before))
-    write_text(folder / FILES[2], as_markdown(title, bench, rows, effort))
-    figures = save_figures(value, folder)
-    if as_json:
-        echo_json(value)
-        return
-    echo_table(screen_table(bench, rows))
-    click.echo(f"\nnever knew: {bench.reference.title}")
-    for row in rows:
-        if row.failed:
-            click.echo(f"{row.method} failed: {row.failed}")
-    for name in (*FILES, *(path.name for path in figures)):
-        click.echo(f"{name:<20}  {folder / name}")
+    methods = {**chosen, **{each.name: each.call for each in own}}
+    return methods, {each.name: each.sha256 for each in own}

@@ -39,7 +39,7 @@ compare_options: Callable[[F], F] = stack(
     option(
         "Method",
         "--cap",
-        type=click.IntRange(16),
+        type=click.IntRange(16, 1_000_000),
         metavar="N",
         help="Most image gradients of one run of an iterative method.  [default: 480; with "
         "--quick: 240]",
@@ -47,7 +47,7 @@ compare_options: Callable[[F], F] = stack(
     option(
         "Method",
         "--seeds",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 100),
         metavar="N",
         help="Runs of each method that draws anything at random.  [default: 3; with --quick: 1]",
     ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import sys
+import types
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,29 +14,53 @@ import click
 if TYPE_CHECKING:
     from slsgu.search.method import Method
 
+MOST_BYTES = 4 << 20  # of a Python file
 
-def own_method(path: Path) -> Method:
-    """The function `method` of a file. The file is run: it is the user's own.
+
+@dataclass(frozen=True)
+class OwnMethod:
+    """A method of a user.
+
+    Attributes:
+        name: that of its file, as it can be printed.
+        call: the function `method`.
+        sha256: of the file.
+    """
+
+    name: str
+    call: Method
+    sha256: str
+
+
+def own_method(path: Path) -> OwnMethod:
+    """The function `method` of a file. The file is run: it is the user's own. What is run is what
+    was read, not what Python may have compiled of it before.
 
     Raises:
         click.UsageError: it cannot be run, or defines no such function.
     """
-    name = f"slsgu_own_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if path.suffix != ".py" or spec is None or spec.loader is None:
+    from slsgu.compare.own import blaming, refuse_unusable
+    from slsgu.errors import SlsguError
+    from slsgu.utils.reading import read_bytes
+    from slsgu.utils.wording import printable
+
+    if path.suffix != ".py":
         raise click.UsageError(f"--method {path}: give a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for it
+    module = types.ModuleType(f"slsgu_own_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise click.UsageError(
-            f"--method {path} cannot be run: {type(error).__name__}: {error}"
-        ) from error
-    method = getattr(module, "method", None)
+        source = read_bytes(path, "method", limit=MOST_BYTES)
+        with blaming("it"):
+            exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+        method = getattr(module, "method", None)
+        if callable(method):
+            refuse_unusable(method)
+    except SlsguError as error:
+        raise click.UsageError(f"--method {path} cannot be run: {error}") from error
     if not callable(method):
         raise click.UsageError(
             f"--method {path} defines no function `method(task, ledger, progress)`"
         )
     found: Method = method
-    return found
+    return OwnMethod(printable(path.stem), found, hashlib.sha256(source).hexdigest())

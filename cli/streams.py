@@ -51,6 +51,10 @@ class SafeStream:
         for line in lines:
             self.write(line)
 
+    def close(self) -> None:
+        """Hand over what was printed. Others print here, too, so it stays open."""
+        self.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

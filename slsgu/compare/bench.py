@@ -19,6 +19,7 @@ from slsgu.baselines.controls import nothing
 from slsgu.baselines.fine_tuning import keep
 from slsgu.baselines.material import Material, Pictures, embedded, read_pictures
 from slsgu.baselines.train import Budget, as_patch, spread, train
+from slsgu.compare.cell_schema import ALSO
 from slsgu.compare.probes import Probes, Reference
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
@@ -28,10 +29,12 @@ from slsgu.evaluation.exam import Answers
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.evaluation.proof import refuse_broken
 from slsgu.models.clip import Clip
+from slsgu.models.sense import refuse_uninformative
 from slsgu.patch.patch import Patch
 from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
+from slsgu.utils.wording import printable, printed
 
 PROTOCOL = 1  # raised whenever the same edit would be measured otherwise
 STEPS, BATCH, RATE = 20, 16, 1e-4  # of the training on what is kept
@@ -90,9 +93,11 @@ class Bench:
             elsewhere: where other images of what is to be forgotten are, with their classes.
 
         Raises:
+            ModelError: every image, or every text, gets the same embedding.
             DataError: images cannot be used.
             SlsguError: two data sets have one name.
         """
+        refuse_uninformative(task.clip)
         ledger = task.ledger()
         others = _noted(find_others(task, also), progress)
         material = Material.of(task, ledger, progress)
@@ -135,7 +140,7 @@ class Bench:
             "templates": list(task.templates),
             "seed": task.seed,
             "reference": self.reference.to_json(),
-            "also": [[x.also.name, x.also.source, x.also.taxonomy] for x in self.others],
+            "also": printed([[x.also.name, x.also.source, x.also.taxonomy] for x in self.others]),
             **elsewhere,
         })  # fmt: skip
 
@@ -185,7 +190,7 @@ class Bench:
                 ledger=self.ledger.for_others(self.task.forget_test_samples),
                 progress=self.progress,
             )
-            score[f"also_{each.also.name}"] = result.fine.after
+            score[f"{ALSO}{printable(each.also.name)}"] = result.fine.after
         return score
 
     # -- parts --------------------------------------------------------------------------------

@@ -1,9 +1,14 @@
-"""A comparison as JSON, CSV and Markdown."""
+"""A comparison as JSON, CSV and Markdown.
+
+Names of classes, data sets and methods, and what a method says of itself or of its failure, are
+other people's texts: in no file do they hold what a terminal, a page or a spreadsheet would obey.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +17,11 @@ from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Cell
 from slsgu.compare.run import Effort
 from slsgu.compare.table import Column, Row, columns_of, written
+from slsgu.utils.wording import markdown, printable, printed
 from slsgu.version import __version__
 
 SCHEMA = 1
+_FORMULA = re.compile("[=+@\\-\t\r\uff1d\uff0b\uff0d\uff20]")  # begins one, also in full width
 
 
 def as_json(
@@ -22,7 +29,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Everything, cells and settings included."""
     task = bench.task
-    return {
+    value = {
         "schema": SCHEMA,
         "version": __version__,
         "command": command,
@@ -37,6 +44,7 @@ def as_json(
         "rows": [row.to_json() for row in rows],
         "cells": [cell.to_json() for cell in cells],
     }
+    return {key: printed(part) for key, part in value.items()}
 
 
 def as_csv(rows: Sequence[Row], before: Mapping[str, Any]) -> str:
@@ -45,16 +53,16 @@ def as_csv(rows: Sequence[Row], before: Mapping[str, Any]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     keys = [column.key for column in columns]
-    writer.writerow(
-        ["method", "kind", "seeds", "knob", *keys, *(f"{key}_std" for key in keys), "variant"]
-    )
+    headings = [*keys, *(f"{key}_std" for key in keys)]
+    writer.writerow(["method", "kind", "seeds", "knob", *map(_text, headings), "variant"])
     empty = [""] * len(keys)
     writer.writerow(["before", "", "", "", *(_cell(before.get(key)) for key in keys), *empty, ""])
     for row in rows:
         means = [_cell(row.means.get(key)) for key in keys]
         spread = [_cell(row.deviations.get(key)) for key in keys]
         knob = _cell(row.knob)
-        writer.writerow([row.method, row.kind, row.seeds, knob, *means, *spread, row.variant])
+        texts = (_text(row.method), _text(row.variant))
+        writer.writerow([texts[0], row.kind, row.seeds, knob, *means, *spread, texts[1]])
     return out.getvalue()
 
 
@@ -62,20 +70,21 @@ def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -
     """The table for a page, with what stands beside it."""
     measured = _measured(rows)
     columns = [column for column in columns_of(rows) if column.key in measured]
-    heading = ["method", *(column.heading for column in columns)]
-    lines = [f"# {title}", "", *_rule(heading)]
+    heading = ["method", *(markdown(column.heading) for column in columns)]
+    lines = [f"# {markdown(title)}", "", *_rule(heading)]
     lines.append(_line(["*before*", *(written(bench.before.get(c.key), c) for c in columns)]))
     lines.append(_line(["*never knew*", *(_never(bench, column) for column in columns)]))
     for row in rows:
-        lines.append(_line([f"`{row.method}`", *(_figure(row, column) for column in columns)]))
+        lines.append(_line([_name(row), *(_figure(row, column) for column in columns)]))
     lines += [
         "",
-        f"Never knew: {bench.reference.title}. At most {effort.budget.cap} image gradients a run.",
+        f"Never knew: {markdown(bench.reference.title)}. At most {effort.budget.cap} image "
+        "gradients a run.",
         "",
         *_rule(["method", "variant", "knob"]),
     ]
     for row in rows:
-        lines.append(_line([f"`{row.method}`", row.failed or row.variant, _knob(row)]))
+        lines.append(_line([_name(row), markdown(row.failed or row.variant), _knob(row)]))
     return "\n".join(lines) + "\n"
 
 
@@ -83,7 +92,7 @@ def screen_table(bench: Bench, rows: Sequence[Row]) -> list[list[str]]:
     """The brief table: heading, the unedited model, what never knew, and a line for each method."""
     measured = _measured(rows)
     columns = [column for column in columns_of(rows) if column.brief and column.key in measured]
-    table = [["method", *(column.heading for column in columns)]]
+    table = [["method", *(printable(column.heading) for column in columns)]]
     table.append(["(before)", *(written(bench.before.get(c.key), c) for c in columns)])
     table.append(["(never knew)", *(_never(bench, column) for column in columns)])
     for row in rows:
@@ -116,9 +125,25 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
+def _text(text: str) -> str:
+    """Somebody's text in a field of CSV, which no spreadsheet takes for a formula.
+
+    >>> _text("=1+1"), _text("eq. 2")
+    ("'=1+1", 'eq. 2')
+    """
+    shown = printable(text)
+    return f"'{shown}" if _FORMULA.match(text.strip()) or _FORMULA.match(text) else shown
+
+
+def _name(row: Row) -> str:
+    """The name of a method in Markdown: as code where nothing in it can end code."""
+    plain = re.fullmatch(r"[\w.-]+", row.method)
+    return f"`{row.method}`" if plain else markdown(row.method)
+
+
 def _rule(heading: Sequence[str]) -> list[str]:
     return [_line(heading), "|" + "---|" * len(heading)]
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return f"| {' | '.join(cells)} |"

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from slsgu.baselines.iterative import RATES, Tunable
 from slsgu.baselines.train import Budget
 from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Cell, Store
+from slsgu.compare.own import blaming, leaving, message, refuse_no_change, refuse_odd, refuse_unfit
+from slsgu.compare.table import kind_of
 from slsgu.compare.tune import tune
 from slsgu.errors import SlsguError
 from slsgu.search.method import Edit, Method
 from slsgu.utils.files import json_sha256
+from slsgu.utils.wording import in_a_line
 
 QUICK_RATES = RATES[1:]
 
@@ -79,26 +83,46 @@ def run_jobs(
 
 
 def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: float | None) -> Cell:
-    """Tune a method, or take the value that its first seed was tuned to, and measure its edit."""
-    words = getattr(method, "variant", None) or getattr(method, "__doc__", None) or ""
-    variant = str(words).splitlines()[0] if words else ""
-    empty = Cell(job.method, job.seed, value, (), {}, 0, 0.0, variant)
+    """Tune a method, or take the value that its first seed was tuned to, and measure its edit.
+
+    Raises:
+        ModelError: a method of the user has changed the model that it was to edit.
+    """
+    empty = Cell(job.method, job.seed, value, (), {}, 0, 0.0, "")
+    own = kind_of(job.method) == "yours"
+    with leaving(bench.task.clip, job.method) if own else nullcontext():
+        try:
+            with blaming("method()") if own else nullcontext():
+                empty = replace(empty, variant=_variant(method))
+                cell = _filled(empty, bench, method, effort)
+                refuse_odd(cell)
+                return cell
+        except SlsguError as error:
+            return replace(empty, failed=message(error) or type(error).__name__)
+
+
+def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort) -> Cell:
+    """A cell with what its method comes to.
+
+    Raises:
+        SlsguError: there is no edit, or none that can be measured.
+    """
+    value, seed = empty.value, empty.seed
     tuning: tuple[Mapping[str, object], ...] = ()
-    try:
-        if isinstance(method, Tunable):
-            method = _prepared(method, effort).seeded(job.seed)
-            if value is None:
-                tuned = tune(method, lambda each: _carry_out(bench, each))
-                edit, value = tuned.edit, tuned.value
-                tuning = tuple(each.to_json() for each in tuned.tried)
-            else:
-                edit = _carry_out(bench, method.at(value))
+    if isinstance(method, Tunable):
+        method = _prepared(method, effort).seeded(seed)
+        if value is None:
+            tuned = tune(method, lambda each: _carry_out(bench, each))
+            edit, value = tuned.edit, tuned.value
+            tuning = tuple(each.to_json() for each in tuned.tried)
         else:
-            seeded = getattr(method, "seeded", None)
-            edit = _carry_out(bench, method if seeded is None else seeded(job.seed))
-        score = bench.measure(edit.patch, relearn=job.seed == 0 and not effort.quick)
-    except SlsguError as error:
-        return replace(empty, failed=str(error))
+            edit = _carry_out(bench, method.at(value))
+    else:
+        seeded = getattr(method, "seeded", None)
+        edit = _carry_out(bench, method if seeded is None else seeded(seed))
+    if kind_of(empty.method) == "yours":
+        refuse_no_change(edit.patch)
+    score = bench.measure(edit.patch, relearn=seed == 0 and not effort.quick)
     return replace(
         empty,
         value=value,
@@ -108,6 +132,13 @@ def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: floa
         seconds=sum(edit.seconds.values()),
         settings=dict(edit.settings),
     )
+
+
+def _variant(method: Method) -> str:
+    """The first line of what a method says of itself."""
+    words = getattr(method, "variant", None) or getattr(method, "__doc__", None) or ""
+    lines = str(words).splitlines()
+    return in_a_line(lines[0]) if lines else ""
 
 
 def comparison_key(bench: Bench, effort: Effort) -> str:
@@ -123,9 +154,14 @@ def _prepared(method: Tunable, effort: Effort) -> Tunable:
 
 
 def _carry_out(bench: Bench, method: Method) -> Edit:
-    """Run a method; where it says nothing of its time, measure it."""
+    """Run a method; where it says nothing of its time, measure it.
+
+    Raises:
+        SlsguError: what it returns is no edit.
+    """
     start = time.perf_counter()
     edit = method(bench.task, bench.ledger, bench.progress)
+    refuse_unfit(edit)
     if edit.seconds:
         return edit
     return replace(edit, seconds={"total": time.perf_counter() - start})

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from slsgu.baselines.methods import CONTROLS, METHODS, OURS
+from slsgu.compare.cell_schema import ALSO
 from slsgu.compare.cells import Cell
 from slsgu.compare.tune import at_edge
 
@@ -91,7 +92,7 @@ class Row:
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """All columns, with those of other data sets behind the accuracies."""
-    others = dict.fromkeys(key for row in rows for key in row.means if key.startswith("also_"))
+    others = dict.fromkeys(key for row in rows for key in row.means if key.startswith(ALSO))
     added = tuple(
         Column(key, f"also {key.removeprefix('also_')}", better="high", brief=True)
         for key in others

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsgu.baselines.iterative import Tunable
+from slsgu.errors import SlsguError
 from slsgu.search.method import Edit
 
 BEYOND = 2
@@ -61,13 +62,19 @@ def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
 
     Args:
         run: carries a method out; its edit says what it does on the search split.
+
+    Raises:
+        SlsguError: an edit does not say it.
     """
     edits: dict[float, Edit] = {}
     tried: list[Tried] = []
 
     def attempt(value: float) -> None:
         edit = edits[value] = run(method.at(value))
-        assert edit.measures is not None
+        if edit.measures is None:
+            raise SlsguError(
+                "its Edit has no `measures`, and a method with a knob is tuned by them"
+            )
         checks = edit.settings.get("checks")
         seconds = sum(x for name, x in edit.seconds.items() if name != "read")
         q_u = edit.measures.q_u or 0.0

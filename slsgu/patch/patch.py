@@ -27,6 +27,7 @@ from slsgu.patch.live import overlaid
 from slsgu.patch.weights import (
     layer_hash,
     refuse_infinite,
+    refuse_unfit,
     refuse_unsavable,
     same_values,
     write_weights,
@@ -47,6 +48,9 @@ class Patch:
         original: each layer as it was before, in its stored precision.
         metadata: JSON values: request, model, loss, direction, step size, what it did.
 
+    Raises:
+        ArtifactError: a tensor is not what belongs there.
+
     Example:
         >>> from torch import nn
         >>> model = nn.Linear(2, 2, bias=False)
@@ -64,10 +68,7 @@ class Patch:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        assert self.delta.keys() == self.original.keys()
-        for name, delta in self.delta.items():
-            assert delta.dtype == torch.float32, (name, delta.dtype)
-            assert delta.shape == self.original[name].shape, name
+        refuse_unfit(self.delta, self.original)
 
     @property
     def layers(self) -> tuple[str, ...]:

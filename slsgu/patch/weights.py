@@ -41,6 +41,40 @@ def refuse_infinite(name: str, tensor: Tensor) -> None:
         )
 
 
+def refuse_unfit(delta: Mapping[str, Tensor], original: Mapping[str, Tensor]) -> None:
+    """A patch is of dense tensors: each change in float32, of the shape of its layer.
+
+    Raises:
+        ArtifactError: a tensor is something else, or one is missing.
+    """
+    if apart := sorted(map(str, delta.keys() ^ original.keys())):
+        raise ArtifactError(f"a patch holds the change and the original of {apart[0]}, or neither")
+    for what, tensors in (("change", delta), ("original", original)):
+        for name, tensor in tensors.items():
+            if (reason := _unfit(tensor)) is not None:
+                raise ArtifactError(f"the {what} of {name} in a patch is {reason}")
+    for name, tensor in delta.items():
+        if tensor.dtype != torch.float32:
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise ArtifactError(f"the change of {name} in a patch is {dtype}, not float32")
+        if tensor.shape != original[name].shape:
+            shapes = (list(tensor.shape), list(original[name].shape))
+            raise ArtifactError(f"the change of {name} is {shapes[0]}, and the layer {shapes[1]}")
+
+
+def _unfit(tensor: object) -> str | None:
+    """Why a value is no tensor that can be added up, in words; None where it is one."""
+    if not isinstance(tensor, Tensor):
+        return f"a value of type {type(tensor).__name__}, not a tensor"
+    if tensor.is_meta:
+        return "on the meta device, where tensors hold no values"
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return "sparse or quantised, not a dense tensor"
+    if not tensor.is_floating_point():
+        return f"{str(tensor.dtype).removeprefix('torch.')}, not floating point"
+    return None
+
+
 def refuse_unsavable(delta: Mapping[str, Tensor]) -> None:
     """A patch file holds finite numbers, of one layer at least.
 

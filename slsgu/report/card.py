@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +12,7 @@ from slsgu.evaluation.metrics import WORDS
 from slsgu.patch.header import model_names
 from slsgu.patch.patch import Patch
 from slsgu.patch.size import relative_change
-from slsgu.utils.wording import printable, share
+from slsgu.utils.wording import markdown, printable, share
 
 _LOADING = """```python
 import open_clip
@@ -33,7 +31,7 @@ def model_card(patch: Patch, *, base: str, command: str, has_base_card: bool = F
         command: the command that applied it.
         has_base_card: whether the base model's own card lies beside, as `BASE_README.md`.
     """
-    paths = [_plain(path) for path in patch.requested_paths()]
+    paths = [markdown(path) for path in patch.requested_paths()]
     forgotten = ", ".join(paths) or "what the patch names"
     head = {
         "library_name": "open_clip",
@@ -53,9 +51,9 @@ def model_card(patch: Patch, *, base: str, command: str, has_base_card: bool = F
         yaml.safe_dump(head, sort_keys=False).rstrip(),
         "---",
         "",
-        f"# {_plain(base)} without {forgotten}",
+        f"# {markdown(base)} without {forgotten}",
         "",
-        f"This is {_plain(base)} after [slsgu](https://pypi.org/project/slsgu/) edited it to "
+        f"This is {markdown(base)} after [slsgu](https://pypi.org/project/slsgu/) edited it to "
         f"forget {forgotten}. All other tensors are those of the base model.{own}",
         "",
         *[line for part in patch.parts for line in _part(part)],
@@ -91,7 +89,7 @@ def model_card(patch: Patch, *, base: str, command: str, has_base_card: bool = F
 def _part(part: Mapping[str, Any]) -> list[str]:
     """The section on one request."""
     request, test = part.get("request", {}), part.get("test", {})
-    paths = ", ".join(_plain(path) for path in request.get("paths", ()))
+    paths = ", ".join(markdown(path) for path in request.get("paths", ()))
     lines = [f"## Request: {paths or 'not recorded'}", ""]
     facts = [
         ("Made for", ", ".join(model_names([part]))),
@@ -99,11 +97,11 @@ def _part(part: Mapping[str, Any]) -> list[str]:
         ("Reason", part.get("reason")),
         ("Step", f"{part['scale']:g} times that of the figures" if part.get("scale") else None),
     ]
-    lines += [f"* {name}: {_plain(str(value))}" for name, value in facts if value]
+    lines += [f"* {name}: {markdown(str(value))}" for name, value in facts if value]
     if part.get("command"):
         lines += ["* Made with", "", _code(str(part["command"]))]
     rows = [
-        f"| {WORDS.get(key, _plain(key))} | {_percent(before)} | {_percent(test['after'][key])} |"
+        f"| {WORDS.get(key, markdown(key))} | {_percent(before)} | {_percent(test['after'][key])} |"
         for key, before in test.get("before", {}).items()
         if before is not None
     ]
@@ -115,12 +113,6 @@ def _part(part: Mapping[str, Any]) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _plain(text: str) -> str:
-    """Somebody's text as Markdown that shows it: no markup, no links, one line, one cell."""
-    text = html.escape(printable(text), quote=False)
-    return re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", text)
 
 
 def _code(text: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _JOINERS = frozenset("\u00ad\u061c\u200c\u200d\u200e\u200f")  # of Persian, Hebrew, Hindi, emoji
 
@@ -41,6 +44,40 @@ def printable(text: str) -> str:
     if text.isprintable():  # nearly always
         return text
     return "".join("\ufffd" if _is_command(c) else c for c in text)
+
+
+def printed(value: Any) -> Any:
+    """JSON values in which every text, those of keys included, is `printable`.
+
+    >>> printed({"a\\x1b": ["b\\u202e", 1]}) == {"a\ufffd": ["b\ufffd", 1]}
+    True
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): printed(inside) for key, inside in value.items()}
+    return [printed(inside) for inside in value] if isinstance(value, list | tuple) else value
+
+
+def in_a_line(text: str, most: int = 1000) -> str:
+    """A text of somebody else's as one line that can be read.
+
+    >>> in_a_line("a\\n  b\\x1b[2J") == "a b\N{REPLACEMENT CHARACTER}[2J"
+    True
+    """
+    return printable(_cut(" ".join(text.split()), most))
+
+
+def markdown(text: str) -> str:
+    """Somebody's text as Markdown that shows it: no markup, no links, one line, one cell.
+
+    >>> markdown("a|b"), markdown("<b>"), markdown("[x](y)")
+    ('a\\\\|b', '&lt;b&gt;', '\\\\[x\\\\](y)')
+    """
+    text = html.escape(printable(text), quote=False)
+    text = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", text)
+    # Some readers make a link of an address that stands alone.
+    return re.sub(r"(?i)(www)\.", r"\1&#46;", text.replace("://", "&#58;//"))
 
 
 def shortened(text: str) -> str:

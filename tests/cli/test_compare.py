@@ -12,10 +12,10 @@ from helpers.commands import Ran
 Cli = Callable[..., Ran]
 
 OWN = """
-from slsgu.baselines.controls import nothing
+from slsgu.baselines.merge import merge
 
 def method(task, ledger, progress):
-    return nothing(task, ledger)
+    return merge(task, ledger, progress, dial=0.5)
 """
 
 
@@ -107,7 +107,7 @@ def test_without_a_concept_it_asks_for_one(cli: Cli) -> None:
     ("code", "message"),
     [
         ("x = 1", "defines no function `method(task, ledger, progress)`"),
-        ("1 / 0", "cannot be run: ZeroDivisionError"),
+        ("1 / 0", "cannot be run: it ended with ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_file_without_a_method_is_refused(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 import slsgu
 from slsgu.errors import ArtifactError, LayerMismatchError, SlsguError
@@ -269,3 +269,25 @@ def test_a_model_of_another_type_is_refused_in_words(wrong: object) -> None:
 def test_a_factor_that_is_no_number_is_refused(factor: float) -> None:
     with pytest.raises(SlsguError, match="cannot be scaled by"):
         factor * patch_for(Net())
+
+
+@pytest.mark.parametrize(
+    ("delta", "original", "told"),
+    [
+        (torch.ones(2, dtype=torch.float64), torch.ones(2), "is float64, not float32"),
+        (torch.ones(2, dtype=torch.int64), torch.ones(2), "is int64, not floating point"),
+        (torch.ones(2), torch.ones(2, dtype=torch.int64), "the original of w in a patch is int64"),
+        (torch.ones(2).to_sparse(), torch.ones(2), "is sparse or quantised"),
+        (torch.ones(2, device="meta"), torch.ones(2), "is on the meta device"),
+        (torch.ones(3), torch.ones(2), r"the change of w is \[3\], and the layer \[2\]"),
+        (2.0, torch.ones(2), "is a value of type float, not a tensor"),
+    ],
+)
+def test_a_patch_is_of_dense_tensors_that_fit_their_layers(
+    delta: Tensor, original: Tensor, told: str
+) -> None:
+    with pytest.raises(ArtifactError, match=told):
+        Patch({"w": delta}, {"w": original})
+    with pytest.raises(ArtifactError, match="the change and the original of w, or neither"):
+        Patch({"w": torch.ones(2)}, {})
+    assert Patch({"w": torch.ones(2)}, {"w": torch.ones(2).half()}).layers == ("w",)  # control

@@ -43,7 +43,8 @@ def built(hostile: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     "kind",
     ["patch", "gradients", "bank", "run", "request", "taxonomy", "templates", "table", "shard",
-     "pictures", "model", "checkpoint", "words", "surroundings", "sizes"],
+     "pictures", "model", "checkpoint", "words", "surroundings", "sizes",
+     "compare"],
 )  # fmt: skip
 def test_hostile_inputs_are_answered_as_they_should_be(
     hostile: Any, built: Any, tmp_path: Path, kind: str

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.commands import Ran
 from helpers.models import ALONE
 
 from slsgu.concepts.taxonomy import Taxonomy
@@ -251,3 +252,25 @@ def test_the_module_as_a_command_does_not_look_in_the_working_directory(
     done = run_in(odd_folder, "-m", "slsgu", "concepts")
     assert done.returncode == 0, done.stderr
     assert not canary.exists()
+
+
+def test_processes_that_compare_do_not_look_in_the_working_directory(
+    cli: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    odd_folder: Path,
+    canary: Path,
+    taught_dir: Path,
+    photos: Path,
+) -> None:
+    (odd_folder / "slsgu.py").write_text((odd_folder / "json.py").read_text())
+    monkeypatch.chdir(odd_folder)
+    few = [x for split in ("gradient", "search", "test") for x in (f"--{split}-images", "4")]
+    done = cli(
+        "compare", "--concept", "beagle", "--quick", *few, "--model", f"local-dir:{taught_dir}",
+        "--data", photos / "images", "--taxonomy", photos / "pets.yaml", "--workers", "0",
+        "--methods", "nothing,merge", "--jobs", "2", "--out", "out",
+    )  # fmt: skip
+    assert done.code == 0 and "have left" not in done.err  # each has done its share
+    assert not canary.exists()
+    run_in(odd_folder, "-m", "slsgu", "concepts")  # control
+    assert canary.exists()

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostile import artifacts, models, outside, pictures, sizes, texts
+from hostile import artifacts, compared, models, outside, pictures, sizes, texts
 from hostile.case import Bench, Case, Maker
 from hostile.judge import judge, state
 from hostile.running import Answer, run_here, run_program
@@ -21,6 +21,7 @@ KINDS: dict[str, Maker] = {
     **models.KINDS,
     **outside.KINDS,
     **sizes.KINDS,
+    **compared.KINDS,
 }
 LIMIT = 40.0  # seconds: nothing here takes a tenth of it on an idle machine
 

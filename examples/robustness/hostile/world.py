@@ -140,6 +140,8 @@ def _run(world: World) -> None:
     everything = [
         ["apply", "--concept", "beagle", "--run", "run", *limits, *world.all],
         ["pareto", "--run", "run", "--fast"],
+        ["compare", "--concept", "beagle", "--quick", "--out", "cmp", "--methods", "merge,nothing",
+         *world.all],
         ["patch", "apply", str(world.patch), "model", "--out", "patched"],
         ["grads", "--forget", "forget.tar", "--retain", "retain.tar", "--name", "beagle",
          "--classes", "classes.txt", "--run", "pairs-run", *fixed],
@@ -151,6 +153,7 @@ def _run(world: World) -> None:
                 f"slsgu {' '.join(words)} ends with {answer.code} where nothing is damaged:\n"
                 f"{answer.err}{answer.crash}"
             )
-    missing = [p for p in (world.patch, root / "patched", root / "cache") if not p.exists()]
+    parts = (world.patch, *(root / name for name in ("patched", "cache", "cmp/compare.json")))
+    missing = [p for p in parts if not p.exists()]
     if missing:
         raise SystemExit(f"the world is not whole: there is no {missing[0]}")
