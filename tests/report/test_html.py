@@ -38,8 +38,8 @@ MORE = {
     "method", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
     "not_measurable", "search_split", "unseen", "found", "goal", "merge", "merge_onto", "unnamed",
     "moved", "also", "floors_not_measured",
-    "per_class", "named_again", "losses", "gradient_images", "data", "notes", "skipped", "left_out", "overlaps",
-    "templates", "settings", "command", "version",
+    "per_class", "named_again", "losses", "gradient_images", "data", "notes", "skipped", "left_out",
+    "overlaps", "templates", "settings", "command", "version",
 }  # fmt: skip
 
 HOSTILE = {
