@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from .groups import GroupedCommand, option, parameters
 from .options import request_options
-from .request_paths import PATHS, bundled, whole
+from .request_paths import PATHS, base_of, bundled, whole
 from .values import split_also
 
 # Options that say where results go or how they are shown, which is no part of a request.
@@ -187,21 +187,12 @@ def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[
             found[param.name] = Origin(key, "", where)
             continue
         try:
-            words = _as_typed(param, key, value, _base(path))
+            words = _as_typed(param, key, value, base_of(path))
             param.process_value(ctx, words)
         except click.BadParameter as error:
             raise DataError(f"{where}: {key}: {error.message}") from None
         found[param.name] = Origin(key, words, where)
     return found
-
-
-def _base(path: Path) -> Path:
-    """The folder that paths in a request file begin in: that of the file itself, where a link leads
-    to it; but for the links of a run folder, which lead to a hidden part of it."""
-    from slsgu.utils.together import CURRENT
-
-    named, real = path.parent.resolve(), path.resolve().parent
-    return named if real == (named / CURRENT).resolve() else real
 
 
 def _as_typed(param: click.Parameter, key: str, value: Any, folder: Path) -> Any:

@@ -63,3 +63,12 @@ def _is_name(key: str, text: str, folder: Path) -> bool:
 
         return any(text == tag for _, tag in open_clip.list_pretrained())
     return text in bundled(key)
+
+
+def base_of(path: Path) -> Path:
+    """The folder that paths in a request file begin in: that of the file itself, where a link leads
+    to it; but for the links of a run folder, which lead to a hidden part of it."""
+    from slsgu.utils.together import CURRENT
+
+    named, real = path.parent.resolve(), path.resolve().parent
+    return named if real == (named / CURRENT).resolve() else real
