@@ -85,8 +85,10 @@ def draw(rows: Row, path: Path) -> None:
                         [number for number, _ in found], [100 * row["q_u"] for _, row in found],
                         marker="o", markersize=4, color=colour, label=WAYS[way],
                     )  # fmt: skip
+            ax.set_ylim(80, 101)  # one scale, so that the panels can be compared
+            ax.xaxis.get_major_locator().set_params(integer=True)
             ax.set_xlabel("concepts")
             ax.set_title(f"Q-U [%], {title.replace('`', '')}", loc="left", fontsize=9)
-            if index == 0:
-                ax.legend(frameon=False, fontsize=8)
+        handles, labels = whole.axes[0].get_legend_handles_labels()
+        whole.axes[-1].legend(handles, labels, frameon=False, fontsize=8, loc="lower right")
         whole.savefig(path, dpi=150)
