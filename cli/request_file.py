@@ -181,6 +181,8 @@ def read_request(ctx: click.Context, path: Path, typed: Container[str]) -> dict[
             raise DataError(f"{where}: unknown key {raw!r}{hint} Known keys: {', '.join(known)}")
         if value is None:
             continue
+        if value == "" and key in PATHS:
+            raise DataError(f"{where}: {key} is empty: give a value, or leave the line out")
         param = known[key]
         assert param.name is not None
         if param.name in typed:

@@ -32,6 +32,7 @@ WEIGHTS_NAME = "open_clip_model.safetensors"
 # What safetensors and torch raise over bytes that somebody has chosen.
 _FAILURES = (
     SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError,
+    MemoryError,
 )  # fmt: skip
 # What OpenCLIP looks for in a local-dir, in its order. Without one of these it takes the
 # alphabetically first *.safetensors, whatever that holds; we refuse instead.

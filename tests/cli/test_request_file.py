@@ -139,6 +139,7 @@ def test_text_is_taken_as_it_stands(tmp_path: Path) -> None:
         ),
         ("# a\n\ntarget: 3\n", "line 3: target: 3.0 is not in the range 0<=x<=1"),
         ("search: quick\n", "line 1: search: 'quick' is not one of 'default', 'paper'"),
+        ("taxonomy: ''\n", "line 1: taxonomy is empty: give a value, or leave the line out"),
         ("trials: many\n", "line 1: trials: 'many' is not a valid integer"),
         ("concept: on\n", "line 1: concept: True stands for a truth in YAML: put quotes"),
         ("strict: yes please\n", "line 1: strict: 'yes please' is not true or false"),

@@ -315,3 +315,19 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     monkeypatch.setattr("slsgu.utils.reading.open_descriptor", refuse)
     with pytest.raises(ModelError, match=f"cannot read checkpoint {weights}: Permission denied"):
         read_state_dict(weights)
+
+
+def test_a_file_that_is_larger_than_all_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mapping it fails where the process has a limit of memory."""
+    path = tmp_path / "large.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise MemoryError("Cannot allocate memory")
+
+    assert read_state_dict(path, whole=False)  # control
+    monkeypatch.setattr("slsgu.models.checkpoint.safe_open", refuse)
+    with pytest.raises(ModelError, match=r"large\.safetensors .*Cannot allocate memory"):
+        read_state_dict(path, whole=False)
