@@ -172,7 +172,7 @@ def revert(patches: tuple[Path, ...], model: Path, out: Path, scale: float) -> N
     differs = any(issubclass(each.category, SlsguWarning) for each in told)
     models = {part.get("model", {}).get("sha256") for part in loaded.parts}
     equal = not differs and len(models) == 1 and None not in models
-    click.echo(f"reverted   {out}{' (every weight is that of the original model)' if equal else ''}")
+    click.echo(f"reverted   {out}{' (all weights are those of the original)' if equal else ''}")
 
 
 def _rewrite(

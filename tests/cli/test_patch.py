@@ -188,7 +188,7 @@ def test_a_scale_that_leaves_little_of_a_layer_is_told(
     assert ran.code == 0 and "Warning: visual.proj is changed by" in ran.err
     assert "times its norm" in ran.err and "the scale" in ran.err
     ran = cli("patch", "revert", runs[0], "far", "--out", "back", "--scale", "1e20")
-    assert ran.code == 0 and "every weight is that of the original model" in ran.out and not ran.err
+    assert ran.code == 0 and "all weights are those of the original" in ran.out and not ran.err
     ran = cli("patch", "apply", runs[0], taught_dir, "--out", "near", "--scale", "2")  # control
     assert ran.code == 0 and not ran.err
 

@@ -156,7 +156,7 @@ def test_the_difference_of_two_checkpoints_leads_from_one_to_the_other(
     assert one.read_bytes() == other.read_bytes()
     back = tmp_path / f"back{'' if form == 'folder' else form}"
     ran = cli("patch", "revert", "p.safetensors", after, "--out", back)
-    assert ran.code == 0 and "(every weight is that of the original model)" in ran.out
+    assert ran.code == 0 and "(all weights are those of the original)" in ran.out
     shown = cli("patch", "show", "p.safetensors").out
     assert "difference of two checkpoints" in json.dumps(Patch.load("p.safetensors").metadata)
     assert "slsgu patch diff" in shown
