@@ -190,3 +190,23 @@ def test_texts_to_keep_that_all_mention_the_concept_are_refused(
     (tmp_path / "keep.txt").write_text("a beagle\nthe beagle\n")
     ran = cli(*asked)
     assert ran.code == 1 and "keep.txt" in ran.err and "none is left" in ran.err
+
+
+# -- what other commands make of such a run --------------------------------------------------------
+
+
+def test_no_image_of_a_data_set_is_taken_for_one_that_the_edit_was_made_from(
+    cli: Callable[..., Ran], asked: list[str], world: list[str], photos: Path
+) -> None:
+    cli(*asked)
+    data = ["--data", photos / "images"]
+    for where in (["--run", "run"], ["--patch", "run/patch.safetensors", *world]):
+        assert "was made from" not in cli("evaluate", *where, *data).err, where
+        told = cli("audit", *where, *data, "--out", "audit", "--probe", "membership")
+        assert told.code == 0 and "was made from" not in told.err, where
+        assert "no image went into the edit" in told.out and "shows which" not in told.out
+    # Control: an edit that was made from images, of which nothing is known any more.
+    cli("apply", "--concept", "beagle", *world, "--run", "images", "--force")
+    elsewhere = ["--patch", "images/patch.safetensors", *world, "--seed", "3"]
+    told = cli("audit", *elsewhere, "--out", "other", "--probe", "membership")
+    assert "not known which images" in told.err and "no image went" not in told.out
