@@ -97,6 +97,7 @@ def apply_by_text(
     options: dict[str, Any], *, run: Path | None, save_model: Path | None, as_json: bool
 ) -> None:
     """Carry out a request for which there is no picture at all."""
+    from slsgu.errors import UnusedError
     from slsgu.models.local_dir import refuse_inside
     from slsgu.pipeline.taken import refuse_taken
     from slsgu.pipeline.text_run import run_text_task, text_run_folder
@@ -107,12 +108,15 @@ def apply_by_text(
     refuse_two_vocabularies(options)
     console = Console()
     tower = _tower(options)
-    task = make_text_task(
-        load_clip(options),
-        options["concepts"],
-        **{name: options[name] for name in ("taxonomy", "classes", "siblings", "parent")},
-        **{name: options[name] for name in ("templates", "keep")},
-    )
+    try:
+        task = make_text_task(
+            load_clip(options),
+            options["concepts"],
+            **{name: options[name] for name in ("taxonomy", "classes", "siblings", "parent")},
+            **{name: options[name] for name in ("templates", "keep")},
+        )
+    except UnusedError as error:
+        raise click.UsageError(str(error)) from None
     refuse_inside(save_model, task.clip.folder, "--save-model")
     folder = text_run_folder(task, tower, run)
     refuse_taken(folder, task.request)
