@@ -186,12 +186,11 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     click.echo("")
     _print_called(result)
     _print_kept(result.proof)
-    if words := outside_words(result):
-        click.echo(words)
-    click.echo(
-        f"not known: whether the model knew {title}, and what photographs are called now. Measure "
-        "it with --data"
-    )
+    outside = outside_words(result)
+    if outside:
+        click.echo(outside)
+    knew = "" if outside else f"whether the model knew {title}, and "
+    click.echo(f"not known: {knew}what photographs are called now. Measure it with --data")
     click.echo(IMAGES_STAY if moves_texts(result) else TEXTS_STAY)
     click.echo(f"\ntime       total {total:.1f} s")
 

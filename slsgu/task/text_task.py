@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from slsgu.concepts.request import Request
@@ -177,9 +177,15 @@ def make_text_task(
 def _names_of_imagenet(request: Request) -> list[str]:
     """ImageNet's names, of classes and of what is above them, but for what lies below a concept
     that is to be forgotten."""
-    tree = Taxonomy.load(OTHERS)
+    tree = _imagenet()
     gone = {c for word in forgotten_words(request) for c in tree.search(word)}
     return [c.name for c in tree.concepts if gone.isdisjoint(c.lineage)]
+
+
+@cache
+def _imagenet() -> Taxonomy:
+    """Read once for all requests of a process: it is large, and stays as it is."""
+    return Taxonomy.load(OTHERS)
 
 
 def _lines(path: Path) -> list[str]:
