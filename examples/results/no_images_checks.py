@@ -6,7 +6,7 @@ docs/no-images.md, "How far texts can tell".
 DIR is that of no_images.py, which makes the edits and embeds the pictures.
 
 *groups*: a group at a time, and two classes of CIFAR-10 by themselves, of which one is forgotten.
-Does the goal on texts accept the edit, and what is kept of the accuracies on pictures?
+Does the goal on texts accept the edit, and what is its Q-U on pictures?
 
 *searches*: a class at a time. Of the texts of kept names that find their place, how many still do?
 A place is a stand-in, as in the proof by texts, or the mean of the class's pictures.
@@ -37,7 +37,7 @@ from no_images_tables import percent, table
 from pages import publish
 
 SIDES = ("text merge", "text merge, image side")
-TITLES = {"cifar": "CIFAR-10", "menagerie": "menagerie", "dogs": "breeds of dogs"}
+TITLES = {"cifar": "CIFAR-10", "menagerie": "the menagerie", "dogs": "the dogs"}
 
 
 def worlds(data: Path, model: str) -> Iterator[tuple[str, World]]:
@@ -59,18 +59,18 @@ def edited(world: World, name: str, method: str) -> tuple[TextTask, Embedded]:
 
 
 def group_row(title: str, method: str, asked: Sequence[tuple[World, str]]) -> list[str]:
-    """Of some requests, those that texts accept and those that they refuse, and the least that is
-    kept of an accuracy on pictures."""
-    kept: dict[bool, list[float]] = {True: [], False: []}
+    """Of some requests, those that texts accept and those that they refuse, and how good the edits
+    are on pictures."""
+    scores: dict[bool, list[float]] = {True: [], False: []}
     for world, name in asked:
-        ratios = [x for x in world.run([name], method)["kept"].values() if x is not None]
+        score = world.run([name], method)["q_u"] or 0.0
         task, texts = edited(world, name, method)
-        kept[not prove_by_text(task, texts).misses()].append(min(ratios))
-        click.echo(f"{title}: {name}, {method}: {min(ratios):.3f}", err=True)
+        scores[not prove_by_text(task, texts).misses()].append(score)
+        click.echo(f"{title}: {name}, {method}: {score:.3f}", err=True)
     cells = []
-    for values in kept.values():
-        span = f"{percent(min(values))} to {percent(max(values))}" if values else "–"
-        cells += [str(len(values)), span]
+    for values in scores.values():
+        span = [percent(f(values)) if values else "–" for f in (min, mean, max)]
+        cells += [str(len(values)), " / ".join(span) if values else "–"]
     return [title, method, *cells]
 
 
@@ -155,7 +155,8 @@ def main(data: Path, model: str) -> None:
         if world_name == "cifar":
             asked = list(pairs(world))
             groups += [group_row("one of two classes of CIFAR-10", m, asked) for m in SIDES]
-    heads = ["requests", "method", "accepted", "kept on pictures", "refused", "kept on pictures"]
+    q_u = "Q-U on pictures: lowest / mean / highest"
+    heads = ["requests", "method", "accepted", q_u, "refused", q_u]
     places = ["stand-ins, mean", "lowest", "pictures, mean", "lowest"]
     publish(
         {
