@@ -198,14 +198,12 @@ def _lead(folder: RunFolder, patch: Patch | None) -> None:
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
     """Say what a result falls short of; exit with status 1 where the goal was not met."""
+    from slsgu.report.way import way_of
+
     misses = result.goal.misses(result.proof.measures, result.task.request.title)
     if result.success and misses:
         console.say(
             f"Warning: the goal was met on the search images, but on the test images "
             f"{listed(misses)}. More --search-images make the choice surer."
         )
-    advice = (
-        "Try another --tower, looser --floor values or a higher --target, or --force to take this "
-        "trade-off."
-    )
-    end_unless_met(result, folder, console, advice)
+    end_unless_met(result, folder, console, way_of(result.edit).advice)

@@ -189,6 +189,7 @@ def _task(
     """What was to be forgotten, on the images of the run, or on those that the options name,
     divided as for the patch."""
     from slsgu.errors import SlsguError
+    from slsgu.patch.header import with_images
     from slsgu.task.task import make_task
 
     own = not (concepts or typed("data") or typed("taxonomy") or typed("seed"))
@@ -213,9 +214,9 @@ def _task(
             settings=settings.data,
             machine=settings.machine,
         )
-    made_on = {part.get("data") for part in patch.parts}
+    made_on = {part.get("data") for part in with_images(patch.parts)}
     drawn = task.splits.description.get("kind") == "drawings"  # no split shares any with another
-    if made_on != {task.splits.sha256} and not drawn:
+    if made_on - {task.splits.sha256} and not drawn:
         console.say(
             "note: it is not known which images the edit was made from: some may be among those "
             "that are asked (--run DIR knows them)"

@@ -269,7 +269,7 @@ def _say(found: Evaluation, patch: Patch | None, console: Console) -> None:
         console.say(
             f"note: {found.left_out} image(s) are left out, because the patch was made from them"
         )
-    if found.doubts:
+    if found.doubts and patch is not None:
         console.say(
             "note: images that the patch was made from may be among those measured: "
             f"{'; '.join(found.doubts)}. --run DIR names the run folder that knows them"

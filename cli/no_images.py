@@ -12,9 +12,11 @@ from click.core import ParameterSource
 from .console import Console, command_line, echo_json, echo_table, elapsed
 from .outcome import about_from, echo_paths, end_unless_met, save_patched
 from .request_file import write_request
+from .tables import print_edit
 from .values import load_clip, refuse_two_vocabularies
 
 if TYPE_CHECKING:
+    from slsgu.evaluation.text_proof import TextProof
     from slsgu.models.layers import Tower
     from slsgu.pipeline.run_folder import RunFolder
     from slsgu.pipeline.text_run import TextOutcome
@@ -97,6 +99,7 @@ def apply_by_text(
     options: dict[str, Any], *, run: Path | None, save_model: Path | None, as_json: bool
 ) -> None:
     """Carry out a request for which there is no picture at all."""
+    from slsgu.errors import UnusedError
     from slsgu.models.local_dir import refuse_inside
     from slsgu.pipeline.taken import refuse_taken
     from slsgu.pipeline.text_run import run_text_task, text_run_folder
@@ -107,12 +110,15 @@ def apply_by_text(
     refuse_two_vocabularies(options)
     console = Console()
     tower = _tower(options)
-    task = make_text_task(
-        load_clip(options),
-        options["concepts"],
-        **{name: options[name] for name in ("taxonomy", "classes", "siblings", "parent")},
-        **{name: options[name] for name in ("templates", "keep")},
-    )
+    try:
+        task = make_text_task(
+            load_clip(options),
+            options["concepts"],
+            **{name: options[name] for name in ("taxonomy", "classes", "siblings", "parent")},
+            **{name: options[name] for name in ("templates", "keep")},
+        )
+    except UnusedError as error:
+        raise click.UsageError(str(error)) from None
     refuse_inside(save_model, task.clip.folder, "--save-model")
     folder = text_run_folder(task, tower, run)
     refuse_taken(folder, task.request)
@@ -132,8 +138,22 @@ def apply_by_text(
     else:
         print_text_result(result, elapsed())
         echo_paths(result, folder, save_model)
-    advice = "Name other siblings, or use --force to take it as it is."
-    end_unless_met(result, folder, console, advice)
+    end_unless_met(result, folder, console, _advice(result))
+
+
+def _advice(result: TextOutcome) -> str:
+    """What to do where an edit is no success on texts."""
+    proof, ways = result.proof, []
+    if proof.still_named or proof.mistaken or proof.renamed:
+        outside = bool(result.task.outside)
+        ways.append(
+            "more names beside it (--sibling)" if outside
+            else "a taxonomy or a list that has more names beside it (--taxonomy, --classes)"
+        )  # fmt: skip
+    if result.edit.settings["tower"] == "vision":
+        ways.append("the text side (--tower language)")
+    ways.append("pictures, which then decide (--data)")
+    return f"Try {', '.join(ways)}, or --force to take it as it is."
 
 
 def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) -> dict[str, Any]:
@@ -157,32 +177,42 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     Args:
         total: seconds since the command began.
     """
-    from slsgu.report.text import (
-        IMAGES_STAY,
-        TEXTS_STAY,
-        called_now,
-        group_rows,
-        unknown_words,
-    )
+    from slsgu.report.text import IMAGES_STAY, TEXTS_STAY, moves_texts, outside_words
 
-    layer = result.edit.patch.layers[0]
-    tower = result.edit.settings["tower"]
-    click.echo(f"{result.task.request.title}: {layer} ({tower} tower), text merge")
+    title = result.task.request.title
+    print_edit(title, result.edit)
     click.echo("no picture was used, neither for the edit nor to measure it\n")
-    table = [("texts", "count", "find their place", "still do", "moved: mean", "most")]
+    _print_groups(result)
+    click.echo("")
+    _print_called(result)
+    _print_kept(result.proof)
+    outside = outside_words(result)
+    if outside:
+        click.echo(outside)
+    knew = "" if outside else f"whether the model knew {title}, and "
+    click.echo(f"not known: {knew}what photographs are called now. Measure it with --data")
+    click.echo(IMAGES_STAY if moves_texts(result) else TEXTS_STAY)
+    click.echo(f"\ntime       total {total:.1f} s")
+
+
+def _print_groups(result: TextOutcome) -> None:
+    """What became of the texts of each group; how far they moved, where it is texts that move."""
+    from slsgu.report.text import group_rows, moves_texts
+
+    counts = ("count", "before", "after")
+    moved = ("moved: mean", "most") if moves_texts(result) else ()
+    table = [("texts", "count", "find their place", "still do", *moved)]
     table += [
-        (
-            row["title"],
-            str(row["count"]),
-            str(row["before"]),
-            str(row["after"]),
-            f"{row['mean']:.3f}",
-            f"{row['most']:.3f}",
-        )
+        (row["title"], *(str(row[key]) for key in counts), *(row["moved"] or ()))
         for row in group_rows(result)
     ]
     echo_table(table)
-    click.echo("")
+
+
+def _print_called(result: TextOutcome) -> None:
+    """What the places of the concept are called now, and which words find them."""
+    from slsgu.report.text import called_now, unknown_words
+
     called = called_now(result)
     for name, now in called[:CALLED]:
         click.echo(f"what lies where {name} did is now called: {now}")
@@ -195,13 +225,14 @@ def print_text_result(result: TextOutcome, total: float) -> None:
         click.echo(f"as a search term, still found first: {', '.join(words)}")
     if words := unknown_words(result):
         click.echo(f"did not find the concept's place before the edit: {', '.join(words)}")
-    worst = [row for row in result.proof.worst(3) if row.moved > 0]
-    if worst:
-        moved = ", ".join(
-            f"{row.words} ({row.moved:.3f}, rank {row.rank_before} to {row.rank_after})"
-            for row in worst
-        )
-        click.echo(f"kept, and changed most: {moved}")
-    click.echo("not known: what photographs are called now. Measure it with --data")
-    click.echo(IMAGES_STAY if tower == "language" else TEXTS_STAY)
-    click.echo(f"\ntime       total {total:.1f} s")
+
+
+def _print_kept(proof: TextProof) -> None:
+    """Which texts lost their place though they are kept; where none did, which moved furthest."""
+    if lost := proof.lost:
+        names = [f"{x.words} (finds {x.finds.split('/')[-1]})" for x in lost[:CALLED]]
+        more = f", and {len(lost) - CALLED} more: see the report" if len(lost) > CALLED else ""
+        click.echo(f"kept, and do not find their place any more: {', '.join(names)}{more}")
+    elif worst := [row for row in proof.worst(3) if row.moved > 0]:
+        names = [f"{row.words} ({row.moved:.3f})" for row in worst]
+        click.echo(f"kept, and moved furthest: {', '.join(names)}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slsgu.pipeline.measure import Evaluation
     from slsgu.pipeline.result import Outcome
     from slsgu.search.goal import Goal
-    from slsgu.search.method import SearchTrace
+    from slsgu.search.method import Edit, SearchTrace
 
 
 def print_evaluation(found: Evaluation) -> None:
@@ -82,12 +82,18 @@ def print_result(result: Outcome, total: float) -> None:
     """
     from slsgu.evaluation.metrics import WORDS
     from slsgu.evaluation.per_class import describe_named_again, per_class
+    from slsgu.report.way import images_of
     from slsgu.search.met_ranges import describe_found
 
     if result.trace is not None:
         _print_choice(result, result.trace)
-    elif result.measures.found is not None:
-        click.echo(f"from five images: {describe_found(result.measures, result.goal)}\n")
+    else:
+        print_edit(result.task.request.title, result.edit)
+        if made_without := images_of(result.edit):
+            click.echo(made_without)
+    if result.trace is not None or result.measures.found is not None:
+        click.echo(f"from five images: {describe_found(result.measures, result.goal)}")
+    click.echo("")
     measures = result.proof.measures
     print_levels(measures)
     click.echo("")
@@ -110,14 +116,20 @@ def print_result(result: Outcome, total: float) -> None:
     click.echo(f"\ntime       total {total:.1f} s{beside}")
 
 
+def print_edit(title: str, edit: Edit) -> None:
+    """The edit of a method without steps: the layers that it changes, and how."""
+    from slsgu.report.values import tower_of
+
+    layers = edit.patch.layers
+    tower = tower_of(layers)
+    place = f" ({tower} tower)" if tower else ""
+    method = str(edit.patch.metadata["method"]).replace("-", " ")
+    click.echo(f"{title}: {', '.join(layers)}{place}, {method}")
+
+
 def _print_choice(result: Outcome, trace: SearchTrace) -> None:
     """The layer and the step, and from where to where a step on this layer meets the goal."""
-    from slsgu.search.met_ranges import (
-        describe_found,
-        describe_met,
-        describe_start,
-        describe_unseen,
-    )
+    from slsgu.search.met_ranges import describe_met, describe_start, describe_unseen
 
     chosen = trace.chosen
     trials = [x for c in trace.candidates for x in c.final if x.layer == chosen.layer]
@@ -132,8 +144,6 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
             f"the step taken is {chosen.step:.4g}"
         )
     click.echo(f"unseen images: {describe_unseen(chosen.measures, result.goal)}")
-    click.echo(f"from five images: {describe_found(chosen.measures, result.goal)}")
-    click.echo("")
 
 
 def print_also(also: Sequence[OtherSet]) -> None:

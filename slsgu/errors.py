@@ -21,6 +21,10 @@ class ConceptError(SlsguError):
     """A concept is unknown, ambiguous, or unknown to the model."""
 
 
+class UnusedError(ConceptError):
+    """Something was given that would change nothing; on the command line it is wrong usage."""
+
+
 class DataError(SlsguError):
     """Images, folders or a taxonomy cannot be used as given."""
 

@@ -38,6 +38,7 @@ from slsgu.concepts.wordings import forgotten_words, mentions
 from slsgu.data.batches import Reading, stream
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
+from slsgu.evaluation.embedded import Embedded
 from slsgu.evaluation.exam import exam_of
 from slsgu.task.find import find_images
 from slsgu.task.text_task import TextTask
@@ -96,7 +97,7 @@ class World:
     @cached_property
     def words(self) -> dict[str, Words]:
         """Every text of every request, read once for each side."""
-        tasks = [self.task([concept.key]) for concept in self.tree.leaves]
+        tasks = [self.task([concept.key]) for concept in self.tree.concepts]
         texts = {text for task in tasks for text in task.texts}
         return {tower: Words.read(self.clip, texts, tower) for tower in ("language", "vision")}
 
@@ -109,10 +110,7 @@ class World:
         book = PromptBook.of(exam.concepts, self.templates)
         texts = found.texts
         rows = [texts.places[text] for text in book.texts]
-        images = self.images
-        if texts.images is not None:  # the weight moves, the bias does not
-            bias = self.words["vision"].projection.bias
-            images = images + (images if bias is None else images - bias) @ texts.images.T
+        images = self.moved(texts)
         before = exam.answer(self.images, exam.class_embeddings(texts.before[rows], book))
         after = exam.answer(images, exam.class_embeddings(texts.after[rows], book))
         measures = exam.measure(before, after)
@@ -123,6 +121,14 @@ class World:
             "kept": measures.kept_ratios,
             "found": self.found(self.images, images, task.request),
         }
+
+    def moved(self, texts: Embedded) -> Tensor:
+        """The embeddings of the pictures as an edited model gives them [N, d]."""
+        if texts.images is None:
+            return self.images
+        bias = self.words["vision"].projection.bias  # the weight moves, the bias does not
+        read = self.images if bias is None else self.images - bias
+        return self.images + read @ texts.images.T
 
     def found(self, before: Tensor, after: Tensor, request: Request) -> list[float]:
         """How often the mean of five pictures of each class finds the other pictures of what is to

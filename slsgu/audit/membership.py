@@ -18,14 +18,19 @@ from torch.nn.functional import cross_entropy
 from slsgu.audit.pool import readings_of
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Images, Subject
+from slsgu.patch.header import made_from_texts
 
 NAME = "membership"
 SETTING = "loss threshold, gradient images against unseen ones"
 FEWEST = 5  # images on either side
+NO_IMAGES = "no image went into the edit, which was made from texts"
 
 
 def membership(subject: Subject) -> Iterator[ProbeReading]:
-    """Read the area under the curve."""
+    """Read the area under the curve, where images went into the edit."""
+    if made_from_texts(subject.patch.parts):
+        yield ProbeReading(NAME, SETTING, note=NO_IMAGES, kind="trace")
+        return
     used = {x.fingerprint for x in subject.task.forget_samples if x.leaf is not None}
     samples = subject.examples.samples
     rows = [i for i, x in enumerate(samples) if x.fingerprint in used]

@@ -10,67 +10,29 @@ pictures of the concept lie where its name did, no text can tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from slsgu.concepts.taxonomy import Concept
-from slsgu.concepts.wordings import Wording
 from slsgu.evaluation.embedded import Embedded
+from slsgu.evaluation.text_rows import (
+    GROUPS,
+    Group,
+    StandIn,
+    TextRow,
+    row_of,
+    rows_of_others,
+    stand_ins_of,
+)
 from slsgu.task.text_task import TextTask
+from slsgu.utils.wording import listed
 
-Group = Literal["forgotten", "above", "sibling", "other name", "other text"]
-GROUPS: dict[Group, str] = {
-    "forgotten": "the concept",
-    "above": "what is above it",
-    "sibling": "its siblings",
-    "other name": "other names",
-    "other text": "other texts",
-}
 LEAST_KEPT = 0.95  # of what is kept and found its place before, so much must find it still
-
-
-@dataclass(frozen=True)
-class TextRow:
-    """What became of one way to call something.
-
-    Attributes:
-        concept: its path; of another text the text itself.
-        words: what it is called here.
-        kind: name, alias, plural or definition; text of another text.
-        group: what it is to the request.
-        prompts: in how many texts it was asked for.
-        found_before, found_after: how many of them find its own stand-in first.
-        rank_before, rank_after: of its own stand-in for the mean of the prompts; 1 is first.
-        moved: how far this mean moved; embeddings have length 1.
-        finds: what it finds first after the edit.
-    """
-
-    concept: str
-    words: str
-    kind: str
-    group: Group
-    prompts: int
-    found_before: int
-    found_after: int
-    rank_before: int
-    rank_after: int
-    moved: float
-    finds: str
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """What the stand-in for a concept's pictures is called, before and after."""
-
-    concept: str
-    group: Group
-    before: str
-    after: str
+SHOWN = 3  # names in a message
+NAMES = "the names that are kept"
+_ONLY_SEARCH = ": a search by text loses them, though what lies there is called as before"
 
 
 @dataclass(frozen=True)
@@ -130,24 +92,56 @@ class TextProof:
         rows = [row.moved for row in self.of(group)]
         return (sum(rows) / len(rows), max(rows)) if rows else None
 
+    def counts(self, row: TextRow) -> bool:
+        """Whether the goal looks at a text: names that are kept always, other texts where the model
+        knows them."""
+        return row.group != "forgotten" and (row.group != "other text" or self.knows_others)
+
     def worst(self, count: int) -> list[TextRow]:
-        """The texts that are kept, found their place before, and lost most: ranks first, then
-        distance."""
+        """The texts that are kept, found their place before, and lost most: those that count, then
+        ranks, then distance."""
         kept = [row for row in self.rows if row.group != "forgotten" and row.rank_before == 1]
-        return sorted(kept, key=lambda r: (r.rank_before - r.rank_after, -r.moved))[:count]
+        lost = sorted(kept, key=lambda r: (not self.counts(r), 1 - r.rank_after, -r.moved))
+        return lost[:count]
+
+    @property
+    def lost(self) -> list[TextRow]:
+        """The texts that count and do not find their place any more, those that lost most first."""
+        return [r for r in self.worst(len(self.rows)) if self.counts(r) and r.rank_after > 1]
+
+    @property
+    def kept_stand_ins(self) -> list[StandIn]:
+        """What is kept and was called by its name before the edit."""
+        kept = (each for each in self.stand_ins if each.group != "forgotten")
+        return [each for each in kept if each.before == each.concept]
+
+    @property
+    def renamed(self) -> list[StandIn]:
+        """What is kept and is called otherwise now, at levels where fewer than `LEAST_KEPT` of
+        those that were called by their name still are: where few names stand beside the concept,
+        it may take the place of one of them."""
+        levels: dict[int, list[bool]] = {}
+        for each in self.kept_stand_ins:
+            levels.setdefault(each.level, []).append(each.renamed)
+        bad = {level for level, told in levels.items() if 1 - sum(told) / len(told) < LEAST_KEPT}
+        return [each for each in self.kept_stand_ins if each.renamed and each.level in bad]
 
     def misses(self) -> list[str]:
         """What keeps the edit from being a success, in words; empty if it is one."""
         misses = [f"{concept} is still called so" for concept in self.still_named]
         misses += [f"the model cannot tell {one} from {other}" for one, other in self.mistaken]
-        shares = {"the names that are kept": self.kept("above", "sibling", "other name")}
+        if renamed := self.renamed:
+            names = listed([f"{x.concept} is called {x.after}" for x in renamed[:SHOWN]])
+            more = f", and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
+            misses.append(f"{names}{more}, though it is kept")
+        shares = {NAMES: self.kept("above", "sibling", "other name")}
         if self.knows_others:
             shares["the other texts"] = self.kept("other text")
         for title, share in shares.items():
             if share is not None and share < LEAST_KEPT:
-                misses.append(
-                    f"of {title}, {share:.1%} still find their place (at least {LEAST_KEPT:.0%})"
-                )
+                miss = f"of {title}, {share:.1%} still find their place (at least {LEAST_KEPT:.0%})"
+                only_search = title == NAMES and not any(x.renamed for x in self.kept_stand_ins)
+                misses.append(f"{miss}{_ONLY_SEARCH}" if only_search else miss)
         return misses
 
     def to_json(self) -> dict[str, Any]:
@@ -163,6 +157,8 @@ class TextProof:
         return {
             "still_named": self.still_named,
             "still_found": [row.words for row in self.still_found],
+            "renamed": {each.concept: each.after for each in self.renamed},
+            "lost": [row.words for row in self.lost],
             "knows_others": self.knows_others,
             "groups": groups,
             "rows": [asdict(row) for row in self.rows],
@@ -181,85 +177,19 @@ def prove_by_text(task: TextTask, texts: Embedded) -> TextProof:
         places = {concept: at for at, concept in enumerate(level) if concept.depth == depth}
         before = torch.stack([texts.mean(names[x].prompts) for x in level])
         after = torch.stack([texts.mean(names[x].prompts, after=True) for x in level])
-        images = _stand_ins(before)
+        images = stand_ins_of(before)
         moved = texts.moved(images)
         then, now = (images @ before.T).argmax(1), (moved @ after.T).argmax(1)
         stand_ins += [
-            StandIn(concept.key, groups[concept], level[then[at]].key, level[now[at]].key)
+            StandIn(concept.key, groups[concept], level[then[at]].key, level[now[at]].key, depth)
             for concept, at in places.items()
         ]
         rows += [
-            _row(each, groups[each.concept], texts, (images, moved), places[each.concept], level)
+            row_of(each, groups[each.concept], texts, (images, moved), places[each.concept], level)
             for each in task.wordings
             if each.concept in places
         ]
-    return TextProof((*rows, *_other_rows(task, texts)), tuple(stand_ins))
-
-
-def _stand_ins(names: Tensor) -> Tensor:
-    """What stands in for pictures, of names that are told apart, both [C, d]."""
-    return functional.normalize(names - names.mean(dim=0), dim=1)
-
-
-def _row(
-    each: Wording,
-    group: Group,
-    texts: Embedded,
-    images: tuple[Tensor, Tensor],
-    place: int,
-    level: Sequence[Concept],
-) -> TextRow:
-    """One way to call a concept, asked among the stand-ins of its level [C, d], before, after."""
-    moments = list(zip((False, True), images, strict=True))
-    means = [texts.mean(each.prompts, after=after) for after, _ in moments]
-    scores = [own @ mean for mean, (_, own) in zip(means, moments, strict=True)]  # each [C]
-    found = [
-        int(((texts.prompts(each.prompts, after=after) @ own.T).argmax(1) == place).sum())
-        for after, own in moments
-    ]
-    return TextRow(
-        concept=each.concept.key,
-        words=each.words,
-        kind=each.kind,
-        group=group,
-        prompts=len(each.prompts),
-        found_before=found[0],
-        found_after=found[1],
-        rank_before=1 + int((scores[0] > scores[0][place]).sum()),
-        rank_after=1 + int((scores[1] > scores[1][place]).sum()),
-        moved=float((means[1] - means[0]).norm()),
-        finds=level[int(scores[1].argmax())].key,
-    )
-
-
-def _other_rows(task: TextTask, texts: Embedded) -> list[TextRow]:
-    """The texts beside the taxonomy, each among the stand-ins of all of them."""
-    if not task.others:
-        return []
-    before = texts.prompts(task.others)
-    after = texts.prompts(task.others, after=True)
-    images = _stand_ins(before)
-    scores = (before @ images.T, after @ texts.moved(images).T)  # each [n, n], a row a text
-    own = [each.diagonal()[:, None] + 1e-9 for each in scores]  # texts that are alike share a rank
-    ranks = [1 + (each > mine).sum(dim=1) for each, mine in zip(scores, own, strict=True)]
-    finds = scores[1].argmax(dim=1)
-    moved = (after - before).norm(dim=1)
-    return [
-        TextRow(
-            concept=text,
-            words=text,
-            kind="text",
-            group="other text",
-            prompts=1,
-            found_before=int(ranks[0][at] == 1),
-            found_after=int(ranks[1][at] == 1),
-            rank_before=int(ranks[0][at]),
-            rank_after=int(ranks[1][at]),
-            moved=float(moved[at]),
-            finds=task.others[int(finds[at])],
-        )
-        for at, text in enumerate(task.others)
-    ]
+    return TextProof((*rows, *rows_of_others(task.others, texts)), tuple(stand_ins))
 
 
 def _groups(task: TextTask) -> dict[Concept, Group]:

@@ -92,6 +92,25 @@ def scaled(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
     return {**metadata, "scale": float(metadata.get("scale", 1.0)) * factor}
 
 
+def with_images(parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The parts of a patch that images were used for, be it only to accept an edit that was made
+    from texts.
+
+    >>> with_images([{"without_images": True}, {"without_images": True, "data": "5c"}, {}])
+    [{'without_images': True, 'data': '5c'}, {}]
+    """
+    return [part for part in parts if not part.get("without_images") or "data" in part]
+
+
+def made_from_texts(parts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no image went into an edit, in any of its parts.
+
+    >>> made_from_texts([{"without_images": True, "data": "5c"}]), made_from_texts([{}])
+    (True, False)
+    """
+    return all(part.get("without_images") for part in parts)
+
+
 def model_names(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     """The models that the parts of a patch were made for, as people know them, each once.
 

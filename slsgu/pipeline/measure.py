@@ -23,6 +23,7 @@ from slsgu.evaluation.other_sets import Also, OtherSet
 from slsgu.evaluation.proof import Proof, evaluate
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.clip import Clip
+from slsgu.patch.header import with_images
 from slsgu.patch.patch import Patch
 from slsgu.pipeline.run_folder import RunFolder
 from slsgu.task.find import find_images, find_splits, is_drawings, title_of_data
@@ -52,7 +53,7 @@ class MadeFrom:
 
     @classmethod
     def of_run(cls, folder: RunFolder, task: Task | None) -> MadeFrom:
-        """The pictures that a run used.
+        """The pictures that a run used: none, where its patch was made and accepted on texts.
 
         Args:
             folder: its gradients, if they are there, say which pictures they are of.
@@ -63,6 +64,8 @@ class MadeFrom:
             gradients = Gradients.load(folder.gradients)
         with contextlib.suppress(ArtifactError):
             patch = Patch.load(folder.patch)
+        if patch is not None and not with_images(patch.parts):
+            return cls()
         pixels = () if gradients is None else tuple(gradients.info["pixel_hashes"])
         if task is None:
             doubt = f"the images of the run {folder.path} cannot be found again"
@@ -85,9 +88,7 @@ class MadeFrom:
         if not isinstance(data, Task) and is_drawings(data):
             return cls()
         found = cls()
-        for part in patch.parts:
-            if part.get("without_images") and "data" not in part:
-                continue
+        for part in with_images(patch.parts):
             splits = _divided_as_for(part, clip, data, taxonomy)
             if splits is None:
                 what = ", ".join(part.get("request", {}).get("paths", ())) or "the patch"

@@ -33,6 +33,7 @@ from slsgu.report.values import (
     skipped,
     tower_of,
 )
+from slsgu.report.way import images_of, way_of
 from slsgu.search.met_ranges import describe_found, describe_start, describe_unseen
 from slsgu.utils.files import write_text
 from slsgu.utils.wording import share
@@ -185,6 +186,7 @@ def _view(result: Outcome, command: str, patch: Path | None) -> dict[str, Any]:
         "similarity": similarity_pictures(result),
         "success": result.success,
         "patched": result.patch is not None,
+        "way": way_of(result.edit),
     }
 
 
@@ -271,11 +273,9 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
 
 
 def _images_used(result: Outcome) -> str:
-    if result.edit.patch.metadata.get("without_images"):
-        made = "none for the edit, which was made from texts; "
-    else:
-        made = ""
-    counted = f"{made}search {len(result.task.splits.search)}; test {len(result.proof.samples)}"
+    searched, tested = len(result.task.splits.search), len(result.proof.samples)
+    made = filter(None, [images_of(result.edit), f"search {searched}", f"test {tested}"])
+    counted = "; ".join(made)
     if result.trace is None:
         return counted
     counts = result.trace.gradients.counts

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slsgu.evaluation.text_proof import GROUPS, LEAST_KEPT, TextRow
+from slsgu.evaluation.text_proof import LEAST_KEPT
+from slsgu.evaluation.text_rows import GROUPS, TextRow
 from slsgu.patch.size import relative_change
 from slsgu.report.html import rendered
 from slsgu.report.values import about_facts, patch_sha256, plain, tower_of
 from slsgu.utils.files import write_text
-from slsgu.utils.wording import share
+from slsgu.utils.wording import listed, share
 from slsgu.version import __version__
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 WORST = 10  # texts that are kept and moved most, which are shown
 UNKNOWN = (
+    "whether the model knew {} at all: texts cannot tell, since a name that it was never taught "
+    "has a place among them too",
     "whether photographs of the concept are still called so: the edit moved the name, and what the "
     "model sees in a photograph need not lie where its name did",
     "whether photographs of anything else are called as before",
     "how easily a few photographs find the concept without its name",
 )
-"""What a request without pictures leaves open."""
+"""What a request without pictures leaves open, about a concept."""
 IMAGES_STAY = (
     "The image side is as it was: image embeddings made before the edit stay valid, and whoever "
     "has photographs of the concept finds it in them as before."
@@ -56,7 +59,8 @@ def to_json(result: TextOutcome, *, patch: Path | None, report: Path | None) -> 
         **dict.fromkeys(("before", "after", "counts", "quality", "utility", "q_u")),
         "levels": [],
         "without_images": True,
-        "not_known": UNKNOWN,
+        "not_known": not_known(result),
+        "outside": task.outside,
         "text": result.proof.to_json(),
         "other_texts": task.others_title,
         "templates": task.templates,
@@ -86,6 +90,28 @@ def write(result: TextOutcome, path: Path, *, command: str, patch: Path | None) 
     write_text(path, rendered("text_page.html.j2", plain(_view(result, command, patch))))
 
 
+def not_known(result: TextOutcome) -> list[str]:
+    """What the request leaves open."""
+    return [each.format(result.task.request.title) for each in UNKNOWN]
+
+
+def outside_words(result: TextOutcome) -> str:
+    """Of what stands in no taxonomy or list that was given, that nobody vouches for it; empty where
+    all does."""
+    names = listed(result.task.outside)
+    if not names:
+        return ""
+    return (
+        f"{names}: in no taxonomy or list that was given. Whether the model knew it cannot be told "
+        "from texts"
+    )
+
+
+def moves_texts(result: TextOutcome) -> bool:
+    """Whether it is the text side that the edit changes."""
+    return tower_of(result.edit.patch.layers) == "language"
+
+
 def group_rows(result: TextOutcome) -> list[dict[str, Any]]:
     """What became of the texts of each group that has any."""
     proof, rows = result.proof, []
@@ -93,15 +119,14 @@ def group_rows(result: TextOutcome) -> list[dict[str, Any]]:
         texts = proof.of(group)
         if not texts:
             continue
-        mean, most = proof.moved(group) or (0.0, 0.0)
+        moved = proof.moved(group) if moves_texts(result) else None
         rows.append({
             "title": f"{title} ({result.task.others_title})" if group == "other text" else title,
             "forget": group == "forgotten",
             "count": len(texts),
             "before": sum(row.rank_before == 1 for row in texts),
             "after": sum(row.rank_before == row.rank_after == 1 for row in texts),
-            "mean": mean,
-            "most": most,
+            "moved": moved and [f"{distance:.3f}" for distance in moved],
         })  # fmt: skip
     return rows
 
@@ -143,12 +168,15 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
         "called": called_now(result),
         "forgotten": _rows(proof.of("forgotten")),
         "worst": _rows(proof.worst(WORST)),
+        "lost": len(proof.lost),
         "still_found": [row.words for row in proof.still_found],
         "not_understood": unknown_words(result),
         "least": LEAST_KEPT,
         "knows_others": proof.knows_others,
-        "unknown": UNKNOWN,
-        "side": IMAGES_STAY if tower_of(result.edit.patch.layers) == "language" else TEXTS_STAY,
+        "outside": outside_words(result),
+        "unknown": not_known(result),
+        "side": IMAGES_STAY if moves_texts(result) else TEXTS_STAY,
+        "moves_texts": moves_texts(result),
         "facts": [
             ("Forget", ", ".join(concept.key for concept in task.request.concepts)),
             *about_facts(result.about),

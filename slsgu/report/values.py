@@ -14,6 +14,7 @@ from slsgu.concepts.request import KEPT, STATES
 from slsgu.evaluation.exam import CAPTIONS
 from slsgu.evaluation.metrics import KEYS, WORDS
 from slsgu.evaluation.per_class import named_again, per_class
+from slsgu.patch.header import made_from_texts
 from slsgu.utils.statistics import wilson
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
     searched = result.measures.summary() if trace is None else trace.chosen.to_json()
     return {
         "method": metadata.get("method"),
+        "without_images": made_from_texts(result.edit.patch.parts),
         "layers": layers,
         "layer": layers[0] if len(layers) == 1 else None,
         "tower": tower_of(layers),

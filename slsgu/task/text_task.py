@@ -8,8 +8,8 @@ a small taxonomy happens not to mention.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from slsgu.concepts.request import Request
@@ -20,8 +20,8 @@ from slsgu.errors import ConceptError, DataError
 from slsgu.models.clip import Clip
 from slsgu.task.find import find_taxonomy
 from slsgu.task.pairs import read_names
-from slsgu.task.places import placed
 from slsgu.task.task import Task
+from slsgu.task.text_request import outside_of, request_of
 from slsgu.utils.names import refuse_blank, refuse_kind
 from slsgu.utils.reading import read_text
 
@@ -39,6 +39,7 @@ class TextTask:
         templates: prompt templates with one `{}` each.
         others: texts that are kept beside the taxonomy's names.
         others_title: what they are, for people.
+        outside: what is to be forgotten and stands in no taxonomy or list that was given.
     """
 
     clip: Clip
@@ -46,6 +47,7 @@ class TextTask:
     templates: tuple[str, ...]
     others: tuple[str, ...]
     others_title: str
+    outside: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, task: Task, keep: str | Path | None = None) -> TextTask:
@@ -147,6 +149,7 @@ def make_text_task(
 
     Raises:
         ConceptError: a concept is unknown or ambiguous, or nothing says what it is close to.
+        UnusedError: siblings or a parent of a concept that the taxonomy has already.
         DataError: a file or the taxonomy cannot be used.
     """
     refuse_kind(clip, Clip, "the model")
@@ -164,83 +167,25 @@ def make_text_task(
     if classes is not None:
         names = read_names(Path(classes))
         tree = Taxonomy([Concept(n, None) for n in names], name="classes", least=1)
-    elif taxonomy is not None or (clip.is_menagerie and not siblings and parent is None):
+    elif taxonomy is not None or clip.is_menagerie:
         tree = find_taxonomy(taxonomy, None)
-    request = _request(tree, list(concepts), list(siblings), parent, listed=classes is not None)
-    return TextTask.make(clip, request, load_templates(templates, request.taxonomy), keep)
-
-
-def _request(
-    tree: Taxonomy | None,
-    names: list[str],
-    siblings: list[str],
-    parent: str | None,
-    *,
-    listed: bool,
-) -> Request:
-    """The request, in the taxonomy or in a copy of it that has the names.
-
-    Args:
-        listed: whether the taxonomy is a list of other names, in which a concept need not stand.
-    """
-    if not (siblings or listed or parent is not None):
-        if tree is None:
-            raise ConceptError(
-                "without pictures, something must say what stays: give a taxonomy (--taxonomy), a "
-                "list of other names (--classes), or names that are close (--sibling or --parent)"
-            )
-        return Request.of(tree, names)
-    if parent is not None and tree is None and not siblings:
-        raise _alone(names[0], parent)
-    if parent is None and tree is not None:
-        parent = _parent_of(tree, siblings)
-    for name in (*siblings, *names):
-        if tree is None or not tree.search(name):
-            tree = _with(tree, name, parent)
-    assert tree is not None
-    request = Request.of(tree, names)
-    for concept in request.concepts:
-        beside = tree.tops if concept.parent is None else concept.parent.children
-        if parent is not None and set(beside) <= set(request.concepts):
-            raise _alone(concept.name, parent)
-    if twice := [name for name in siblings if tree.find(name) in request.forget_leaves]:
-        raise ConceptError(f"{twice[0]!r} is to be forgotten, and a sibling that is kept")
-    return request
-
-
-def _alone(name: str, parent: str) -> ConceptError:
-    return ConceptError(
-        f"{parent!r} says what is above {name!r}, and nothing says what is beside it: name at "
-        "least one thing that is close, by --sibling"
-    )
-
-
-def _with(tree: Taxonomy | None, name: str, parent: str | None) -> Taxonomy:
-    """A copy of a taxonomy with one more name; of none, a new one."""
-    return placed(tree, name, parent, title="the names given", own_images=False).taxonomy
-
-
-def _parent_of(tree: Taxonomy, siblings: Sequence[str]) -> str | None:
-    """The parent that siblings have in a taxonomy; None if none of them has one.
-
-    Raises:
-        ConceptError: they have several.
-    """
-    found = [tree.find(name) for name in siblings if tree.search(name)]
-    parents = dict.fromkeys(each.parent.key for each in found if each.parent is not None)
-    if len(parents) > 1:
-        raise ConceptError(
-            f"the siblings have different parents, {' and '.join(parents)}: name one by --parent"
-        )
-    return next(iter(parents), None)
+    request = request_of(tree, list(concepts), list(siblings), parent, listed=classes is not None)
+    task = TextTask.make(clip, request, load_templates(templates, request.taxonomy), keep)
+    return replace(task, outside=outside_of(tree, concepts))
 
 
 def _names_of_imagenet(request: Request) -> list[str]:
     """ImageNet's names, of classes and of what is above them, but for what lies below a concept
     that is to be forgotten."""
-    tree = Taxonomy.load(OTHERS)
+    tree = _imagenet()
     gone = {c for word in forgotten_words(request) for c in tree.search(word)}
     return [c.name for c in tree.concepts if gone.isdisjoint(c.lineage)]
+
+
+@cache
+def _imagenet() -> Taxonomy:
+    """Read once for all requests of a process: it is large, and stays as it is."""
+    return Taxonomy.load(OTHERS)
 
 
 def _lines(path: Path) -> list[str]:

@@ -34,7 +34,8 @@ def asked(model: list[str], keep: list[str]) -> list[str]:
 def test_a_name_is_enough(cli: Callable[..., Ran], asked: list[str], tmp_path: Path) -> None:
     ran = cli(*asked)
     assert ran.code == 0, ran.err
-    assert "no picture was used" in ran.out and "not known: what photographs are" in ran.out
+    assert "no picture was used" in ran.out and "what photographs are called now" in ran.out
+    assert "moved: mean" in ran.out and "whether the model knew beagle" in ran.out
     value = json.loads((tmp_path / "run" / "result.json").read_text())
     assert value["without_images"] is True and value["q_u"] is None and value["success"]
     assert value["text"]["still_named"] == [] and value["layer"] == "text_projection"
@@ -71,7 +72,12 @@ def test_with_data_the_edit_is_measured_on_pictures(
     ran = cli(*asked, "--data", photos / "images")
     assert ran.code == 0, ran.err
     value = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert value["method"] == "text-merge" and value["after"]["forget_fine"] == 0
+    assert "beagle: text_projection (language tower), text merge" in ran.out
+    assert "no image was used for the edit" in ran.out
+    assert value["without_images"] is True and value["method"] == "text-merge"
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "gradient cache" not in page and "the steps tried" not in page
+    assert value["after"]["forget_fine"] == 0
     assert value["q_u"] > 0.9 and value["counts"]["forget_fine"] > 0
 
 
@@ -190,3 +196,84 @@ def test_texts_to_keep_that_all_mention_the_concept_are_refused(
     (tmp_path / "keep.txt").write_text("a beagle\nthe beagle\n")
     ran = cli(*asked)
     assert ran.code == 1 and "keep.txt" in ran.err and "none is left" in ran.err
+
+
+def test_what_would_change_nothing_is_wrong_usage(
+    cli: Callable[..., Ran], asked: list[str], model: list[str], tmp_path: Path
+) -> None:
+    for more in (["--sibling", "pug"], ["--parent", "dog"]):
+        ran = cli(*asked, *more)
+        assert ran.code == 2 and "'dog/beagle' already" in ran.err and more[0] in ran.err
+    (tmp_path / "names.txt").write_text("pug\ntabby\n")
+    listed = ["--classes", "names.txt", "--sibling", "pug"]
+    new = ["apply", "--concept", "corgi", "--no-images", *model[:2], "--force", "--run", "new"]
+    ran = cli(*new, *listed)
+    assert ran.code == 2 and "'pug' stands in the list" in ran.err
+    assert not (tmp_path / "new").exists()
+    assert "Usage" not in cli(*new, *listed, "--parent", "dog").err  # control
+
+
+@pytest.mark.parametrize("name", ["beagle", "corgi"])
+def test_a_list_takes_a_parent_whether_or_not_it_has_the_concept(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "names.txt").write_text("beagle\npug\ntabby\n")
+    cli(*words(name, taught_dir, "--classes", "names.txt", "--parent", "dog"))
+    assert paths(tmp_path) == {"dog", f"dog/{name}", "beagle", "pug", "tabby"} - (
+        {"beagle"} if name == "beagle" else set()
+    )
+
+
+def test_the_embedded_model_keeps_its_own_names(cli: Callable[..., Ran], tmp_path: Path) -> None:
+    new = ["apply", "--concept", "unicorn", "--no-images", "--run", "run", "--force"]
+    told = cli(*new).err
+    assert "--sibling" in told and "--data" not in told
+    assert "does not have 'horse'" in cli(*new, "--sibling", "horse").err
+    cli(*new, "--sibling", "husky")
+    assert {"animal/dog/spitz/unicorn", "animal/dog/spitz/husky", "plant"} <= paths(tmp_path)
+
+
+# -- what texts cannot tell, and what they lost ----------------------------------------------------
+
+
+def test_a_name_that_nobody_vouches_for_is_said_to_be_one(
+    cli: Callable[..., Ran], model: list[str], keep: list[str], tmp_path: Path
+) -> None:
+    new = ["apply", "--no-images", *model, *keep, "--force", "--run"]
+    ran = cli(*new, "strange", "--concept", "zxqv", "--sibling", "pug")
+    told = "zxqv: in no taxonomy or list that was given. Whether the model knew it cannot be told"
+    assert told in ran.out and told in (tmp_path / "strange" / "report.html").read_text()
+    value = json.loads((tmp_path / "strange" / "result.json").read_text())
+    assert value["outside"] == ["zxqv"] and "the model knew zxqv" in value["not_known"][0]
+    assert "in no taxonomy" not in cli(*new, "known", "--concept", "beagle").out  # control
+
+
+def test_the_image_side_moves_no_text_and_names_what_it_lost(
+    cli: Callable[..., Ran], asked: list[str], tmp_path: Path
+) -> None:
+    ran = cli(*asked, "--tower", "vision")
+    assert ran.code == 1 and "moved" not in ran.out and "(--tower language)" in ran.err
+    lost = json.loads((tmp_path / "run" / "result.json").read_text())["text"]["lost"]
+    assert f"kept, and do not find their place any more: {lost[0]} (finds" in ran.out
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "moved, mean" not in page and f"{len(lost)} of the texts that count" in page
+
+
+# -- what other commands make of such a run --------------------------------------------------------
+
+
+def test_no_image_of_a_data_set_is_taken_for_one_that_the_edit_was_made_from(
+    cli: Callable[..., Ran], asked: list[str], world: list[str], photos: Path
+) -> None:
+    cli(*asked)
+    data = ["--data", photos / "images"]
+    for where in (["--run", "run"], ["--patch", "run/patch.safetensors", *world]):
+        assert "was made from" not in cli("evaluate", *where, *data).err, where
+        told = cli("audit", *where, *data, "--out", "audit", "--probe", "membership")
+        assert told.code == 0 and "was made from" not in told.err, where
+        assert "no image went into the edit" in told.out and "shows which" not in told.out
+    # Control: an edit that was made from images, of which nothing is known any more.
+    cli("apply", "--concept", "beagle", *world, "--run", "images", "--force")
+    elsewhere = ["--patch", "images/patch.safetensors", *world, "--seed", "3"]
+    told = cli("audit", *elsewhere, "--out", "other", "--probe", "membership")
+    assert "not known which images" in told.err and "no image went" not in told.out

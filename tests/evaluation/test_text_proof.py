@@ -145,3 +145,46 @@ def test_a_name_that_the_model_takes_for_a_kept_one_is_a_miss(task: TextTask) ->
     others = [each for each in proof.stand_ins if each is not gone]
     same = replace(proof, stand_ins=(*others, replace(gone, before="dog/pug")))
     assert same.misses() == ["the model cannot tell dog/beagle from dog/pug"]
+
+
+def test_where_one_name_stands_beside_the_concept_the_concept_may_take_its_place(
+    tiny: Clip, task: TextTask
+) -> None:
+    """Of two names the one that is left may lose to the one that moved: what lies at its place is
+    called by the forgotten name, though its own texts still find it."""
+    request = Request.of(slsgu.Taxonomy.parse({"dog": None, "cat": None}, name="two"), ["cat"])
+    two = TextTask(tiny, request, task.templates, task.others, task.others_title)
+    beyond = {"dog": 0.5, "cat": 1.0}  # along the direction in which the two differ
+    places, before = directions(two)
+    after = before.clone()
+    for each in two.wordings:
+        rows = [places[prompt] for prompt in each.prompts]
+        after[rows] = 0
+        after[rows, 1] = beyond[each.concept.name]  # the axis of what is kept
+        after[rows, -1] = 1.0
+    proof = prove_by_text(two, Embedded(places, before, functional.normalize(after, dim=1)))
+    assert [(x.concept, x.after) for x in proof.renamed] == [("dog", "cat")]
+    assert proof.kept("sibling") == 1  # its own texts find it all the same
+    assert proof.misses() == ["dog is called cat, though it is kept"]
+    assert proof.to_json()["renamed"] == {"dog": "cat"}
+    # Control: the same where the one that moved stays behind what is kept.
+    moved = [places[x] for each in two.wordings if each.concept.name == "cat" for x in each.prompts]
+    after[moved, 1] = 0.2
+    fine = prove_by_text(two, Embedded(places, before, functional.normalize(after, dim=1)))
+    assert fine.renamed == []
+
+
+def test_names_that_count_and_are_lost_stand_before_texts_that_do_not_count(task: TextTask) -> None:
+    proof = with_moved(task, "pug", "tabby")
+    rows = [
+        replace(row, rank_before=1 + at, rank_after=40) if row.group == "other text" else row
+        for at, row in enumerate(proof.rows)
+    ]
+    first = next(at for at, row in enumerate(rows) if row.group == "other text")
+    rows[first] = replace(rows[first], rank_before=1)  # one of the texts found its place
+    rows.append(replace(rows[first], words="one more", rank_before=7))
+    loose = TextProof(tuple(rows), proof.stand_ins)
+    assert not loose.knows_others and loose.worst(1)[0].words == "pug"
+    assert [row.words for row in loose.lost] == ["pug"]
+    known = [replace(row, rank_before=1) for row in rows]  # control: now they count, and lost more
+    assert TextProof(tuple(known), proof.stand_ins).worst(1)[0].group == "other text"

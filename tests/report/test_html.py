@@ -35,7 +35,7 @@ PROMISED = {
 }  # fmt: skip
 FOUR = {"forget_fine", "forget_coarse", "retain_fine", "retain_coarse"}
 MORE = {
-    "method", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
+    "method", "without_images", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
     "not_measurable", "search_split", "unseen", "found", "goal", "merge", "merge_onto", "unnamed",
     "moved", "also", "floors_not_measured",
     "per_class", "named_again", "losses", "gradient_images", "data", "notes", "skipped", "left_out",
