@@ -120,15 +120,22 @@ def diff(model_a: Path, model_b: Path, out: Path, force: bool, as_json: bool) ->
     from slsgu.models.tensors import state_sha256
     from slsgu.patch.difference import difference, farthest
     from slsgu.patch.patch import Patch
+    from slsgu.patch.rewrite import stated_activation
     from slsgu.utils.files import refuse_target
 
     refuse_target(out, force=force)
     before, after = (_tensors(model) for model in (model_a, model_b))
     found = difference(before, after)
+    activation = stated_activation(model_a)
     metadata = {
         "version": slsgu.__version__,
         "method": "difference of two checkpoints",
-        "model": {"name": _name(model_a), "pretrained": None, "sha256": state_sha256(before)},
+        "model": {
+            "name": _name(model_a),
+            "pretrained": None,
+            "sha256": state_sha256(before),
+            **({} if activation is None else {"activation": activation}),
+        },
         "command": command_line(),
     }
     patch = Patch(found.delta, found.original, metadata)

@@ -160,7 +160,10 @@ def main() -> None:
     parser.add_argument("--model", help="as for slsgu apply; default: the embedded drawings")
     parser.add_argument("--pretrained")
     parser.add_argument("--labels", type=Path, help="a file with one class name a line")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument(
+        "--name", action="append", default=[], help="host name by which browsers or a proxy call it"
+    )
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     if not options.patches.is_dir():
@@ -175,7 +178,7 @@ def main() -> None:
     clip = slsgu.load(options.model, options.pretrained)
     service = Service(clip, labels, templates, options.patches)
     drawings = labels[:6] + labels[-2:] if options.model is None else []
-    app = create_app(service, samples=drawings, hosts=[options.host])
+    app = create_app(service, samples=drawings, hosts=[options.host, *options.name])
     uvicorn.run(app, host=options.host, port=options.port)
 
 

@@ -89,7 +89,12 @@ def find_weights(folder: Path) -> FolderWeights:
     variants = sorted(path.name for path in folder.glob("model.*.safetensors") if path.is_file())
     if len(variants) == 1:
         return _one_file(folder, variants[0])
-    several = f", but several variants ({', '.join(variants)}): keep one" if variants else ""
+    several = (
+        f", but only variants ({', '.join(variants)}): save the one that you want in a folder of "
+        "its own, without `variant`"
+        if variants
+        else ""
+    )
     raise ModelError(
         f"{folder} has no weights that transformers would load, neither {_FILES[0]} nor "
         f"{_INDICES[0]}{several}"

@@ -10,6 +10,7 @@ import torch
 
 from slsgu.errors import LayerMismatchError
 from slsgu.patch.patch import Patch
+from slsgu.patch.weights import same_values
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Conflict:
 def conflicts(patches: Sequence[Patch]) -> list[Conflict]:
     """Every pair of patches that change the same layer, by layer.
 
-    Each of them was measured alone; what their sum does must be measured.
+    Each of them was measured alone; what their sum does must be measured. Patches that expect other
+    weights of a layer are of two models, as of the two text encoders of one pipeline.
 
     >>> one, zero = torch.ones(4), torch.zeros(4)
     >>> patch = Patch({"w": one}, {"w": zero})
@@ -45,6 +47,8 @@ def conflicts(patches: Sequence[Patch]) -> list[Conflict]:
     for name in layers:
         holders = [i for i, patch in enumerate(patches) if name in patch.delta]
         for first, second in combinations(holders, 2):
+            if not same_values(*(patches[i].original[name] for i in (first, second))):
+                continue
             one, other = (patches[i].delta[name].double().flatten() for i in (first, second))
             norms = float(one.norm() * other.norm())
             # Rounding may lead beyond 1.

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from slsgu.errors import LayerMismatchError, SlsguWarning
@@ -134,6 +135,14 @@ def foreign(name: str, found: Tensor, wanted: Tensor, hashes: Sequence[str], mad
     if found.shape != wanted.shape:
         shape = tuple(wanted.shape)
         return f"the patch was not made for this model{made_for}: {layer} has not the shape {shape}"
+    for dtype in (torch.float16, torch.bfloat16):
+        if torch.equal(found.detach().cpu().float(), wanted.cpu().to(dtype).float()):
+            return (
+                f"{layer} is the layer that the patch was made for, rounded to "
+                f"{str(dtype).removeprefix('torch.')}: apply the patch to a copy of the model in "
+                "the precision that it was made from. (A folder of transformers is patched in its "
+                "own precision without --to)"
+            )
     return (
         f"{layer} has other weights than those that the patch expects. If another patch changed "
         "this layer, add the two and apply the sum to the original model: `slsgu patch merge A B "

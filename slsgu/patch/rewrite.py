@@ -14,6 +14,8 @@ from slsgu.models.config import activation_name, read_config
 from slsgu.models.local_dir import copy_others, refuse_inside
 from slsgu.models.resolve import own_folder
 from slsgu.models.splice import fits, splice
+from slsgu.models.transformers_folder import PREFIX, activation_of
+from slsgu.models.transformers_weights import read_json
 from slsgu.patch.header import refuse_activation
 from slsgu.patch.patch import Patch
 from slsgu.patch.size import nothing_changes
@@ -31,12 +33,28 @@ def check_activation(patch: Patch, model: str | Path) -> None:
         LayerMismatchError: they differ.
         ModelError: the configuration cannot be read.
     """
-    folder = own_folder(str(model)) or Path(str(model).removeprefix("local-dir:"))
-    if not (folder / CONFIG_NAME).is_file():
-        return
-    model_cfg, _ = read_config(folder / CONFIG_NAME)
-    way_out = f"If {folder / CONFIG_NAME} is wrong, correct quick_gelu there"
-    refuse_activation(patch.parts, activation_name(model_cfg), str(folder), way_out)
+    if (activation := stated_activation(model)) is not None:
+        folder = _place(model)
+        way_out = f"If {folder / CONFIG_NAME} is wrong, correct quick_gelu there"
+        refuse_activation(patch.parts, activation, str(folder), way_out)
+
+
+def stated_activation(model: str | Path) -> str | None:
+    """The activation that the configuration of a local-dir, or of a folder of transformers, says;
+    None of a file of weights.
+
+    Raises:
+        ModelError: the configuration cannot be read.
+    """
+    if str(model).startswith(PREFIX):
+        folder = Path(str(model).removeprefix(PREFIX)).expanduser()
+        return activation_of(read_json(folder / "config.json", "configuration"), folder)
+    config = _place(model) / CONFIG_NAME
+    return activation_name(read_config(config)[0]) if config.is_file() else None
+
+
+def _place(model: str | Path) -> Path:
+    return own_folder(str(model)) or Path(str(model).removeprefix("local-dir:"))
 
 
 def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:

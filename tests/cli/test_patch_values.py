@@ -223,6 +223,7 @@ def test_the_difference_of_two_folders_of_transformers(cli: Cli, tmp_path: Path)
     assert ran.code == 0 and json.loads(ran.out)["exact"]
     found = Patch.load("d.safetensors")
     assert set(found.layers) == set(patch.layers)
+    assert found.metadata["model"]["activation"] == "quick_gelu"
     assert all(torch.equal(found.patched(n), patch.patched(n)) for n in patch.layers)
     assert cli("patch", "apply", "d.safetensors", f"transformers:{folder}", "-o", "c").code == 0
     assert all(

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsgu.errors import ArtifactError
+from slsgu.errors import ArtifactError, LayerMismatchError
 from slsgu.patch.conflicts import conflicts
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import layer_hash, same_values
@@ -130,6 +130,18 @@ def test_conflicts_are_pairs_on_one_layer_with_their_angle() -> None:
     assert conflicts([right, other]) == []  # control
     (zero,) = conflicts([right, 0 * up])
     assert zero.cosine is None
+    larger = Patch({"a": torch.ones(3)}, {"a": torch.zeros(3)})
+    same_size = Patch({"a": torch.ones(2)}, {"a": torch.ones(2)})
+    assert conflicts([right, larger, same_size]) == []  # of other models
+
+
+def test_a_model_that_was_rounded_is_told_from_another() -> None:
+    patch = Patch({"a": torch.ones(2)}, {"a": torch.tensor([0.1, 0.2])})
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(LayerMismatchError, match=f"rounded to {str(dtype)[6:]}: apply"):
+            patch.check({"a": patch.original["a"].to(dtype)})
+    with pytest.raises(LayerMismatchError, match="has other weights"):  # control
+        patch.check({"a": torch.tensor([0.3, 0.4]).half()})
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
