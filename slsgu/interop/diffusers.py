@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from slsgu.errors import LayerMismatchError, ModelError
+from slsgu.errors import LayerMismatchError, ModelError, SlsguError
 from slsgu.interop.targets import TARGETS, Target
 from slsgu.interop.transformers import view_of
 from slsgu.interop.view import View
 from slsgu.patch.live import known, overlaid
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import write_weights
+from slsgu.utils.names import refuse_kind
 from slsgu.utils.wording import printable
 
 INDEX = "model_index.json"
@@ -58,6 +59,7 @@ def apply(pipeline: P, *patches: Patch) -> P:
     Raises:
         LayerMismatchError: a patch fits no text encoder, or the pipeline does not read its layer.
         ModelError: it is not known what such a pipeline reads.
+        SlsguError: there is no patch, or something else in its place.
     """
     changed = _changed(pipeline, patches)
     patched: Any = copy.copy(pipeline)
@@ -193,6 +195,14 @@ def _by_model(patches: Sequence[Patch]) -> list[Patch]:
 
 
 def _changed(pipeline: Any, patches: Sequence[Patch]) -> dict[str, dict[str, Tensor]]:
+    if not patches:
+        raise SlsguError("give at least one patch behind the pipeline")
+    for patch in patches:
+        refuse_kind(patch, Patch, "what stands behind the pipeline, a patch,")
+    if not isinstance(getattr(pipeline, "components", None), Mapping):
+        raise SlsguError(
+            f"the first argument is of type {type(pipeline).__name__}; give a pipeline of diffusers"
+        )
     title = f"this {type(pipeline).__name__}"
     components: dict[str, Any] = pipeline.components
     kinds = {

@@ -11,6 +11,7 @@ from slsgu.interop.transformers import view_of
 from slsgu.models.transformers_names import find_places
 from slsgu.patch.live import LOCK, Change, Overlay, known, overlay_of, same_bits
 from slsgu.patch.patch import Patch
+from slsgu.utils.names import refuse_kind
 
 
 class Switch:
@@ -113,6 +114,8 @@ def toggle(model: nn.Module, patch: Patch, *, target: str | None = None) -> Swit
     >>> torch.equal(model.weight, before)
     True
     """
+    refuse_kind(model, nn.Module, "the model")
+    refuse_kind(patch, Patch, "the patch")
     if not find_places(name for name, _ in model.named_parameters()):  # none of transformers
         return Switch(model, patch.changed)
     view = view_of(model, target)

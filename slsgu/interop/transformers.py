@@ -27,6 +27,7 @@ from slsgu.models.transformers_folder import activation_of
 from slsgu.patch.live import overlaid
 from slsgu.patch.patch import Patch
 from slsgu.patch.weights import write_weights
+from slsgu.utils.names import refuse_kind
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -45,7 +46,8 @@ def apply(patch: Patch, model: M, *, target: str | Target | None = None) -> M:
         LayerMismatchError: the model is of another architecture, another activation or another
             base, has not the layer, or does not read it; or it is patched already.
     """
-    changed = _changed(patch, model, target)
+    refuse_kind(patch, Patch, "the first argument, the patch,")
+    changed = view_of(model, target).changed(patch, _parameters(model))
     patched = copy.deepcopy(model)
     write_weights(_parameters(patched), changed)
     return patched
@@ -62,6 +64,7 @@ def applied(patch: Patch, model: M, *, target: str | Target | None = None) -> It
         LayerMismatchError: as for `apply`; on exit, if another change of a layer was made inside
             and is still on.
     """
+    refuse_kind(patch, Patch, "the first argument, the patch,")
     view = view_of(model, target)
     with overlaid(model, lambda tensors: view.changed(patch, tensors)):
         yield model
@@ -76,8 +79,9 @@ def view_of(model: nn.Module, target: str | Target | None = None) -> View:
     Raises:
         LayerMismatchError: it has no tower of CLIP.
         ModelError: it computes what OpenCLIP does not, or has two towers of one kind.
-        SlsguError: there is no such target.
+        SlsguError: there is no such target; or it is no model, but the pipeline that it is in, say.
     """
+    refuse_kind(model, nn.Module, "the model")
     title = f"this {type(model).__name__}"
     return view_from(title, _parameters(model), _config(model), target)
 
@@ -104,10 +108,6 @@ def view_from(
         config = vision_config(config)
     view = View.of(title, names, target=target)
     return replace(view, activation=activation_of(config, title))
-
-
-def _changed(patch: Patch, model: nn.Module, target: str | Target | None) -> dict[str, Tensor]:
-    return view_of(model, target).changed(patch, _parameters(model))
 
 
 def _parameters(model: nn.Module) -> dict[str, Tensor]:

@@ -11,8 +11,8 @@ from helpers.foreign import clip_model, filled, openclip_model, random_patch, te
 from torch import Tensor, nn
 
 from slsgu import interop
-from slsgu.errors import LayerMismatchError
-from slsgu.interop import transformers
+from slsgu.errors import LayerMismatchError, SlsguError
+from slsgu.interop import diffusers, transformers
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
 from slsgu.models.transformers_names import to_openclip
@@ -269,3 +269,23 @@ def test_many_threads_switch_one_model_and_the_bits_come_back() -> None:
         for done in [pool.submit(work, name) for name in names]:
             done.result()
     assert bits(ours) == before
+
+
+def test_arguments_of_another_kind_are_told() -> None:
+    """The three take them in different order."""
+    model = net()
+    patch = patch_of(model, "0.weight")
+    for call, says in (
+        (lambda: interop.toggle(patch, model), "the model is of type Patch; give Module"),
+        (lambda: interop.toggle(model, model), "the patch is of type Sequential; give Patch"),
+        (lambda: transformers.apply(model, patch), "first argument, the patch, is of type Sequ"),
+        (lambda: transformers.apply(patch, patch), "the model is of type Patch"),
+        (lambda: diffusers.apply(patch, model), "behind the pipeline, a patch, is of type Sequ"),
+        (lambda: diffusers.apply(patch, patch), "first argument is of type Patch; give a pipeline"),
+        (lambda: diffusers.apply(model), "give at least one patch"),
+    ):
+        with pytest.raises(SlsguError, match=says):
+            call()
+    source = openclip_model(quick=True)
+    with transformers.applied(random_patch(source, "visual.proj"), clip_model(source, quick=True)):
+        pass  # control
