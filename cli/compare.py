@@ -82,8 +82,8 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
             own = methods_of(share, given.methods)
             todo = [job for job in todo if job.method in own]
         console.say(
-            f"{len(given.methods)} methods, {len(todo)} runs to score, in {output.folder}; at most "
-            f"{given.effort.budget.cap} image gradients a run"
+            f"methods: {len(given.methods)}, runs to score: {len(todo)}, folder: {output.folder}; "
+            f"at most {given.effort.budget.cap} image gradients a run"
         )
         if shared:
             _say_what_is_left(todo, store, console)

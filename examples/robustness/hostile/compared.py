@@ -31,7 +31,7 @@ _LINES = (
     "change = change * 0", "change = change * 1e-30", "change = change * float('nan')",
     "change = change * float('inf')", "change = change.to(torch.complex64)", "weight = weight * 2",
     "weight = weight.double()", "layer = 'nowhere'", "layer = '\\x1b[2J'", "layer = 5",
-    "task.clip.model.get_parameter(layer).data.zero_()", "task = None", "1 / 0", "method(1, 2, 3)",
+    "task.clip.model.get_parameter(layer).data.zero_()", "1 / 0", "method(1, 2, 3)",
     "raise type('\\x1b[2J', (Exception,), {})", "raise StopIteration", "raise MemoryError",
     "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})", "import os; os.chdir('/')",
 )  # fmt: skip
