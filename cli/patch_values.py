@@ -163,9 +163,11 @@ def _tensors(model: Path) -> Mapping[str, Tensor]:
     """The weights of a model, by OpenCLIP's names."""
     from slsgu.models.checkpoint import read_state_dict
     from slsgu.models.transformers_folder import PREFIX, read_tensors
+    from slsgu.patch.rewrite import refuse_unmarked
 
     if str(model).startswith(PREFIX):
         return read_tensors(Path(str(model).removeprefix(PREFIX)).expanduser())
+    refuse_unmarked(model)
     return read_state_dict(_place(model))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slsgu.errors import SlsguError
+from slsgu.errors import ModelError, SlsguError
 from slsgu.models.checkpoint import CONFIG_NAME, read_state_dict, weights_file, write_state_dict
 from slsgu.models.config import activation_name, read_config
 from slsgu.models.local_dir import copy_others, refuse_inside
@@ -53,6 +53,21 @@ def stated_activation(model: str | Path) -> str | None:
     return activation_name(read_config(config)[0]) if config.is_file() else None
 
 
+def refuse_unmarked(model: str | Path) -> None:
+    """Refuse a folder of another library that is named without its prefix: its layers have other
+    names.
+
+    Raises:
+        ModelError: it is one.
+    """
+    folder = _place(model)
+    if (folder / CONFIG_NAME).is_file():
+        return
+    for file, library in (("model_index.json", "diffusers"), ("config.json", "transformers")):
+        if (folder / file).is_file():
+            raise ModelError(f"{folder} is a folder of {library}: write {library}:{folder}")
+
+
 def _place(model: str | Path) -> Path:
     return own_folder(str(model)) or Path(str(model).removeprefix("local-dir:"))
 
@@ -80,6 +95,7 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     """
     for path, what in ((model, "the name of the model"), (out, "the name of what to write")):
         refuse_blank(str(path).removeprefix("local-dir:"), what, SlsguError)
+    refuse_unmarked(model)
     model = own_folder(str(model)) or model
     model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
     weights = weights_file(model)

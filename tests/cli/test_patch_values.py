@@ -211,6 +211,21 @@ def test_patches_that_say_little_of_their_model_can_be_merged(
     assert "--model mine --data DIR" in json.loads(ran.out)["evaluate"]
 
 
+def test_a_folder_of_another_library_without_its_prefix_is_told(cli: Cli, tmp_path: Path) -> None:
+    source = openclip_model(quick=True)
+    folder = write_clip_folder(tmp_path / "a", source, quick=True)
+    random_patch(source, "visual.proj").save(tmp_path / "p")
+    for words in (["apply", "p", "a", "-o", "b"], ["revert", "p", "a", "-o", "b"],
+                  ["diff", "a", "a", "-o", "d.safetensors"]):  # fmt: skip
+        ran = cli("patch", *words)
+        assert ran.code == 1 and "a is a folder of transformers: write transformers:a" in ran.err
+    assert cli("patch", "apply", "p", f"transformers:{folder}", "-o", "b").code == 0  # control
+    (tmp_path / "sd").mkdir()
+    (tmp_path / "sd" / "model_index.json").write_text("{}")
+    ran = cli("patch", "apply", "p", "sd", "-o", "c")
+    assert ran.code == 1 and "sd is a folder of diffusers: write diffusers:sd" in ran.err
+
+
 def test_the_difference_of_two_folders_of_transformers(cli: Cli, tmp_path: Path) -> None:
     source = openclip_model(quick=True)
     folder = write_clip_folder(tmp_path / "a", source, quick=True, max_shard_size="60KB")
