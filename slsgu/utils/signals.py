@@ -18,6 +18,7 @@ BUS_ERROR = (
     "Error: a file was cut, or its disk has failed, while it was read (SIGBUS). Finished files are "
     "whole. Copy the models and patches that the command reads again, then give it again"
 )
+AGAIN = 0.05  # seconds until an interrupt that was swallowed is raised once more
 _TOLD = threading.Lock()
 _active: list[list[int]] = []
 
@@ -26,6 +27,8 @@ _active: list[list[int]] = []
 def interrupts() -> Iterator[list[int]]:
     """The signals so far that ask for an end. Some libraries swallow an interrupt while they are
     imported, and fail later in ways of their own; SIGTERM alone would leave temporary files.
+
+    What Python swallows, as in the callback of a weak reference, is raised again a moment later.
 
     Within another such block, it is the list of that one.
     """
@@ -38,6 +41,16 @@ def interrupts() -> Iterator[list[int]]:
         received.append(number)
         raise KeyboardInterrupt
 
+    told = sys.unraisablehook
+
+    def swallowed(error: sys.UnraisableHookArgs) -> None:
+        if received and issubclass(error.exc_type, KeyboardInterrupt):
+            again = threading.Timer(AGAIN, os.kill, (os.getpid(), received[-1]))
+            again.daemon = True
+            again.start()
+        else:
+            told(error)
+
     before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # in a thread, signals are another's business
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -48,9 +61,11 @@ def interrupts() -> Iterator[list[int]]:
             if usual:  # not where a shell has made us ignore it
                 before[number] = signal.signal(number, note)
     _active.append(received)
+    sys.unraisablehook = swallowed
     try:
         yield received
     finally:
+        sys.unraisablehook = told
         _active.pop()
         for each, handler in before.items():
             signal.signal(each, handler)
