@@ -43,13 +43,13 @@ def spread(jobs: int, folder: Path) -> None:
         SlsguError: one of them failed.
     """
     from slsgu.errors import SlsguError
+    from slsgu.utils.child import environment, python
 
-    words = [sys.executable, "-P", "-m", "slsgu", *sys.argv[1:], "--out", str(folder)]
-    found = os.pathsep.join(path for path in sys.path if path)
+    words = python("-m", "slsgu", *sys.argv[1:], "--out", str(folder))
     started: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(jobs):
-            env = {**os.environ, "PYTHONPATH": found, SHARE: f"{number}/{jobs}"}
+            env = environment(**{SHARE: f"{number}/{jobs}"})
             started.append(subprocess.Popen(words, env=env))
         codes = [process.wait() for process in started]
     finally:

@@ -163,24 +163,19 @@ def _tensors(model: Path) -> Mapping[str, Tensor]:
     """The weights of a model, by OpenCLIP's names."""
     from slsgu.models.checkpoint import read_state_dict
     from slsgu.models.transformers_folder import PREFIX, read_tensors
-    from slsgu.patch.rewrite import refuse_unmarked
+    from slsgu.patch.rewrite import place_of, refuse_unmarked
 
     if str(model).startswith(PREFIX):
         return read_tensors(Path(str(model).removeprefix(PREFIX)).expanduser())
     refuse_unmarked(model)
-    return read_state_dict(_place(model))
-
-
-def _place(model: Path) -> Path:
-    """The file or folder that a model is in."""
-    from slsgu.models.resolve import own_folder
-
-    return Path(str(own_folder(str(model)) or model).removeprefix("local-dir:"))
+    return read_state_dict(place_of(model))
 
 
 def _name(model: Path) -> str:
     """A model as `--model` would name it, if it is a folder."""
-    place = _place(model)
+    from slsgu.patch.rewrite import place_of
+
+    place = place_of(model)
     return f"local-dir:{place}" if place.is_dir() else str(model)
 
 

@@ -16,7 +16,6 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from slsgu.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
 from photographs_rows import percent, table
-from q_u import hold
+from q_u import holding
 
 SYSTEMS = ("sd1", "llava")
 SEED = 0  # of the order of the concepts
@@ -115,8 +114,7 @@ def main(
                     plan = slsgu.make_plan(
                         clip, [concept], data=data, taxonomy=tree, settings=settings
                     )
-                    splits = hold(plan.task.splits, shelf)
-                    rows[key] = row_of(replace(plan, task=replace(plan.task, splits=splits)))
+                    rows[key] = row_of(holding(plan, shelf))
                 except SlsguError as error:  # a request that is refused is a row, too
                     rows[key] = {"refused": str(error)}
                 write_json(out, rows)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pages import publish
 from photographs_pooled import with_pooled_features
 from photographs_tables import tables
-from q_u import hold
+from q_u import holding
 
 LAYER = "visual.head.proj.weight"
 FOLDERS = ("dogs", "dogs-web/known", "dogs-web/unknown", "imagenet-1000")
@@ -67,9 +67,8 @@ class Bench:
     def task(self, names: Sequence[str], **settings: Any) -> tuple[slsgu.Plan, Task]:
         chosen = slsgu.Settings(layer=LAYER, force=True, workers=0, batch_size=64, **settings)
         where = {"data": self.data / "dogs", "taxonomy": self.tree, "settings": chosen}
-        plan = slsgu.make_plan(self.clip, names, **where)
-        task = replace(plan.task, splits=hold(plan.task.splits, self.shelf))
-        return replace(plan, task=task), task
+        plan = holding(slsgu.make_plan(self.clip, names, **where), self.shelf)
+        return plan, plan.task
 
     def run(self, names: Sequence[str], **settings: Any) -> dict[str, Any]:
         """One request: the figures of its row."""

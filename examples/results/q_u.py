@@ -89,13 +89,15 @@ def hold(splits: Splits, shelf: dict[str, Image.Image]) -> Splits:
     return replace(splits, **held)
 
 
+def holding(plan: slsgu.Plan, shelf: dict[str, Image.Image]) -> slsgu.Plan:
+    """A plan whose pictures are read once, whatever else is asked of them."""
+    return replace(plan, task=replace(plan.task, splits=hold(plan.task.splits, shelf)))
+
+
 def run(
     clip: slsgu.Clip, concept: Concept, shelf: dict[str, Image.Image], **where: Any
 ) -> dict[str, Any]:
-    plan = slsgu.make_plan(clip, [concept.key], **where)
-    result = slsgu.run_plan(
-        replace(plan, task=replace(plan.task, splits=hold(plan.task.splits, shelf)))
-    )
+    result = slsgu.run_plan(holding(slsgu.make_plan(clip, [concept.key], **where), shelf))
     measures = result.proof.measures
     return {
         "layer": result.trace.chosen.layer,

@@ -25,7 +25,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pages import publish
 from photographs import LAYER
 from photographs_pooled import with_pooled_features
-from q_u import hold
+from q_u import holding
 from together_tables import draw, tables
 
 SEED = 0  # of the order of the concepts
@@ -85,7 +85,7 @@ class World:
         chosen = slsgu.Settings(**{"layer": self.layer, "force": True, "workers": 0, **settings})
         where = {"data": self.data, "taxonomy": self.tree, "settings": chosen}
         plan = slsgu.make_plan(self.clip, names, **where)
-        return replace(plan, task=replace(plan.task, splits=hold(plan.task.splits, self.shelf)))
+        return holding(plan, self.shelf)
 
     def forget(self, names: Sequence[str], **settings: Any) -> Patch:
         patch = slsgu.run_plan(self.plan(names, **settings)).patch

@@ -94,15 +94,18 @@ def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: floa
         try:
             with blaming("method()") if own else nullcontext():
                 empty = replace(empty, variant=_variant(method))
-                cell = _filled(empty, bench, method, effort)
+                cell = _filled(empty, bench, method, effort, own=own)
                 refuse_odd(cell)
                 return cell
         except SlsguError as error:
             return replace(empty, failed=message(error) or type(error).__name__)
 
 
-def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort) -> Cell:
+def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort, *, own: bool) -> Cell:
     """A cell with what its method comes to.
+
+    Args:
+        own: whether it is a method of the user.
 
     Raises:
         SlsguError: there is no edit, or none that can be measured.
@@ -120,7 +123,7 @@ def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort) -> Cell:
     else:
         seeded = getattr(method, "seeded", None)
         edit = _carry_out(bench, method if seeded is None else seeded(seed))
-    if kind_of(empty.method) == "yours":
+    if own:
         refuse_no_change(edit.patch)
     score = bench.measure(edit.patch, relearn=seed == 0 and not effort.quick)
     return replace(

@@ -94,8 +94,7 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """All columns, with those of other data sets behind the accuracies."""
     others = dict.fromkeys(key for row in rows for key in row.means if key.startswith(ALSO))
     added = tuple(
-        Column(key, f"also {key.removeprefix('also_')}", better="high", brief=True)
-        for key in others
+        Column(key, f"also {key.removeprefix(ALSO)}", better="high", brief=True) for key in others
     )
     place = next(i for i, column in enumerate(COLUMNS) if column.key == "forget_at_5")
     return (*COLUMNS[:place], *added, *COLUMNS[place:])

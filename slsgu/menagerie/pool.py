@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.menagerie.draw import DRAW_VERSION, draw
+from slsgu.utils.child import environment, python
 
 SCHEMA = 1
 KIND = "slsgu-drawings"
@@ -147,10 +148,9 @@ def _draw_elsewhere(
         "start": start,
         "count": len(pictures),
     }
-    command = [sys.executable, "-P", "-c", "from slsgu.menagerie.pool import _serve; _serve()"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = python("-c", "from slsgu.menagerie.pool import _serve; _serve()")
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
     ) as child:
         assert child.stdin is not None and child.stdout is not None
         child.stdin.write(json.dumps(order).encode())

@@ -12,7 +12,7 @@ from slsgu.errors import ModelError, SlsguError
 from slsgu.models.checkpoint import CONFIG_NAME, read_state_dict, weights_file, write_state_dict
 from slsgu.models.config import activation_name, read_config
 from slsgu.models.local_dir import copy_others, refuse_inside
-from slsgu.models.resolve import own_folder
+from slsgu.models.resolve import LOCAL, own_folder
 from slsgu.models.splice import fits, splice
 from slsgu.models.transformers_folder import PREFIX, activation_of
 from slsgu.models.transformers_weights import read_json
@@ -34,7 +34,7 @@ def check_activation(patch: Patch, model: str | Path) -> None:
         ModelError: the configuration cannot be read.
     """
     if (activation := stated_activation(model)) is not None:
-        folder = _place(model)
+        folder = place_of(model)
         way_out = f"If {folder / CONFIG_NAME} is wrong, correct quick_gelu there"
         refuse_activation(patch.parts, activation, str(folder), way_out)
 
@@ -49,7 +49,7 @@ def stated_activation(model: str | Path) -> str | None:
     if str(model).startswith(PREFIX):
         folder = Path(str(model).removeprefix(PREFIX)).expanduser()
         return activation_of(read_json(folder / "config.json", "configuration"), folder)
-    config = _place(model) / CONFIG_NAME
+    config = place_of(model) / CONFIG_NAME
     return activation_name(read_config(config)[0]) if config.is_file() else None
 
 
@@ -60,7 +60,7 @@ def refuse_unmarked(model: str | Path) -> None:
     Raises:
         ModelError: it is one.
     """
-    folder = _place(model)
+    folder = place_of(model)
     if (folder / CONFIG_NAME).is_file():
         return
     for file, library in (("model_index.json", "diffusers"), ("config.json", "transformers")):
@@ -68,8 +68,14 @@ def refuse_unmarked(model: str | Path) -> None:
             raise ModelError(f"{folder} is a folder of {library}: write {library}:{folder}")
 
 
-def _place(model: str | Path) -> Path:
-    return own_folder(str(model)) or Path(str(model).removeprefix("local-dir:"))
+def place_of(model: str | Path) -> Path:
+    """The file or folder that a model is in, whether or not it is there: a checkpoint file, a
+    local-dir with or without its prefix, or the folder of the model that slsgu builds itself.
+
+    Raises:
+        ModelError: as for `own_folder`.
+    """
+    return own_folder(str(model)) or Path(str(model).removeprefix(LOCAL))
 
 
 def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[str]:
@@ -96,8 +102,7 @@ def rewrite_model(model: str | Path, out: str | Path, change: Change) -> list[st
     for path, what in ((model, "the name of the model"), (out, "the name of what to write")):
         refuse_blank(str(path).removeprefix("local-dir:"), what, SlsguError)
     refuse_unmarked(model)
-    model = own_folder(str(model)) or model
-    model, out = (Path(str(path).removeprefix("local-dir:")) for path in (model, out))
+    model, out = place_of(model), Path(str(out).removeprefix("local-dir:"))
     weights = weights_file(model)
     if exists(out):
         raise SlsguError(f"{out} exists already; give a new --out")
