@@ -26,6 +26,7 @@ from slsgu.errors import ModelError
 from slsgu.models.build import build
 from slsgu.models.checkpoint import Headers, headers, headers_of
 from slsgu.models.config import activation_name
+from slsgu.models.folding import Folding
 from slsgu.models.resolve import LOCAL, local_folder, own_folder, resolve
 from slsgu.models.tensors import state_sha256
 from slsgu.models.text_length import shortened
@@ -102,6 +103,8 @@ class Clip:
         pixels = pixels.to(self.device)
         if self._convolutional:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
+            if self.precision == "fp32" and not self.model.training:
+                return self._folding.run(encode, pixels)
         with self._autocast():
             features: Tensor = encode(pixels)
         return features.float()
@@ -142,6 +145,10 @@ class Clip:
     def describe(self) -> dict[str, Any]:
         """Which model this is, as JSON values."""
         return {"name": self.name, "pretrained": self.pretrained, "sha256": self.sha256}
+
+    @cached_property
+    def _folding(self) -> Folding:
+        return Folding()
 
     @cached_property
     def _convolutional(self) -> bool:
