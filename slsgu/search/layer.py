@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,18 +78,20 @@ def search_layer(
     score: LayerScore,
     goal: Goal,
 ) -> tuple[Ray, Candidate]:
-    """Search one layer from each start, and without one where no step from any meets the goal and
-    nobody asked for a start.
+    """Search one layer from each start, from those that leave the name where no step from any meets
+    the goal, and without one where none of these does. What was asked for is done as it was.
 
     Returns:
         The ray whose best step is chosen, and what was found on it.
     """
-    tried: list[Tried] = []
+    settings, tried = plan.settings, list[Tried]()
     if start is not None:
         tried = _search_from(plan, search_set, base, start, score, goal)
-    met = any(goal.met(trial.measures) for *_, found in tried for trial in found.trials)
-    asked = plan.settings.merge is not None or plan.settings.unname is not None
-    if not tried or not (met or asked):
+        if start.names and start.merges and settings.unname is None and not _met(tried, goal):
+            nameless = replace(start, names=None)
+            tried = _search_from(plan, search_set, base, nameless, score, goal)
+    asked = settings.merge is not None or settings.unname is not None
+    if not tried or not (asked or _met(tried, goal)):
         line = base.line(search_set)
         tried.append((base, line, search_candidate(plan, search_set, base, line, score, goal)))
     best = {number: choose(x.trials, goal) for number, (*_, x) in enumerate(tried) if x.trials}
@@ -126,6 +128,11 @@ def _search_from(
         if not all(_as_easily_found(trial.measures) for trial in holding):
             return tried
     return first
+
+
+def _met(tried: Sequence[Tried], goal: Goal) -> bool:
+    """Whether any step meets the goal."""
+    return any(goal.met(trial.measures) for *_, found in tried for trial in found.trials)
 
 
 def _as_easily_found(measures: Measures) -> bool:

@@ -96,8 +96,8 @@ def describe_found(measures: Measures, goal: Goal) -> str:
         return f"{text}, which cannot be told from chance ({found.chance:.1%})"
     if goal.name == "suppress":
         return text
-    expected = goal.never_knew * found.before
-    return f"{text}; of what the model never knew, {expected:.1%} would be"
+    text += f"; of what the model never knew, {goal.never_knew * found.before:.1%} would be"
+    return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
 
 
 def describe_start(trial: Trial, *, unnamed: bool) -> str:

@@ -8,7 +8,7 @@ import pytest
 from helpers.trials import measures_of
 
 from slsgu.evaluation.found import Found
-from slsgu.search.choice import NEAR, USUAL_DIAL, Trial, choose
+from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
 from slsgu.search.goal import Goal
 from slsgu.search.met_ranges import describe_found, describe_start
 
@@ -18,9 +18,11 @@ SUPPRESS = replace(REMOVE, name="suppress")
 USUAL = USUAL_DIAL["siblings"]
 
 
-def trial(merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0) -> Trial:
+def trial(
+    merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0, count: int = 200
+) -> Trial:
     """One start of one layer, and how many of its images are found again."""
-    found = Found(before=before, after=after, count=200, chance=0.01)
+    found = Found(before=before, after=after, count=count, chance=0.01)
     return Trial("proj", 1.0, 0.1, replace(measures_of(0.0, 1.0, q_u), found=found), merge)
 
 
@@ -43,6 +45,16 @@ def test_a_few_images_do_not_outweigh_the_usual_merge() -> None:
     assert choose([odd, far], REMOVE) is odd
 
 
+@pytest.mark.parametrize(("count", "chosen"), [(MANY, 1), (MANY - 1, 0)])
+def test_many_images_that_find_a_concept_as_before_outweigh_the_usual_merge(
+    count: int, chosen: int
+) -> None:
+    trials = [trial(USUAL, 1.0, count=count), trial(0.8, 0.91, count=count)]
+    assert choose(trials, REMOVE) is trials[chosen]
+    alike = [trial(USUAL, 1.0, count=count), trial(0.8, 0.99, count=count)]  # so do others
+    assert choose(alike, REMOVE) is alike[0]
+
+
 @pytest.mark.parametrize(("given_up", "taken"), [(0.5 * NEAR, True), (2 * NEAR, False)])
 def test_little_q_u_is_given_up(given_up: float, taken: bool) -> None:
     removed, better = trial(0.2, 0.9, q_u=1 - given_up), trial(0.0, 1.0)
@@ -59,6 +71,8 @@ def test_where_nothing_can_be_found_the_usual_merge_is_taken() -> None:
 def test_words_say_what_a_few_images_find() -> None:
     text = describe_found(trial(0.2, 0.8).measures, REMOVE)
     assert "80.0%" in text and "100.0%" in text and "90.0%" in text
+    assert "only the name" not in text
+    assert "only the name" in describe_found(trial(0.2, 0.99).measures, REMOVE)
     assert "90.0%" not in describe_found(trial(0.2, 0.8).measures, SUPPRESS)
     assert "chance" in describe_found(trial(0.2, 0.0, before=0.0).measures, REMOVE)
     assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE)

@@ -16,6 +16,7 @@ import slsgu
 import slsgu.search.start as start_module
 from slsgu.direction.kfac import KroneckerFisher
 from slsgu.evaluation.found import Found
+from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
@@ -235,3 +236,26 @@ def test_no_name_is_taken_where_nobody_asks(
     assert start is not None and start.names is None
     _, start = prepared("beagle", unname=False, goal="suppress")
     assert start is None
+
+
+@pytest.mark.parametrize("floors_hold", [False, True])
+def test_where_taking_the_name_costs_too_much_a_concept_is_merged_all_the_same(
+    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch, floors_hold: bool
+) -> None:
+    """Which floors hold is set by hand, by whether the name was taken."""
+    begun: list[Ray] = []
+    from_start, met = Ray.from_start, Goal.met
+
+    def watched(ray: Ray, start: Start, *args: Any) -> Ray:
+        begun.append(from_start(ray, start, *args))
+        return begun[-1]
+
+    def held(goal: Goal, measures: Measures) -> bool:
+        return floors_hold or (not begun[-1].unnamed and met(goal, measures))
+
+    monkeypatch.setattr(Ray, "from_start", watched)
+    monkeypatch.setattr(Goal, "met", held)
+    settings = slsgu.Settings(layer="visual.proj", force=True)
+    plan = slsgu.make_plan(taught, ["beagle"], data=photos / "images", settings=settings)
+    assert slsgu.run_plan(plan).edit.patch.metadata["unnamed"] is floors_hold
+    assert any(ray.merge > 0 and not ray.unnamed for ray in begun) is not floors_hold
