@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 T = TypeVar("T")
+_watched: ContextVar[int] = ContextVar("watched", default=0)
+
+
+class Watcher(TorchFunctionMode):
+    """For modes that watch the calls of a network: within, nothing is folded."""
+
+    def __enter__(self) -> Watcher:
+        _watched.set(_watched.get() + 1)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _watched.set(_watched.get() - 1)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,8 @@ class Folding:
 
     def run(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """What `network` makes of `pixels`, up to rounding. It must be in evaluation mode."""
+        if _watched.get():
+            return network(pixels)
         with _Pass(self._known) as work:
             features = network(pixels)
         self._known.update(work.learnt())  # of a whole pass only

@@ -14,14 +14,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from slsgu.models.folding import Watcher
 
 Receiver: TypeAlias = Callable[[str, Tensor, Tensor], None]
 
 _PRODUCTS = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm})
 
 
-class Taps(TorchFunctionMode):
+class Taps(Watcher):
     """Within, reports the input and the output gradient of named weights.
 
     The gradient flows from the outputs of the shallowest weights on; nothing before them is

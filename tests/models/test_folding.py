@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from slsgu.models.folding import Folding
+from slsgu.models.folding import Folding, Watcher
 
 
 class _Counting(TorchFunctionMode):
@@ -22,6 +22,10 @@ class _Counting(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += func is functional.batch_norm
         return func(*args, **(kwargs or {}))
+
+
+class _Watching(Watcher, _Counting):
+    pass
 
 
 class _Net(nn.Module):
@@ -141,3 +145,12 @@ def test_other_kernels_in_place_of_those_known_are_not_folded(
         found = folding.run(changed, pixels)
         torch.testing.assert_close(found, changed(pixels), rtol=1e-5, atol=1e-6)
     assert _norms(folding, net, pixels) == 4 and _norms(folding, changed, pixels) == 5
+
+
+def test_who_watches_sees_the_network_as_it_is(net: nn.Module, pixels: Tensor) -> None:
+    folding = Folding()
+    folding.run(net, pixels)
+    with _Watching() as watching:
+        folding.run(net, pixels)
+    assert watching.count == 5
+    assert _norms(folding, net, pixels) == 4
