@@ -70,26 +70,27 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
     given = _Given.of(options)
     console = Console()
     task = given.task()
+    effort = given.effort(task)
     output = CompareOutput(out or RUNS / f"compare-{slug(task.request.title)}")
     jobs = min(jobs, len(given.methods))  # each has a method of its own
     with output.held(task) if share is None else contextlib.nullcontext():
         if shared := jobs > 1 and share is None:
             spread(jobs, output.folder)
         bench = given.bench(task, console)
-        store = given.store(output.folder, bench, console)
-        todo = jobs_of(given.methods, given.effort)
+        store = given.store(output.folder, bench, effort, console)
+        todo = jobs_of(given.methods, effort)
         if share is not None:
             own = methods_of(share, given.methods)
             todo = [job for job in todo if job.method in own]
         console.say(
             f"methods: {len(given.methods)}, runs to score: {len(todo)}, folder: {output.folder}; "
-            f"at most {given.effort.budget.cap} image gradients a run"
+            f"an iterative method trains on at most {effort.budget.cap} image gradients a run"
         )
         if shared:
             _say_what_is_left(todo, store, console)
-        cells = run_jobs(bench, given.methods, todo, given.effort, store)
+        cells = run_jobs(bench, given.methods, todo, effort, store)
         if share is None:
-            output.publish(bench, cells, given.effort, as_json=as_json)
+            output.publish(bench, cells, effort, as_json=as_json)
 
 
 def _say_what_is_left(todo: list[Job], store: Store, console: Console) -> None:
@@ -110,29 +111,27 @@ class _Given:
     Attributes:
         options: as they were typed.
         methods: what is run, by name.
-        effort: how much is spent on each.
         own: hash of the file of each method that is the user's own, by name.
     """
 
     options: dict[str, Any]
     methods: dict[str, Method]
-    effort: Effort
     own: dict[str, str]
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> _Given:
-        from slsgu.baselines.train import Budget
+        refuse_two_references(options)
+        if options["quick"] and options["test_images"] is None:
+            options = {**options, "test_images": 20}
+        methods, own = _methods(options)
+        return cls(options, methods, own)
+
+    def effort(self, task: Task) -> Effort:
+        """How much is spent on each method."""
         from slsgu.compare.run import Effort
 
-        refuse_two_references(options)
-        quick = options["quick"]
-        cap = options["cap"] or (240 if quick else 480)
-        if quick and options["test_images"] is None:
-            options = {**options, "test_images": 20}
-        budget = Budget(cap=cap, checks=4 if quick else 6)
-        seeds = options["seeds"] or (1 if quick else 3)
-        methods, own = _methods(options)
-        return cls(options, methods, Effort(budget, seeds, quick), own)
+        spent = {name: self.options[name] for name in ("cap", "seeds", "quick")}
+        return Effort.of(task, **spent)
 
     def task(self) -> Task:
         from slsgu.task.task import make_task
@@ -166,13 +165,13 @@ class _Given:
             progress=console,
         )
 
-    def store(self, folder: Path, bench: Bench, console: Console) -> Store:
+    def store(self, folder: Path, bench: Bench, effort: Effort, console: Console) -> Store:
         """Where the cells are kept."""
         from slsgu.compare.cells import Store
         from slsgu.compare.run import comparison_key
 
         (folder / "cells").mkdir(parents=True, exist_ok=True)
-        key = comparison_key(bench, self.effort)
+        key = comparison_key(bench, effort)
         return Store(folder, key, self.own, figures=tuple(bench.before), say=console.say)
 
 

@@ -41,8 +41,8 @@ compare_options: Callable[[F], F] = stack(
         "--cap",
         type=click.IntRange(16, 1_000_000),
         metavar="N",
-        help="Most image gradients of one run of an iterative method.  [default: 480; with "
-        "--quick: 240]",
+        help="Most image gradients that an iterative method trains on in one run.  [default: 480 "
+        "for every 50 images to be forgotten; with --quick: 240]",
     ),
     option(
         "Method",

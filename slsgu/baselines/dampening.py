@@ -44,6 +44,7 @@ class Dampening:
     alpha: float = 10.0
     variant: str = "lambda = alpha / 10; as its code, squares the gradient of a batch"
     random: bool = False
+    rising: bool = False  # a small alpha dampens more
     values: tuple[float, ...] = ALPHAS
 
     def at(self, value: float) -> Dampening:

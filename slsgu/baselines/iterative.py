@@ -32,6 +32,8 @@ class Tunable(Protocol):
         values: what is tried first, in geometric order.
         variant: which formula it is, and where it deviates from the published one.
         random: whether it depends on the seed.
+
+    With an attribute `rising` that is false, it is a smaller value that forgets more.
     """
 
     @property

@@ -6,7 +6,7 @@ optimiser   AdamW without weight decay
 weights     all of both towers but the temperature; in evaluation mode, so that dropout is off
             and the running statistics of BatchNorm stay
 stopping    the search images are looked at `checks` times; of these moments the one with the
-            highest Q-U is taken
+            highest Q-U is taken, the last of equals
 cap         image gradients in all, forget and retain images alike
 """
 
@@ -134,7 +134,7 @@ def train(
         with standing(weights, {name: old + delta[name] for name, old in original.items()}):
             check = Check(step, step * per_step, material.check(clip))
         checks.append(check)
-        if best is None or check.q_u > best[0].q_u:
+        if best is None or check.q_u >= best[0].q_u:  # what came later forgets more surely
             best = check, delta
     assert best is not None
     return Trained(best[1], tuple(checks), best[0], steps * per_step)

@@ -105,7 +105,7 @@ class Bench:
         chosen, examples = _examples(task, material)
         questions = [x for x, own in zip(test.samples, test.exam.forget, strict=True) if own]
         probes = Probes(Pool.from_samples(chosen, questions), task.seed)
-        there = None if elsewhere is None else _elsewhere(task, elsewhere, progress)
+        there = None if elsewhere is None else _elsewhere(task, elsewhere, ledger, progress)
         found = probes.read(examples[1], _asked(test, test.before))
         if control is not None:
             seen = [_seen_by(control, samples, task, progress) for samples in (chosen, questions)]
@@ -269,8 +269,9 @@ def _noted(others: Sequence[OtherSet], progress: Progress) -> tuple[OtherSet, ..
     return tuple(replace(each, notes=()) for each in others)
 
 
-def _elsewhere(task: Task, source: str, progress: Progress) -> Pictures:
-    """Images of what is to be forgotten from another source, without those of the task."""
+def _elsewhere(task: Task, source: str, ledger: Ledger, progress: Progress) -> Pictures:
+    """Images of what is to be forgotten from another source, without those of the task, whatever
+    file holds their pixels."""
     found = images_of(
         source,
         task.taxonomy,
@@ -283,7 +284,7 @@ def _elsewhere(task: Task, source: str, progress: Progress) -> Pictures:
     if not found.samples:
         reasons = "; ".join(found.left_out.notes()) or "none has the name of a class"
         raise DataError(f"no image of {task.request.title} in {source} can be used ({reasons})")
-    return read_pictures(task, found.samples, "elsewhere", Ledger(), progress)
+    return read_pictures(task, found.samples, "elsewhere", ledger, progress)
 
 
 def _accuracy(labels: npt.NDArray[np.int64], images: Tensor, classes: Tensor) -> float:

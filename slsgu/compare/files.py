@@ -78,7 +78,8 @@ def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -
         lines.append(_line([_name(row), *(_figure(row, column) for column in columns)]))
     lines += [
         "",
-        f"Never knew: {markdown(bench.reference.title)}. At most {effort.budget.cap} image "
+        f"Never knew: {markdown(bench.reference.title)}. An iterative method trains on at most "
+        f"{effort.budget.cap} image "
         "gradients a run.",
         "",
         *_rule(["method", "variant", "knob"]),

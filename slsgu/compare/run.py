@@ -3,6 +3,7 @@ test split. What is done is kept, cell by cell, so that an interrupted compariso
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,10 +18,12 @@ from slsgu.compare.table import kind_of
 from slsgu.compare.tune import tune
 from slsgu.errors import SlsguError
 from slsgu.search.method import Edit, Method
+from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.wording import in_a_line
 
 QUICK_RATES = RATES[1:]
+CAP, SCALE = 480, 50  # image gradients of a run for every so many images to be forgotten
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ class Effort:
     budget: Budget
     seeds: int = 3
     quick: bool = False
+
+    @classmethod
+    def of(cls, task: Task, *, cap: int | None, seeds: int | None, quick: bool) -> Effort:
+        """What is spent on a task by default: more image gradients on more images."""
+        batches = math.ceil(len(task.forget_samples) / SCALE)
+        if cap is None:
+            cap = (CAP // 2 if quick else CAP) * max(1, batches)
+        return cls(Budget(cap=cap, checks=4 if quick else 6), seeds or (1 if quick else 3), quick)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 The values of its grid first; then, while the best lies at an edge of what was tried, one beyond it,
 at most `BEYOND` times. So no method is judged by a rate that was too small or too large for it.
+Where no value has forgotten anything, a stronger one is tried.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Tried:
 
     Attributes:
         last: Q-U at the end of the schedule, without a stopping rule; None where there is none.
+        quality: how much was forgotten, on the search split.
     """
 
     value: float
@@ -31,6 +33,7 @@ class Tried:
     seconds: float
     gradients: int
     last: float | None = None
+    quality: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -80,18 +83,19 @@ def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
         q_u = edit.measures.q_u or 0.0
         last = checks[-1]["q_u"] if checks else None
         shared = int(edit.settings.get("shared_gradients", 0)) if tried else 0
-        tried.append(Tried(value, q_u, seconds, edit.gradients - shared, last))
+        quality = edit.measures.quality or 0.0
+        tried.append(Tried(value, q_u, seconds, edit.gradients - shared, last, quality))
 
     for value in method.values:
         attempt(value)
     factor = method.values[1] / method.values[0] if len(method.values) > 1 else 1.0
     for _ in range(BEYOND if factor != 1 else 0):
-        best = _best(tried)
+        best = _best(tried, method)
         values = [each.value for each in tried]
         if best.q_u >= ENOUGH or not at_edge(best.value, values):
             break
         attempt(best.value * factor if best.value == max(values) else best.value / factor)
-    value = _best(tried).value
+    value = _best(tried, method).value
     return Tuned(value, edits[value], tuple(tried))
 
 
@@ -100,6 +104,10 @@ def at_edge(value: float | None, tried: Sequence[float]) -> bool:
     return bool(tried) and value in (min(tried), max(tried))
 
 
-def _best(tried: list[Tried]) -> Tried:
-    """The highest Q-U; of several the smallest value."""
-    return max(sorted(tried, key=lambda each: each.value), key=lambda each: each.q_u)
+def _best(tried: list[Tried], method: Tunable) -> Tried:
+    """The highest Q-U; of several the weakest value. The strongest where none forgets anything."""
+    rising = getattr(method, "rising", True)
+    weakest_first = sorted(tried, key=lambda each: each.value, reverse=not rising)
+    if all(each.quality == 0 for each in tried):
+        return weakest_first[-1]
+    return max(weakest_first, key=lambda each: each.q_u)

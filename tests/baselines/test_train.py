@@ -88,6 +88,16 @@ def test_the_best_moment_is_taken_not_the_last(material: Material) -> None:
     assert q_u[-1] < max(q_u)  # control: the last is worse
 
 
+def test_of_moments_alike_the_last_is_taken(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Material.check
+    first = check(material, material.task.clip)
+    monkeypatch.setattr(Material, "check", lambda *_: replace(first, q_u=1.0))
+    trained = run(material)
+    assert trained.taken == trained.checks[-1] and len(trained.checks) > 1
+
+
 def test_what_is_masked_stays_and_the_rest_moves(material: Material) -> None:
     _, weights = trainable(material.task.clip)
     generator = torch.Generator().manual_seed(0)

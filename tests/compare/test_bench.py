@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from PIL import Image
 
 import slsgu
 from slsgu.audit.run import run_audit
@@ -17,7 +18,7 @@ from slsgu.baselines.train import Budget
 from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Store
 from slsgu.compare.run import Effort, Job, jobs_of, run_cell, run_jobs
-from slsgu.errors import SlsguError
+from slsgu.errors import DataError, SlsguError
 from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.evaluation.proof import evaluate
 from slsgu.models.clip import Clip, weights_sha256
@@ -146,6 +147,22 @@ def test_images_from_elsewhere_are_asked_by_name(task: Task, bench: Bench, photo
     assert there.before["elsewhere"] == 1.0
     assert there.measure(language_patch(task), relearn=False)["elsewhere"] < 0.5  # control
     assert there.key() != bench.key()
+
+
+def test_images_from_elsewhere_are_none_that_methods_learn_from_whatever_their_file(
+    task: Task, tmp_path: Path
+) -> None:
+    """Copies as BMP, which have the same pixels."""
+    folder = tmp_path / "beagle"
+    folder.mkdir()
+    for number, sample in enumerate(task.forget_samples):
+        sample.read().save(folder / f"{number}.bmp")
+    with pytest.raises(DataError, match=r"\d\.bmp: same pixels as in the gradient set"):
+        Bench.of(task, never_knew=0.5, elsewhere=str(tmp_path))
+    for path in folder.iterdir():  # control: other pixels
+        Image.open(path).rotate(90).save(path)
+    there = Bench.of(task, never_knew=0.5, elsewhere=str(tmp_path)).elsewhere
+    assert there is not None and len(there.samples) > 0
 
 
 # -- running --------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ class Knob:
     best: float
     value: float = 0.0
     peak: float = 0.9
+    forgets: float = 1.0
+    rising: bool = True
     values: tuple[float, ...] = (1.0, 4.0, 16.0)
 
     def at(self, value: float) -> Knob:
@@ -33,7 +35,7 @@ class Knob:
 
     def __call__(self, *_: object) -> Edit:
         q_u = self.peak / (1 + abs(self.value - self.best))
-        measures = Measures({}, {}, {}, {}, None, None, q_u, 0.0, ())
+        measures = Measures({}, {}, {}, {}, self.forgets, None, q_u, 0.0, ())
         seconds = {"read": 100.0, "train": 2.0}
         return Edit(Patch({}, {}), measures=measures, seconds=seconds, gradients=10)
 
@@ -65,8 +67,16 @@ def test_what_is_near_perfect_is_not_gone_beyond() -> None:
     assert tried(Knob(16, peak=0.98))[1] == [1, 4, 16, 64]  # control: then 16 is no edge
 
 
-def test_of_equals_the_smallest_is_taken() -> None:
-    assert tried(Knob(1, peak=0.0))[0] == 0.0625  # all alike: two steps below the grid
+@pytest.mark.parametrize(("rising", "weakest"), [(True, 0.0625), (False, 256)])
+def test_of_equals_the_weakest_is_taken(rising: bool, weakest: float) -> None:
+    assert tried(Knob(1, peak=0.0, rising=rising))[0] == weakest  # two steps beyond the grid
+
+
+@pytest.mark.parametrize(("rising", "strongest"), [(True, 256), (False, 0.0625)])
+def test_where_nothing_is_forgotten_a_stronger_value_is_tried(
+    rising: bool, strongest: float
+) -> None:
+    assert tried(Knob(1, peak=0.0, forgets=0.0, rising=rising))[0] == strongest
 
 
 def test_the_cost_is_of_every_value_but_reading_counts_once() -> None:

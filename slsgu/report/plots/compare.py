@@ -107,10 +107,9 @@ def save_figures(value: Mapping[str, Any], folder: Path) -> list[Path]:
     concepts = " and ".join(value["request"]["concepts"])
     done = [row for row in value["rows"] if not row["failed"]]
     rows = [row for row in done if (row["means"]["q_u"] or 0.0) >= SHOWN]
-    lower = [row["method"] for row in done if row not in rows]
     note = f"{concepts}, test images; the mean over seeds"
-    if lower:
-        note += f". Below Q-U {SHOWN:g}: {', '.join(lower)}"
+    if lower := len(done) - len(rows):
+        note += f". Methods below Q-U {SHOWN:g}, which are not drawn: {lower}"
     paths = []
     for name, (draw, title) in FIGURES.items():
         with drawing():
@@ -143,12 +142,13 @@ def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None
     kinds = {row["method"]: row["kind"] for row in rows}
     if above is not None:
         points = {name: (max(a, above), b) for name, (a, b) in points.items()}
-    for kind, (colour, marker, label) in KINDS.items():
+    for behind, (kind, (colour, marker, label)) in enumerate(KINDS.items()):
         own = [place for name, place in points.items() if kinds[name] == kind]
         if own:
             ax.scatter(
                 [a for a, _ in own], [b for _, b in own], s=38, c=colour, marker=marker,
-                label=label, edgecolors="white", linewidths=0.7, zorder=3, clip_on=False,
+                label=label, edgecolors="white", linewidths=0.7, zorder=3 - behind / 10,
+                clip_on=False,
             )  # fmt: skip
     ax.margins(0.08)
     if points:
