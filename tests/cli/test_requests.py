@@ -513,7 +513,7 @@ def test_what_is_left_out_of_another_data_set_is_told(
     [
         ("pipe:exit 3", "the command that fetches it ended with exit status 3"),
         ("s3://bucket/a.tar", "webdataset cannot open such an address; give a command"),
-        ("http://photos", "cannot read http://photos: "),
+        ("http://localhost:1", "cannot read http://localhost:1: "),
         ("*.tar", "no such shard: *.tar (to name several shards, use braces"),
         ("pets-?", "no such file or folder: pets-?"),
     ],
