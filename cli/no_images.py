@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +137,19 @@ def apply_by_text(
     if as_json:
         echo_json(summary)
     else:
-        print_text_result(result, elapsed())
+        print_text_result(result, folder, elapsed())
         echo_paths(result, folder, save_model)
-    end_unless_met(result, folder, console, _advice(result))
+    own_names = bool(options["classes"] or options["siblings"] or options["parent"])
+    end_unless_met(result, folder, console, _advice(result, own_names=own_names))
 
 
-def _advice(result: TextOutcome) -> str:
-    """What to do where an edit is no success on texts."""
+def _advice(result: TextOutcome, *, own_names: bool) -> str:
+    """What to do where an edit is no success on texts.
+
+    Args:
+        own_names: whether names were given, beside or without a taxonomy, which do not go together
+            with pictures.
+    """
     proof, ways = result.proof, []
     if proof.still_named or proof.mistaken or proof.renamed:
         outside = bool(result.task.outside)
@@ -152,8 +159,13 @@ def _advice(result: TextOutcome) -> str:
         )  # fmt: skip
     if result.edit.settings["tower"] == "vision":
         ways.append("the text side (--tower language)")
-    ways.append("pictures, which then decide (--data)")
-    return f"Try {', '.join(ways)}, or --force to take it as it is."
+    if not own_names:
+        ways.append("pictures, which then decide (--data)")
+    take = "--force to take it as it is" + (
+        ", and then measure it on pictures (`slsgu evaluate --run DIR --data DIR`)"
+        if own_names else ""
+    )  # fmt: skip
+    return f"Try {', '.join([*ways, f'or {take}'])}." if ways else f"Give {take}."
 
 
 def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) -> dict[str, Any]:
@@ -171,10 +183,11 @@ def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) ->
     return summary
 
 
-def print_text_result(result: TextOutcome, total: float) -> None:
+def print_text_result(result: TextOutcome, folder: RunFolder, total: float) -> None:
     """What a request without pictures changed, and what that did to texts.
 
     Args:
+        folder: where the result lies, which another command can measure.
         total: seconds since the command began.
     """
     from slsgu.report.text import IMAGES_STAY, TEXTS_STAY, moves_texts, outside_words
@@ -190,7 +203,10 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     if outside:
         click.echo(outside)
     knew = "" if outside else f"whether the model knew {title}, and "
-    click.echo(f"not known: {knew}what photographs are called now. Measure it with --data")
+    click.echo(f"not known: {knew}what photographs are called now")
+    if result.patch is not None:
+        measure = shlex.join(["slsgu", "evaluate", "--run", str(folder.path), "--data", "DIR"])
+        click.echo(f"measure it on photographs: {measure}")
     click.echo(IMAGES_STAY if moves_texts(result) else TEXTS_STAY)
     click.echo(f"\ntime       total {total:.1f} s")
 

@@ -4,11 +4,46 @@ names, or beside and below names that are given with it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from slsgu.concepts.request import Request
-from slsgu.concepts.taxonomy import Taxonomy
-from slsgu.errors import ConceptError, UnusedError
+from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.errors import ConceptError, DataError, UnusedError
+from slsgu.task.find import find_taxonomy
+from slsgu.task.pairs import read_names
 from slsgu.task.places import placed
+
+
+def find_request(
+    names: Sequence[str],
+    *,
+    taxonomy: str | Path | Taxonomy | None = None,
+    classes: str | Path | None = None,
+    siblings: Sequence[str] = (),
+    parent: str | None = None,
+    embedded: bool,
+) -> tuple[Request, tuple[str, ...]]:
+    """The request, and the names in it that stand in no taxonomy or list that was given.
+
+    Args:
+        names: what to forget.
+        taxonomy, classes, siblings, parent: what stays, as for `slsgu.unlearn_by_text`.
+        embedded: whether the model is the embedded one, which brings its taxonomy along.
+
+    Raises:
+        ConceptError, UnusedError: as for `request_of`.
+        DataError: a file or the taxonomy cannot be used.
+    """
+    if taxonomy is not None and classes is not None:
+        raise DataError("give a taxonomy or a file of classes, not both")
+    tree: Taxonomy | None = None
+    if classes is not None:
+        listed = read_names(Path(classes))
+        tree = Taxonomy([Concept(n, None) for n in listed], name="classes", least=1)
+    elif taxonomy is not None or embedded:
+        tree = find_taxonomy(taxonomy, None)
+    request = request_of(tree, names, siblings, parent, listed=classes is not None)
+    return request, outside_of(tree, names)
 
 
 def request_of(

@@ -18,10 +18,8 @@ from slsgu.concepts.templates import load_templates
 from slsgu.concepts.wordings import BARE, Wording, forgotten_words, mentions, wordings
 from slsgu.errors import ConceptError, DataError
 from slsgu.models.clip import Clip
-from slsgu.task.find import find_taxonomy
-from slsgu.task.pairs import read_names
 from slsgu.task.task import Task
-from slsgu.task.text_request import outside_of, request_of
+from slsgu.task.text_request import find_request
 from slsgu.utils.names import refuse_blank, refuse_kind
 from slsgu.utils.reading import read_text
 
@@ -161,17 +159,16 @@ def make_text_task(
         refuse_blank(name, "a name", ConceptError)
     if not concepts:
         raise ConceptError("name at least one concept to forget")
-    if taxonomy is not None and classes is not None:
-        raise DataError("give a taxonomy or a file of classes, not both")
-    tree: Taxonomy | None = None
-    if classes is not None:
-        names = read_names(Path(classes))
-        tree = Taxonomy([Concept(n, None) for n in names], name="classes", least=1)
-    elif taxonomy is not None or clip.is_menagerie:
-        tree = find_taxonomy(taxonomy, None)
-    request = request_of(tree, list(concepts), list(siblings), parent, listed=classes is not None)
+    request, outside = find_request(
+        list(concepts),
+        taxonomy=taxonomy,
+        classes=classes,
+        siblings=list(siblings),
+        parent=parent,
+        embedded=clip.is_menagerie,
+    )
     task = TextTask.make(clip, request, load_templates(templates, request.taxonomy), keep)
-    return replace(task, outside=outside_of(tree, concepts))
+    return replace(task, outside=outside)
 
 
 def _names_of_imagenet(request: Request) -> list[str]:

@@ -277,3 +277,75 @@ def test_no_image_of_a_data_set_is_taken_for_one_that_the_edit_was_made_from(
     elsewhere = ["--patch", "images/patch.safetensors", *world, "--seed", "3"]
     told = cli("audit", *elsewhere, "--out", "other", "--probe", "membership")
     assert "not known which images" in told.err and "no image went" not in told.out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "audit"])
+def test_a_run_of_another_model_without_images_asks_for_some(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "names.txt").write_text("beagle\npug\ntabby\nsiamese\n")
+    cli(*words("beagle", taught_dir, "--classes", "names.txt"))
+    ran = cli(command, "--run", "run")
+    assert ran.code == 1 and "names alone" in ran.err and "--data" in ran.err
+    assert not (tmp_path / "run" / "audit.json").exists()
+    # Control: with pictures it works, among the names of the run.
+    less = ["--probe", "membership"] if command == "audit" else []
+    given = cli(command, "--run", "run", "--data", photos / "images", *less)
+    assert given.code == 0, given.err
+
+
+def test_a_run_of_the_embedded_model_is_measured_on_its_drawings(cli: Callable[..., Ran]) -> None:
+    cli("apply", "--concept", "husky", "--no-images", "--run", "run", "--force")
+    ran = cli("evaluate", "--run", "run", "--test-images", "2")
+    assert ran.code == 0 and "forget" in ran.out, ran.err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--classes", "others.txt"],
+        ["--sibling", "pug", "--sibling", "tabby", "--sibling", "siamese"],
+        ["--sibling", "pug", "--taxonomy", "others.yaml"],
+        ["--parent", "cat", "--taxonomy", "others.yaml"],
+    ],
+)
+def test_names_that_were_given_with_a_run_are_known_when_it_is_measured(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path, tmp_path: Path, more: list[str]
+) -> None:
+    (tmp_path / "others.txt").write_text("pug\ntabby\nsiamese\n")
+    (tmp_path / "others.yaml").write_text("dog: [pug]\ncat: [tabby, siamese]\n")
+    cli(*words("beagle", taught_dir, *more))
+    data = ["--data", photos / "images"]
+    ran = cli("evaluate", "--run", "run", *data, "--json")
+    assert ran.code == 0, ran.err
+    request = json.loads((tmp_path / "run" / "result.json").read_text())["request"]
+    assert json.loads(ran.out)["request"]["paths"] == request["paths"]
+    audited = cli("audit", "--run", "run", *data, "--probe", "membership")
+    assert audited.code == 0, audited.err
+
+
+def test_pictures_that_do_not_fit_the_names_of_a_run_have_another_way(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    cli(*words("beagle", taught_dir, "--sibling", "pug"))
+    data = ["--data", photos / "images"]
+    for command in ("evaluate", "audit"):
+        ran = cli(command, "--run", "run", *data)
+        assert ran.code == 1 and "do not match" in ran.err and "leave --run out" in ran.err
+    model = ["--model", f"local-dir:{taught_dir}"]
+    other = cli(
+        "evaluate", "--patch", "run/patch.safetensors", *model, *data, "--concept", "beagle"
+    )
+    assert other.code == 0, other.err  # control: that way works
+
+
+def test_advice_names_only_ways_that_are_open(
+    cli: Callable[..., Ran], asked: list[str], taught_dir: Path
+) -> None:
+    ran = cli(*asked)
+    assert "slsgu evaluate --run run --data DIR" in ran.out
+    refused = [*words("beagle", taught_dir)[:-1], "--tower", "vision"]  # without --force
+    told = cli(*refused, "--sibling", "pug", "--run", "other").err
+    assert "No patch was written" in told and "(--data)" not in told
+    assert "slsgu evaluate --run DIR --data DIR" in told
+    assert "(--data)" in cli(*asked, "--tower", "vision").err  # control
