@@ -190,11 +190,18 @@ def print_text_result(result: TextOutcome, folder: RunFolder, total: float) -> N
         folder: where the result lies, which another command can measure.
         total: seconds since the command began.
     """
-    from slsgu.report.text import IMAGES_STAY, TEXTS_STAY, moves_texts, outside_words
+    from slsgu.report.text import (
+        IMAGES_STAY,
+        TEXTS_STAY,
+        change_words,
+        moves_texts,
+        outside_words,
+    )
 
     title = result.task.request.title
     print_edit(title, result.edit)
-    click.echo("no picture was used, neither for the edit nor to measure it\n")
+    click.echo("no picture was used, neither for the edit nor to measure it")
+    click.echo(f"the change is {change_words(result)}\n")
     _print_groups(result)
     click.echo("")
     _print_called(result)
@@ -228,6 +235,7 @@ def _print_groups(result: TextOutcome) -> None:
 def _print_called(result: TextOutcome) -> None:
     """What the places of the concept are called now, and which words find them."""
     from slsgu.report.text import called_now, unknown_words
+    from slsgu.utils.wording import some
 
     called = called_now(result)
     for name, now in called[:CALLED]:
@@ -238,9 +246,9 @@ def _print_called(result: TextOutcome) -> None:
         title = result.task.others_title
         click.echo(f"the model knew fewer than half of the {title} before, so they do not count")
     if words := [row.words for row in result.proof.still_found]:
-        click.echo(f"as a search term, still found first: {', '.join(words)}")
+        click.echo(f"as a search term, still found first: {some(words, CALLED)}")
     if words := unknown_words(result):
-        click.echo(f"did not find the concept's place before the edit: {', '.join(words)}")
+        click.echo(f"did not find the concept's place before the edit: {some(words, CALLED)}")
 
 
 def _print_kept(proof: TextProof) -> None:
@@ -249,6 +257,6 @@ def _print_kept(proof: TextProof) -> None:
         names = [f"{x.words} (finds {x.finds.split('/')[-1]})" for x in lost[:CALLED]]
         more = f", and {len(lost) - CALLED} more: see the report" if len(lost) > CALLED else ""
         click.echo(f"kept, and do not find their place any more: {', '.join(names)}{more}")
-    elif worst := [row for row in proof.worst(3) if row.moved > 0]:
-        names = [f"{row.words} ({row.moved:.3f})" for row in worst]
+    elif furthest := proof.furthest(3):
+        names = [f"{row.words} ({row.moved:.3f})" for row in furthest]
         click.echo(f"kept, and moved furthest: {', '.join(names)}")

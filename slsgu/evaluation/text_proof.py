@@ -104,6 +104,11 @@ class TextProof:
         lost = sorted(kept, key=lambda r: (not self.counts(r), 1 - r.rank_after, -r.moved))
         return lost[:count]
 
+    def furthest(self, count: int) -> list[TextRow]:
+        """The texts that are kept and moved, those that moved furthest first."""
+        moved = [row for row in self.rows if row.group != "forgotten" and row.moved > 0]
+        return sorted(moved, key=lambda row: -row.moved)[:count]
+
     @property
     def lost(self) -> list[TextRow]:
         """The texts that count and do not find their place any more, those that lost most first."""
@@ -128,8 +133,10 @@ class TextProof:
 
     def misses(self) -> list[str]:
         """What keeps the edit from being a success, in words; empty if it is one."""
-        misses = [f"{concept} is still called so" for concept in self.still_named]
-        misses += [f"the model cannot tell {one} from {other}" for one, other in self.mistaken]
+        misses = _first([f"{concept} is still called so" for concept in self.still_named])
+        misses += _first(
+            [f"the model cannot tell {one} from {other}" for one, other in self.mistaken]
+        )
         if renamed := self.renamed:
             names = listed([f"{x.concept} is called {x.after}" for x in renamed[:SHOWN]])
             more = f", and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
@@ -164,6 +171,12 @@ class TextProof:
             "rows": [asdict(row) for row in self.rows],
             "stand_ins": [asdict(each) for each in self.stand_ins],
         }
+
+
+def _first(misses: list[str]) -> list[str]:
+    """The first few of misses that are alike, and how many more there are."""
+    more = len(misses) - SHOWN
+    return [*misses[:SHOWN], f"the same of {more} more"] if more > 0 else misses
 
 
 def prove_by_text(task: TextTask, texts: Embedded) -> TextProof:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slsgu.concepts.request import Request
-from slsgu.concepts.taxonomy import Concept, Taxonomy
+from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
 from slsgu.errors import ConceptError, DataError, UnusedError
 from slsgu.task.find import find_taxonomy
 from slsgu.task.pairs import read_names
@@ -65,6 +65,9 @@ def request_of(
         UnusedError: siblings or a parent would change nothing.
         ConceptError: nothing says where a name stands, or what stays.
     """
+    forget = {normalise(name) for name in names}
+    if twice := [name for name in siblings if normalise(name) in forget]:
+        raise _twice(twice[0])
     if tree is None and not siblings:
         if parent is not None:
             raise _alone(names[0], parent)
@@ -92,7 +95,7 @@ def request_of(
         if parent is not None and not listed and set(beside) <= set(request.concepts):
             raise _alone(concept.name, parent)
     if twice := [name for name in siblings if tree.find(name) in request.forget_leaves]:
-        raise ConceptError(f"{twice[0]!r} is to be forgotten, and a sibling that is kept")
+        raise _twice(twice[0])
     return request
 
 
@@ -118,6 +121,10 @@ def outside_of(tree: Taxonomy | None, names: Sequence[str]) -> tuple[str, ...]:
     if tree is None:
         return tuple(names)
     return tuple(x for x in names if not tree.search(x) and tree.leaf_of_index(x) is None)
+
+
+def _twice(name: str) -> ConceptError:
+    return ConceptError(f"{name!r} is to be forgotten, and a sibling that is kept")
 
 
 def _alone(name: str, parent: str) -> ConceptError:

@@ -349,3 +349,64 @@ def test_advice_names_only_ways_that_are_open(
     assert "No patch was written" in told and "(--data)" not in told
     assert "slsgu evaluate --run DIR --data DIR" in told
     assert "(--data)" in cli(*asked, "--tower", "vision").err  # control
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def test_the_length_of_the_change_is_said(cli: Callable[..., Ran], asked: list[str]) -> None:
+    ran = cli(*asked)
+    (line,) = [x for x in ran.out.splitlines() if x.startswith("the change is ")]
+    patch = slsgu.Patch.load("run/patch.safetensors")
+    delta, whole = (x["text_projection"].double().norm() for x in (patch.delta, patch.original))
+    assert line == f"the change is {float(delta / whole):.1%} of the layer's norm"
+
+
+def test_a_concept_that_has_many_names_prints_a_few(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path
+) -> None:
+    names = ", ".join(f"odd name number {n}" for n in range(40))
+    (tmp_path / "odd.yaml").write_text(
+        f"dog: [{{beagle: {{$aliases: [{names}]}}}}, pug]\ncat: [tabby, siamese]\n"
+    )
+    ran = cli(*words("beagle", taught_dir, "--taxonomy", "odd.yaml"))
+    row = json.loads((tmp_path / "run" / "result.json").read_text())["text"]["rows"]
+    unknown = [x for x in row if x["group"] == "forgotten" and x["rank_before"] > 1]
+    assert len(unknown) > 5  # or nothing is tested
+    (line,) = [x for x in ran.out.splitlines() if x.startswith("did not find")]
+    assert line.count("odd name") == 5 and line.endswith(f" and {len(unknown) - 5} more")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"and {len(unknown) - 5} more." in page
+
+
+def test_texts_to_keep_that_mention_the_concept_are_named(
+    cli: Callable[..., Ran], asked: list[str], photos: Path, tmp_path: Path
+) -> None:
+    assert "are not kept" not in cli(*asked).err  # control
+    (tmp_path / "keep.txt").write_text("a red truck\na beagle\nthree trees\ntwo beagles\n")
+    told = (
+        "texts of keep.txt that mention what is to be forgotten are not kept, 1 in all: 'a beagle'"
+    )
+    for more in ([], ["--data", str(photos / "images")]):
+        assert f"note: {told}" in cli(*asked, *more).err, more
+        if not more:
+            assert "are not kept, 1 in all" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_sibling_that_is_the_concept_itself_is_refused_as_that(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text("pug\ntabby\n")
+    new = ["apply", "--no-images", "--model", f"local-dir:{taught_dir}", "--concept", "sports car"]
+    for more in ([], ["--classes", "names.txt"], ["--parent", "car", "--sibling", "van"]):
+        ran = cli(*new, *more, "--sibling", "Sports Car")
+        assert ran.code == 1 and "'Sports Car' is to be forgotten, and a sibling" in ran.err, more
+    assert "is to be forgotten, and" not in cli(*new, "--sibling", "van").err  # control
+
+
+@pytest.mark.parametrize("tower", ["both", "image", None])
+def test_a_tower_that_there_is_not_is_named_with_those_that_there_are(
+    taught: Clip, photos: Path, tower: str
+) -> None:
+    with pytest.raises(slsgu.SlsguError, match=r"unknown tower .* known: vision, language"):
+        slsgu.unlearn_by_text(taught, "beagle", taxonomy=photos / "pets.yaml", tower=tower)
