@@ -72,15 +72,28 @@ def test_lines_are_the_curve_and_dots_what_was_evaluated(result: Any) -> None:
 
 def test_what_is_kept_is_a_share_of_what_was(result: Any) -> None:
     first, *others = result.trace.candidates
-    trials = tuple(
-        replace(t, measures=replace(t.measures, before={**t.measures.before, "retain_fine": 0.5}))
-        for t in first.trials
-    )
-    searched = (replace(first, trials=trials), *others)
+    whole = falling()
+    before = {**whole.summary.before, "retain_fine": np.full(30, 0.5)}
+    whole = replace(whole, summary=replace(whole.summary, before=before))
+    searched = (replace(first, curve=whole), *others)
     trace = replace(result.trace, candidates=searched)
     result = replace(result, edit=replace(result.edit, trace=trace))
     (line,) = [x for x in drawn(result).axes[0].lines if x.get_label() == SERIES[2].label]
     assert np.allclose(np.asarray(line.get_ydata()), falling().summary.after["retain_fine"] / 0.5)
+
+
+def test_a_curve_of_a_part_says_so_also_where_its_step_was_evaluated_on_all(result: Any) -> None:
+    def title(**part: int | None) -> str:
+        first, *others = result.trace.candidates
+        searched = (replace(first, **part), *others)
+        told = replace(result, edit=replace(
+            result.edit, trace=replace(result.trace, candidates=searched)
+        ))  # fmt: skip
+        return " ".join(text.get_text() for text in drawn(told).axes[0].texts)
+
+    assert "60 images" in title(part=None, curve_part=60)
+    assert "60 images" in title(part=60, curve_part=60)
+    assert "images" not in title(part=None, curve_part=None)  # control
 
 
 def test_the_large_curve_follows_the_whole_curve_too(result: Any) -> None:

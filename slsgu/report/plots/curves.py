@@ -133,8 +133,8 @@ def _title(ax: Axes, name: str, candidate: Candidate, best: Trial, *, chosen: bo
         told.append(f"error \N{LESS-THAN OR EQUAL TO} {candidate.curve.error:.1%}")
     else:
         told.append("exact")
-    if candidate.part is not None:
-        told.append(f"{candidate.part} images")
+    if part := candidate.part or candidate.curve_part:
+        told.append(f"{part} images")
     tower = candidate.score.tower
     ax.annotate(
         fit(f"{name} ({tower})", 9 if chosen else 8.2, width), (0, 1), (-20, 14),
