@@ -4,6 +4,7 @@ about pictures that were never seen."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -410,3 +411,16 @@ def test_a_tower_that_there_is_not_is_named_with_those_that_there_are(
 ) -> None:
     with pytest.raises(slsgu.SlsguError, match=r"unknown tower .* known: vision, language"):
         slsgu.unlearn_by_text(taught, "beagle", taxonomy=photos / "pets.yaml", tower=tower)
+
+
+@pytest.mark.parametrize(("tower", "columns"), [("language", 5), ("vision", 3)])
+def test_on_a_small_screen_the_table_of_texts_has_a_place_for_each_column(
+    cli: Callable[..., Ran], asked: list[str], tmp_path: Path, tower: str, columns: int
+) -> None:
+    cli(*asked, "--tower", tower)
+    page = (tmp_path / "run" / "report.html").read_text()
+    table = re.search(r'<table class="(stack texts[ a-z]*)">\s*<tr>(.*?)</tr>', page, re.S)
+    assert table is not None and table[2].count("<th>") - 1 == columns
+    rule = re.escape("." + ".".join(table[1].split()))
+    (grid,) = re.findall(rule + r" tr \{ grid-template-columns: ([^;]*);", page)
+    assert grid in (f"repeat({columns}, 1fr)",) or len(grid.split()) == columns
