@@ -11,6 +11,7 @@ pictures of the concept lie where its name did, no text can tell.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class TextProof:
         known = [row for each in groups for row in self.of(each) if row.rank_before == 1]
         return sum(row.rank_after == 1 for row in known) / len(known) if known else None
 
-    @property
+    @cached_property
     def knows_others(self) -> bool:
         """Whether at least half of the other texts found their place before: the model knows them,
         and what becomes of them says something."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slsgu.evaluation.text_proof import LEAST_KEPT
 from slsgu.evaluation.text_rows import GROUPS, TextRow
 from slsgu.patch.size import relative_change
-from slsgu.report.html import rendered
+from slsgu.report.page import rendered
 from slsgu.report.values import about_facts, patch_sha256, plain, tower_of
 from slsgu.utils.files import write_text
 from slsgu.utils.wording import listed, share, some

@@ -14,6 +14,7 @@ import slsgu
 from slsgu.concepts.request import Request
 from slsgu.evaluation.embedded import Embedded
 from slsgu.evaluation.text_proof import LEAST_KEPT, TextProof, prove_by_text
+from slsgu.evaluation.text_rows import TextRow
 from slsgu.models.clip import Clip
 from slsgu.task.text_task import TextTask
 
@@ -213,3 +214,18 @@ def test_misses_that_are_alike_are_counted(task: TextTask) -> None:
     assert len([x for x in misses if "still called so" in x]) == 3
     assert "the same of 7 more" in misses and "the same of 6 more" in misses
     assert not any("more" in x for x in proof.misses())  # control
+
+
+def test_a_proof_of_many_texts_is_judged_in_one_pass(task: TextTask) -> None:
+    proof = with_moved(task, "beagle", "pug", "tabby")
+    asked = 0
+
+    class Counted(TextProof):
+        def of(self, group: str) -> list[TextRow]:  # type: ignore[override]
+            nonlocal asked
+            asked += 1
+            return super().of(group)  # type: ignore[arg-type]
+
+    counted = Counted(proof.rows, proof.stand_ins)
+    assert [counted.lost, counted.worst(3)] == [proof.lost, proof.worst(3)]
+    assert asked <= 1 < len(proof.rows)
