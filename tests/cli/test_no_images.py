@@ -13,6 +13,7 @@ from helpers.commands import Ran
 
 import slsgu
 from slsgu.models.clip import Clip
+from slsgu.search.goal import Goal
 
 
 @pytest.fixture
@@ -424,3 +425,28 @@ def test_on_a_small_screen_the_table_of_texts_has_a_place_for_each_column(
     rule = re.escape("." + ".".join(table[1].split()))
     (grid,) = re.findall(rule + r" tr \{ grid-template-columns: ([^;]*);", page)
     assert grid in (f"repeat({columns}, 1fr)",) or len(grid.split()) == columns
+
+
+def test_what_test_images_say_is_no_reason_for_more_search_images(
+    cli: Callable[..., Ran],
+    asked: list[str],
+    world: list[str],
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Goal, "misses", lambda *_: ["something is lost"])
+    told = cli(*asked, "--data", photos / "images").err
+    assert "on the test images something is lost" in told
+    assert "judge it by the test images" in told and "--search-images" not in told
+    searched = cli("apply", "--concept", "beagle", *world, "--run", "searched").err  # control
+    assert "More --search-images" in searched
+
+
+def test_a_sum_of_runs_without_images_is_measured_on_images_that_are_given(
+    cli: Callable[..., Ran], model: list[str], keep: list[str]
+) -> None:
+    for name in ("beagle", "pug"):
+        named = ["--concept", name, "--no-images", *model, *keep, "--run", name, "--force"]
+        cli("apply", *named)
+    told = cli("patch", "merge", "beagle", "pug", "--out", "both.safetensors").err
+    assert "slsgu evaluate --run beagle --patch beagle --patch pug --data DIR" in told
