@@ -200,10 +200,11 @@ def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:
     """Say what a result falls short of; exit with status 1 where the goal was not met."""
     from slsgu.report.way import way_of
 
+    way = way_of(result.edit)
     misses = result.goal.misses(result.proof.measures, result.task.request.title)
     if result.success and misses:
         console.say(
             f"Warning: the goal was met on the search images, but on the test images "
-            f"{listed(misses)}. More --search-images make the choice surer."
+            f"{listed(misses)}. {way.surer}"
         )
-    end_unless_met(result, folder, console, way_of(result.edit).advice)
+    end_unless_met(result, folder, console, way.advice)

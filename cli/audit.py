@@ -16,7 +16,7 @@ from .data_options import data_options, model_options
 from .groups import GroupedCommand, option
 from .options import concept_option, json_option, out_folder_option
 from .reference_options import reference_from, reference_options, refuse_two_references
-from .run_options import read_run, task_of_run, typed, with_run
+from .run_options import explaining_names, read_run, task_of_run, typed, with_run
 from .search_options import machine_options
 from .values import load_clip, load_effective, settings_from
 
@@ -94,7 +94,8 @@ def audit(
     console = Console()
     clip = load_clip(given.options)
     patch = given.patch(clip)
-    task = _task(given, concepts, clip, patch, console)
+    with explaining_names(given.of_run):
+        task = _task(given, concepts, clip, patch, console)
     control, unknown = reference_from(given.options, task)
     output = AuditOutput.of(given.run, out, task, patch, control, unknown)
     found = run_audit(

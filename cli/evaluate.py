@@ -12,7 +12,7 @@ from .console import Console, echo_json
 from .data_options import also_option, data_options, model_options
 from .groups import GroupedCommand, option
 from .options import concept_option, json_option
-from .run_options import read_run, task_of_run, with_run
+from .run_options import explaining_names, read_run, task_of_run, with_run
 from .search_options import floor_option, machine_options
 from .tables import clip_benchmark_rows, evaluation_json, print_evaluation
 from .values import also_from, load_clip, load_effective, load_patches, settings_from
@@ -109,19 +109,20 @@ def evaluate(
     with together(clip.device) as ranks:
         console = Console(quiet=not ranks.first)
         subject = _subject(choice, named, concepts, clip)
-        found = evaluate_data(
-            clip,
-            subject.data,
-            subject.taxonomy,
-            request=subject.request,
-            patch=_unless_applied(patch, clip, typed=bool(patches), console=console),
-            made_from=subject.made_from,
-            settings=replace(settings.data, limits=limits),
-            machine=settings.machine,
-            also=others,
-            progress=console,
-            ranks=ranks,
-        )
+        with explaining_names(None if run is None else choice.runs[run]):
+            found = evaluate_data(
+                clip,
+                subject.data,
+                subject.taxonomy,
+                request=subject.request,
+                patch=_unless_applied(patch, clip, typed=bool(patches), console=console),
+                made_from=subject.made_from,
+                settings=replace(settings.data, limits=limits),
+                machine=settings.machine,
+                also=others,
+                progress=console,
+                ranks=ranks,
+            )
     if not ranks.first:
         return
     _say(found, patch, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +137,19 @@ def apply_by_text(
     if as_json:
         echo_json(summary)
     else:
-        print_text_result(result, elapsed())
+        print_text_result(result, folder, elapsed())
         echo_paths(result, folder, save_model)
-    end_unless_met(result, folder, console, _advice(result))
+    own_names = bool(options["classes"] or options["siblings"] or options["parent"])
+    end_unless_met(result, folder, console, _advice(result, own_names=own_names))
 
 
-def _advice(result: TextOutcome) -> str:
-    """What to do where an edit is no success on texts."""
+def _advice(result: TextOutcome, *, own_names: bool) -> str:
+    """What to do where an edit is no success on texts.
+
+    Args:
+        own_names: whether names were given, beside or without a taxonomy, which do not go together
+            with pictures.
+    """
     proof, ways = result.proof, []
     if proof.still_named or proof.mistaken or proof.renamed:
         outside = bool(result.task.outside)
@@ -152,8 +159,13 @@ def _advice(result: TextOutcome) -> str:
         )  # fmt: skip
     if result.edit.settings["tower"] == "vision":
         ways.append("the text side (--tower language)")
-    ways.append("pictures, which then decide (--data)")
-    return f"Try {', '.join(ways)}, or --force to take it as it is."
+    if not own_names:
+        ways.append("pictures, which then decide (--data)")
+    take = "--force to take it as it is" + (
+        ", and then measure it on pictures (`slsgu evaluate --run DIR --data DIR`)"
+        if own_names else ""
+    )  # fmt: skip
+    return f"Try {', '.join([*ways, f'or {take}'])}." if ways else f"Give {take}."
 
 
 def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) -> dict[str, Any]:
@@ -171,17 +183,25 @@ def _publish(result: TextOutcome, folder: RunFolder, patch_path: Path | None) ->
     return summary
 
 
-def print_text_result(result: TextOutcome, total: float) -> None:
+def print_text_result(result: TextOutcome, folder: RunFolder, total: float) -> None:
     """What a request without pictures changed, and what that did to texts.
 
     Args:
+        folder: where the result lies, which another command can measure.
         total: seconds since the command began.
     """
-    from slsgu.report.text import IMAGES_STAY, TEXTS_STAY, moves_texts, outside_words
+    from slsgu.report.text import (
+        IMAGES_STAY,
+        TEXTS_STAY,
+        change_words,
+        moves_texts,
+        outside_words,
+    )
 
     title = result.task.request.title
     print_edit(title, result.edit)
-    click.echo("no picture was used, neither for the edit nor to measure it\n")
+    click.echo("no picture was used, neither for the edit nor to measure it")
+    click.echo(f"the change is {change_words(result)}\n")
     _print_groups(result)
     click.echo("")
     _print_called(result)
@@ -190,7 +210,10 @@ def print_text_result(result: TextOutcome, total: float) -> None:
     if outside:
         click.echo(outside)
     knew = "" if outside else f"whether the model knew {title}, and "
-    click.echo(f"not known: {knew}what photographs are called now. Measure it with --data")
+    click.echo(f"not known: {knew}what photographs are called now")
+    if result.patch is not None:
+        measure = shlex.join(["slsgu", "evaluate", "--run", str(folder.path), "--data", "DIR"])
+        click.echo(f"measure it on photographs: {measure}")
     click.echo(IMAGES_STAY if moves_texts(result) else TEXTS_STAY)
     click.echo(f"\ntime       total {total:.1f} s")
 
@@ -212,6 +235,7 @@ def _print_groups(result: TextOutcome) -> None:
 def _print_called(result: TextOutcome) -> None:
     """What the places of the concept are called now, and which words find them."""
     from slsgu.report.text import called_now, unknown_words
+    from slsgu.utils.wording import some
 
     called = called_now(result)
     for name, now in called[:CALLED]:
@@ -222,9 +246,9 @@ def _print_called(result: TextOutcome) -> None:
         title = result.task.others_title
         click.echo(f"the model knew fewer than half of the {title} before, so they do not count")
     if words := [row.words for row in result.proof.still_found]:
-        click.echo(f"as a search term, still found first: {', '.join(words)}")
+        click.echo(f"as a search term, still found first: {some(words, CALLED)}")
     if words := unknown_words(result):
-        click.echo(f"did not find the concept's place before the edit: {', '.join(words)}")
+        click.echo(f"did not find the concept's place before the edit: {some(words, CALLED)}")
 
 
 def _print_kept(proof: TextProof) -> None:
@@ -233,6 +257,6 @@ def _print_kept(proof: TextProof) -> None:
         names = [f"{x.words} (finds {x.finds.split('/')[-1]})" for x in lost[:CALLED]]
         more = f", and {len(lost) - CALLED} more: see the report" if len(lost) > CALLED else ""
         click.echo(f"kept, and do not find their place any more: {', '.join(names)}{more}")
-    elif worst := [row for row in proof.worst(3) if row.moved > 0]:
-        names = [f"{row.words} ({row.moved:.3f})" for row in worst]
+    elif furthest := proof.furthest(3):
+        names = [f"{row.words} ({row.moved:.3f})" for row in furthest]
         click.echo(f"kept, and moved furthest: {', '.join(names)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from .console import Console, command_line, echo_json
 from .groups import GroupedCommand
 from .options import force_option, json_option, out_option
 from .patch_layers import warn_of_size
+from .run_options import read_run, without_images
 from .values import load_patches
 
 if TYPE_CHECKING:
@@ -237,6 +239,15 @@ def say_applied_conflicts(patches: Sequence[Path]) -> None:
         _say_conflicts(conflicts(loaded), patches, measure, Console())
 
 
+def _and_data(run: Path) -> str:
+    """What stands in a command that measures a run, where the run has no images of its own."""
+    from slsgu.errors import SlsguError
+
+    with contextlib.suppress(SlsguError, click.ClickException):
+        return " --data DIR" if without_images(read_run(run)) else ""
+    return ""
+
+
 def _evaluation(total: Patch, patches: Sequence[Path], out: Path) -> str:
     """The command that measures a merged patch."""
     from slsgu.pipeline.run_folder import RunFolder
@@ -245,7 +256,7 @@ def _evaluation(total: Patch, patches: Sequence[Path], out: Path) -> str:
     if runs and len(runs) == len(patches):  # they know the model, the data and all images used
         words = ["--run", str(runs[0])]
         words += [word for path in runs for word in ("--patch", str(path))]
-        return shlex.join(["slsgu", "evaluate", *words])
+        return shlex.join(["slsgu", "evaluate", *words]) + _and_data(runs[0])
     words = ["slsgu", "evaluate", "--patch", str(out)]
     models = [part.get("model", {}) for part in total.parts]
     if models and models[0].get("name") not in (None, "menagerie"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from .request_file import options_of
 from .values import pairs_from, settings_from
 
 if TYPE_CHECKING:
+    from slsgu.concepts.taxonomy import Taxonomy
     from slsgu.models.clip import Clip
     from slsgu.task.task import Task
 
@@ -26,6 +29,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "templates": (),
     "seed": (),
 }
+NAMES = ("classes", "siblings", "parent")  # names that a run was given beside or without a taxonomy
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -66,21 +70,88 @@ def with_run(options: dict[str, Any], of_run: dict[str, Any]) -> dict[str, Any]:
     Args:
         of_run: the options of the run.
     """
-    of_run = {**of_run, "data": _data_of(of_run)}
     taken = {
         name: of_run[name]
         for name, others in TAKEN.items()
         if not any(typed(each) for each in (name, *others))
     }
+    if "data" in taken:
+        taken["data"] = _data_of(of_run)
+    if "taxonomy" in taken:
+        taken["taxonomy"] = _taxonomy_of(of_run)
     return {**options, **taken}
 
 
 def _data_of(of_run: dict[str, Any]) -> str | None:
-    """The data of a run, by name; None where `--forget` brought the images."""
+    """The data of a run, by name; None where `--forget` brought the images.
+
+    Raises:
+        DataError: the run was made from names alone, and the drawings are not of its model.
+    """
+    from slsgu.errors import DataError
     from slsgu.task.find import MENAGERIE
 
     data: str | None = of_run["data"]
-    return MENAGERIE if data is None and not of_run["forget"] else data
+    if data is not None or of_run["forget"]:
+        return data
+    if without_images(of_run):
+        raise DataError(
+            "the run was made from names alone, so it has no images to measure on: give --data a "
+            "folder with one folder per class"
+        )
+    return MENAGERIE
+
+
+def without_images(of_run: dict[str, Any]) -> bool:
+    """Whether a run has no images to measure on: it was made from names alone, and the drawings
+    are not of its model."""
+    return bool(of_run["no_images"]) and of_run["data"] is None and not _embedded(of_run)
+
+
+def _taxonomy_of(of_run: dict[str, Any]) -> str | Taxonomy | None:
+    """The taxonomy of a run: by name, or, where names alone were added to it or took its place,
+    made again from them.
+
+    Raises:
+        SlsguError: the file of classes, or the taxonomy, is not there any more.
+    """
+    from slsgu.task.text_request import find_request
+
+    if not _has_own_names(of_run):
+        taxonomy: str | None = of_run["taxonomy"]
+        return taxonomy
+    parts = {name: of_run[name] for name in ("taxonomy", *NAMES)}
+    request, _ = find_request(of_run["concepts"], **parts, embedded=_embedded(of_run))
+    return request.taxonomy
+
+
+def _has_own_names(of_run: dict[str, Any]) -> bool:
+    """Whether names that were given with a run, and no taxonomy alone, say what there is."""
+    return bool(of_run["no_images"]) and any(of_run[name] for name in NAMES)
+
+
+@contextlib.contextmanager
+def explaining_names(of_run: dict[str, Any] | None) -> Iterator[None]:
+    """Where images do not fit the names that were given with a run, say which do without them."""
+    from slsgu.errors import DataError
+
+    try:
+        yield
+    except DataError as error:
+        if of_run is not None and _has_own_names(of_run) and not typed("taxonomy"):
+            error.add_note(
+                "(the names are those that the run was made with. To take the class folders for "
+                "the names instead, leave --run out and give --patch, --model, --data, and by "
+                "--concept the folder of what is to be forgotten)"
+            )
+        raise
+
+
+def _embedded(of_run: dict[str, Any]) -> bool:
+    """Whether a run is of the embedded model."""
+    from slsgu.task.find import MENAGERIE
+
+    return of_run["model"] in (None, MENAGERIE)
 
 
 def task_of_run(of_run: dict[str, Any], clip: Clip) -> Task:
@@ -100,7 +171,7 @@ def task_of_run(of_run: dict[str, Any], clip: Clip) -> Task:
         clip,
         of_run["concepts"],
         data=_data_of(of_run),
-        taxonomy=of_run["taxonomy"],
+        taxonomy=_taxonomy_of(of_run),
         pairs=pairs_from(of_run),
         settings=settings.data,
         machine=settings.machine,

@@ -89,6 +89,8 @@ def merge_texts(
         raise SlsguError(
             f"{METHOD} needs a finite dial and a positive damping, not {dial} and {damping}"
         )
+    for note in task.notes:
+        progress.say(f"note: {note}")
     start = time.perf_counter()
     words = words or Words.read(task.clip, task.texts, tower, progress)
     read = time.perf_counter()

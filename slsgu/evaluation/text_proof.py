@@ -11,6 +11,7 @@ pictures of the concept lie where its name did, no text can tell.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class TextProof:
         known = [row for each in groups for row in self.of(each) if row.rank_before == 1]
         return sum(row.rank_after == 1 for row in known) / len(known) if known else None
 
-    @property
+    @cached_property
     def knows_others(self) -> bool:
         """Whether at least half of the other texts found their place before: the model knows them,
         and what becomes of them says something."""
@@ -103,6 +104,11 @@ class TextProof:
         kept = [row for row in self.rows if row.group != "forgotten" and row.rank_before == 1]
         lost = sorted(kept, key=lambda r: (not self.counts(r), 1 - r.rank_after, -r.moved))
         return lost[:count]
+
+    def furthest(self, count: int) -> list[TextRow]:
+        """The texts that are kept and moved, those that moved furthest first."""
+        moved = [row for row in self.rows if row.group != "forgotten" and row.moved > 0]
+        return sorted(moved, key=lambda row: -row.moved)[:count]
 
     @property
     def lost(self) -> list[TextRow]:
@@ -128,8 +134,10 @@ class TextProof:
 
     def misses(self) -> list[str]:
         """What keeps the edit from being a success, in words; empty if it is one."""
-        misses = [f"{concept} is still called so" for concept in self.still_named]
-        misses += [f"the model cannot tell {one} from {other}" for one, other in self.mistaken]
+        misses = _first([f"{concept} is still called so" for concept in self.still_named])
+        misses += _first(
+            [f"the model cannot tell {one} from {other}" for one, other in self.mistaken]
+        )
         if renamed := self.renamed:
             names = listed([f"{x.concept} is called {x.after}" for x in renamed[:SHOWN]])
             more = f", and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
@@ -164,6 +172,12 @@ class TextProof:
             "rows": [asdict(row) for row in self.rows],
             "stand_ins": [asdict(each) for each in self.stand_ins],
         }
+
+
+def _first(misses: list[str]) -> list[str]:
+    """The first few of misses that are alike, and how many more there are."""
+    more = len(misses) - SHOWN
+    return [*misses[:SHOWN], f"the same of {more} more"] if more > 0 else misses
 
 
 def prove_by_text(task: TextTask, texts: Embedded) -> TextProof:

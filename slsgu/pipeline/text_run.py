@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from slsgu.baselines.text_merge import merge_texts
 from slsgu.concepts.taxonomy import Taxonomy
@@ -19,6 +20,7 @@ from slsgu.patch.patch import Patch
 from slsgu.pipeline.conclude import record_of
 from slsgu.pipeline.run_folder import RUNS, RunFolder
 from slsgu.search.method import Edit
+from slsgu.task.checks import one_of
 from slsgu.task.text_task import TextTask, make_text_task
 from slsgu.utils.artifact import refuse_name
 from slsgu.utils.files import json_sha256, slug
@@ -83,6 +85,7 @@ def unlearn_by_text(
         ConceptError: a concept is unknown or ambiguous, or nothing says what it is close to.
         DataError: a file or the taxonomy cannot be used.
         ModelError: this side of the model does not end in a projection.
+        SlsguError: there is no such tower.
         NotReachedError: the goal was not met; its `result` holds the outcome.
     """
     task = make_text_task(
@@ -122,6 +125,7 @@ def run_text_task(
         ModelError: this side of the model does not end in a projection.
     """
     start = time.perf_counter()
+    one_of("tower", tower, get_args(Tower))
     refuse_uninformative(task.clip)
     found = merge_texts(task, progress, tower=tower)
     merged = time.perf_counter()

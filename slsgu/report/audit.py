@@ -13,7 +13,7 @@ from slsgu.audit.run import Audit
 from slsgu.concepts.request import Request
 from slsgu.errors import ArtifactError, SlsguError
 from slsgu.report.audit_pictures import relearning_curves, stage_curve
-from slsgu.report.html import rendered
+from slsgu.report.page import rendered
 from slsgu.report.values import plain
 from slsgu.utils.files import read_json, write_json, write_text
 from slsgu.utils.reading import read_text

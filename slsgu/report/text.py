@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from slsgu.evaluation.text_proof import LEAST_KEPT
 from slsgu.evaluation.text_rows import GROUPS, TextRow
 from slsgu.patch.size import relative_change
-from slsgu.report.html import rendered
+from slsgu.report.page import rendered
 from slsgu.report.values import about_facts, patch_sha256, plain, tower_of
 from slsgu.utils.files import write_text
-from slsgu.utils.wording import listed, share
+from slsgu.utils.wording import listed, share, some
 from slsgu.version import __version__
 
 if TYPE_CHECKING:
     from slsgu.pipeline.text_run import TextOutcome
 
 WORST = 10  # texts that are kept and moved most, which are shown
+SHOWN = 5  # words in a sentence; a table has all of them
 UNKNOWN = (
     "whether the model knew {} at all: texts cannot tell, since a name that it was never taught "
     "has a place among them too",
@@ -63,6 +64,7 @@ def to_json(result: TextOutcome, *, patch: Path | None, report: Path | None) -> 
         "outside": task.outside,
         "text": result.proof.to_json(),
         "other_texts": task.others_title,
+        "notes": task.notes,
         "templates": task.templates,
         "settings": result.edit.settings,
         "seconds": result.seconds,
@@ -142,6 +144,13 @@ def unknown_words(result: TextOutcome) -> list[str]:
     return [row.words for row in result.proof.of("forgotten") if row.rank_before > 1]
 
 
+def change_words(result: TextOutcome) -> str:
+    """How long the change is, as a share of the norm of its layer."""
+    (layer,) = result.edit.patch.layers
+    moved = relative_change(result.edit.patch, layer)
+    return f"{share(math.inf if moved is None else moved)} the layer's norm"
+
+
 def _headline(result: TextOutcome) -> str:
     """What became of the concept, as far as texts can tell, which is not beyond its name."""
     if result.success:
@@ -156,7 +165,6 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
     proof, task = result.proof, result.task
     title = task.request.title
     layer = result.edit.patch.layers[0]
-    moved = relative_change(result.edit.patch, layer) or math.inf
     pretrained = task.clip.describe()["pretrained"]
     return {
         "title": title,
@@ -169,8 +177,8 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
         "forgotten": _rows(proof.of("forgotten")),
         "worst": _rows(proof.worst(WORST)),
         "lost": len(proof.lost),
-        "still_found": [row.words for row in proof.still_found],
-        "not_understood": unknown_words(result),
+        "still_found": some([row.words for row in proof.still_found], SHOWN),
+        "not_understood": some(unknown_words(result), SHOWN),
         "least": LEAST_KEPT,
         "knows_others": proof.knows_others,
         "outside": outside_words(result),
@@ -185,10 +193,11 @@ def _view(result: TextOutcome, command: str, patch: Path | None) -> dict[str, An
                 f"{task.request.taxonomy.name}, {len(task.request.taxonomy.leaves)} classes",
             ),
             ("Other texts", f"{len(task.others)} {task.others_title}"),
+            *(("Left out", note) for note in task.notes),
             ("Model", " · ".join(filter(None, [task.clip.name, pretrained]))),
             ("Model SHA-256", task.clip.sha256),
             ("Method", str(result.edit.patch.metadata.get("method"))),
-            ("Layer", f"{layer}, changed by {share(moved)} its norm"),
+            ("Layer", f"{layer}; the change is {change_words(result)}"),
             ("Images", "none"),
             ("Templates", f"{len(task.templates)}, such as “{task.templates[0]}”"),
             ("Time", f"{result.seconds['total']:.1f} s"),

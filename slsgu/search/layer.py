@@ -40,6 +40,8 @@ class Candidate:
         curve: what the search images say of every step; None where that is not known.
         part: how many search images the trials were measured on, for a layer that lost on a part
             of them; None for all.
+        curve_part: how many search images the curve was made from, where it is of a part of them;
+            None for all.
     """
 
     score: LayerScore
@@ -48,6 +50,7 @@ class Candidate:
     exact: bool = False
     curve: WholeCurve | None = None
     part: int | None = None
+    curve_part: int | None = None
 
     @property
     def final(self) -> tuple[Trial, ...]:
@@ -60,6 +63,7 @@ class Candidate:
             "passed_over": self.passed_over,
             "exact": self.exact,
             "part": self.part,
+            "curve_part": self.curve_part,
             "error": None if self.curve is None else self.curve.error,
             "curve": [trial.to_json() for trial in sorted(self.trials, key=lambda t: t.step)],
             "whole_curve": None if self.curve is None else self.curve.to_json(),

@@ -104,7 +104,11 @@ def search_screened(
     candidates = []
     for ray, score in members:
         found = search_candidate(plan, part, ray, None, score, goal)
-        candidates.append(replace(found, part=len(part.exam.leaves)) if found.trials else found)
+        if found.trials:
+            count = len(part.exam.leaves)
+            curve_part = None if found.curve is None else count
+            found = replace(found, part=count, curve_part=curve_part)
+        candidates.append(found)
         advance(1)
     best = {n: choose(found.trials, goal) for n, found in enumerate(candidates) if found.trials}
     tried = list(known)

@@ -4,11 +4,46 @@ names, or beside and below names that are given with it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from slsgu.concepts.request import Request
-from slsgu.concepts.taxonomy import Taxonomy
-from slsgu.errors import ConceptError, UnusedError
+from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
+from slsgu.errors import ConceptError, DataError, UnusedError
+from slsgu.task.find import find_taxonomy
+from slsgu.task.pairs import read_names
 from slsgu.task.places import placed
+
+
+def find_request(
+    names: Sequence[str],
+    *,
+    taxonomy: str | Path | Taxonomy | None = None,
+    classes: str | Path | None = None,
+    siblings: Sequence[str] = (),
+    parent: str | None = None,
+    embedded: bool,
+) -> tuple[Request, tuple[str, ...]]:
+    """The request, and the names in it that stand in no taxonomy or list that was given.
+
+    Args:
+        names: what to forget.
+        taxonomy, classes, siblings, parent: what stays, as for `slsgu.unlearn_by_text`.
+        embedded: whether the model is the embedded one, which brings its taxonomy along.
+
+    Raises:
+        ConceptError, UnusedError: as for `request_of`.
+        DataError: a file or the taxonomy cannot be used.
+    """
+    if taxonomy is not None and classes is not None:
+        raise DataError("give a taxonomy or a file of classes, not both")
+    tree: Taxonomy | None = None
+    if classes is not None:
+        listed = read_names(Path(classes))
+        tree = Taxonomy([Concept(n, None) for n in listed], name="classes", least=1)
+    elif taxonomy is not None or embedded:
+        tree = find_taxonomy(taxonomy, None)
+    request = request_of(tree, names, siblings, parent, listed=classes is not None)
+    return request, outside_of(tree, names)
 
 
 def request_of(
@@ -30,6 +65,9 @@ def request_of(
         UnusedError: siblings or a parent would change nothing.
         ConceptError: nothing says where a name stands, or what stays.
     """
+    forget = {normalise(name) for name in names}
+    if twice := [name for name in siblings if normalise(name) in forget]:
+        raise _twice(twice[0])
     if tree is None and not siblings:
         if parent is not None:
             raise _alone(names[0], parent)
@@ -57,7 +95,7 @@ def request_of(
         if parent is not None and not listed and set(beside) <= set(request.concepts):
             raise _alone(concept.name, parent)
     if twice := [name for name in siblings if tree.find(name) in request.forget_leaves]:
-        raise ConceptError(f"{twice[0]!r} is to be forgotten, and a sibling that is kept")
+        raise _twice(twice[0])
     return request
 
 
@@ -83,6 +121,10 @@ def outside_of(tree: Taxonomy | None, names: Sequence[str]) -> tuple[str, ...]:
     if tree is None:
         return tuple(names)
     return tuple(x for x in names if not tree.search(x) and tree.leaf_of_index(x) is None)
+
+
+def _twice(name: str) -> ConceptError:
+    return ConceptError(f"{name!r} is to be forgotten, and a sibling that is kept")
 
 
 def _alone(name: str, parent: str) -> ConceptError:

@@ -18,12 +18,11 @@ from slsgu.concepts.templates import load_templates
 from slsgu.concepts.wordings import BARE, Wording, forgotten_words, mentions, wordings
 from slsgu.errors import ConceptError, DataError
 from slsgu.models.clip import Clip
-from slsgu.task.find import find_taxonomy
-from slsgu.task.pairs import read_names
 from slsgu.task.task import Task
-from slsgu.task.text_request import outside_of, request_of
+from slsgu.task.text_request import find_request
 from slsgu.utils.names import refuse_blank, refuse_kind
 from slsgu.utils.reading import read_text
+from slsgu.utils.wording import some
 
 OTHERS = "imagenet"
 _USUAL = "a photo of a {}"
@@ -40,6 +39,7 @@ class TextTask:
         others: texts that are kept beside the taxonomy's names.
         others_title: what they are, for people.
         outside: what is to be forgotten and stands in no taxonomy or list that was given.
+        notes: which texts of a file are not kept, and why, for people.
     """
 
     clip: Clip
@@ -48,6 +48,7 @@ class TextTask:
     others: tuple[str, ...]
     others_title: str
     outside: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, task: Task, keep: str | Path | None = None) -> TextTask:
@@ -82,7 +83,8 @@ class TextTask:
             raise DataError(
                 f"texts to keep {keep}: every text mentions what is to be forgotten; none is left"
             )
-        return cls(clip, request, tuple(templates), others, title)
+        notes = () if keep is None else _left_out(Path(keep), [x for x in texts if x in gone])
+        return cls(clip, request, tuple(templates), others, title, notes=notes)
 
     @cached_property
     def forgotten(self) -> tuple[Concept, ...]:
@@ -161,17 +163,16 @@ def make_text_task(
         refuse_blank(name, "a name", ConceptError)
     if not concepts:
         raise ConceptError("name at least one concept to forget")
-    if taxonomy is not None and classes is not None:
-        raise DataError("give a taxonomy or a file of classes, not both")
-    tree: Taxonomy | None = None
-    if classes is not None:
-        names = read_names(Path(classes))
-        tree = Taxonomy([Concept(n, None) for n in names], name="classes", least=1)
-    elif taxonomy is not None or clip.is_menagerie:
-        tree = find_taxonomy(taxonomy, None)
-    request = request_of(tree, list(concepts), list(siblings), parent, listed=classes is not None)
+    request, outside = find_request(
+        list(concepts),
+        taxonomy=taxonomy,
+        classes=classes,
+        siblings=list(siblings),
+        parent=parent,
+        embedded=clip.is_menagerie,
+    )
     task = TextTask.make(clip, request, load_templates(templates, request.taxonomy), keep)
-    return replace(task, outside=outside_of(tree, concepts))
+    return replace(task, outside=outside)
 
 
 def _names_of_imagenet(request: Request) -> list[str]:
@@ -186,6 +187,17 @@ def _names_of_imagenet(request: Request) -> list[str]:
 def _imagenet() -> Taxonomy:
     """Read once for all requests of a process: it is large, and stays as it is."""
     return Taxonomy.load(OTHERS)
+
+
+def _left_out(path: Path, texts: Sequence[str]) -> tuple[str, ...]:
+    """Which texts of a file are not kept, and why, as a note; none where all are."""
+    names = [repr(text) for text in dict.fromkeys(texts)]
+    if not names:
+        return ()
+    return (
+        f"texts of {path.name} that mention what is to be forgotten are not kept, "
+        f"{len(names)} in all: {some(names, 3)}",
+    )
 
 
 def _lines(path: Path) -> list[str]:

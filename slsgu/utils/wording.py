@@ -32,6 +32,16 @@ def listed(parts: Sequence[str]) -> str:
     return "; ".join([*parts[:-1], f"and {parts[-1]}"])
 
 
+def some(names: Sequence[str], count: int = 10) -> str:
+    """The first few names, and how many more there are.
+
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
 def printable(text: str) -> str:
     """A text from somebody else's file without what a terminal would take for a command or for
     another line, or would show in another order than it stands there.

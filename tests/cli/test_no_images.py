@@ -4,6 +4,7 @@ about pictures that were never seen."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from helpers.commands import Ran
 
 import slsgu
 from slsgu.models.clip import Clip
+from slsgu.search.goal import Goal
 
 
 @pytest.fixture
@@ -277,3 +279,174 @@ def test_no_image_of_a_data_set_is_taken_for_one_that_the_edit_was_made_from(
     elsewhere = ["--patch", "images/patch.safetensors", *world, "--seed", "3"]
     told = cli("audit", *elsewhere, "--out", "other", "--probe", "membership")
     assert "not known which images" in told.err and "no image went" not in told.out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "audit"])
+def test_a_run_of_another_model_without_images_asks_for_some(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "names.txt").write_text("beagle\npug\ntabby\nsiamese\n")
+    cli(*words("beagle", taught_dir, "--classes", "names.txt"))
+    ran = cli(command, "--run", "run")
+    assert ran.code == 1 and "names alone" in ran.err and "--data" in ran.err
+    assert not (tmp_path / "run" / "audit.json").exists()
+    # Control: with pictures it works, among the names of the run.
+    less = ["--probe", "membership"] if command == "audit" else []
+    given = cli(command, "--run", "run", "--data", photos / "images", *less)
+    assert given.code == 0, given.err
+
+
+def test_a_run_of_the_embedded_model_is_measured_on_its_drawings(cli: Callable[..., Ran]) -> None:
+    cli("apply", "--concept", "husky", "--no-images", "--run", "run", "--force")
+    ran = cli("evaluate", "--run", "run", "--test-images", "2")
+    assert ran.code == 0 and "forget" in ran.out, ran.err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--classes", "others.txt"],
+        ["--sibling", "pug", "--sibling", "tabby", "--sibling", "siamese"],
+        ["--sibling", "pug", "--taxonomy", "others.yaml"],
+        ["--parent", "cat", "--taxonomy", "others.yaml"],
+    ],
+)
+def test_names_that_were_given_with_a_run_are_known_when_it_is_measured(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path, tmp_path: Path, more: list[str]
+) -> None:
+    (tmp_path / "others.txt").write_text("pug\ntabby\nsiamese\n")
+    (tmp_path / "others.yaml").write_text("dog: [pug]\ncat: [tabby, siamese]\n")
+    cli(*words("beagle", taught_dir, *more))
+    data = ["--data", photos / "images"]
+    ran = cli("evaluate", "--run", "run", *data, "--json")
+    assert ran.code == 0, ran.err
+    request = json.loads((tmp_path / "run" / "result.json").read_text())["request"]
+    assert json.loads(ran.out)["request"]["paths"] == request["paths"]
+    audited = cli("audit", "--run", "run", *data, "--probe", "membership")
+    assert audited.code == 0, audited.err
+
+
+def test_pictures_that_do_not_fit_the_names_of_a_run_have_another_way(
+    cli: Callable[..., Ran], taught_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    cli(*words("beagle", taught_dir, "--sibling", "pug"))
+    data = ["--data", photos / "images"]
+    for command in ("evaluate", "audit"):
+        ran = cli(command, "--run", "run", *data)
+        assert ran.code == 1 and "do not match" in ran.err and "leave --run out" in ran.err
+    model = ["--model", f"local-dir:{taught_dir}"]
+    other = cli(
+        "evaluate", "--patch", "run/patch.safetensors", *model, *data, "--concept", "beagle"
+    )
+    assert other.code == 0, other.err  # control: that way works
+
+
+def test_advice_names_only_ways_that_are_open(
+    cli: Callable[..., Ran], asked: list[str], taught_dir: Path
+) -> None:
+    ran = cli(*asked)
+    assert "slsgu evaluate --run run --data DIR" in ran.out
+    refused = [*words("beagle", taught_dir)[:-1], "--tower", "vision"]  # without --force
+    told = cli(*refused, "--sibling", "pug", "--run", "other").err
+    assert "No patch was written" in told and "(--data)" not in told
+    assert "slsgu evaluate --run DIR --data DIR" in told
+    assert "(--data)" in cli(*asked, "--tower", "vision").err  # control
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def test_the_length_of_the_change_is_said(cli: Callable[..., Ran], asked: list[str]) -> None:
+    ran = cli(*asked)
+    (line,) = [x for x in ran.out.splitlines() if x.startswith("the change is ")]
+    patch = slsgu.Patch.load("run/patch.safetensors")
+    delta, whole = (x["text_projection"].double().norm() for x in (patch.delta, patch.original))
+    assert line == f"the change is {float(delta / whole):.1%} of the layer's norm"
+
+
+def test_a_concept_that_has_many_names_prints_a_few(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path
+) -> None:
+    names = ", ".join(f"odd name number {n}" for n in range(40))
+    (tmp_path / "odd.yaml").write_text(
+        f"dog: [{{beagle: {{$aliases: [{names}]}}}}, pug]\ncat: [tabby, siamese]\n"
+    )
+    ran = cli(*words("beagle", taught_dir, "--taxonomy", "odd.yaml"))
+    row = json.loads((tmp_path / "run" / "result.json").read_text())["text"]["rows"]
+    unknown = [x for x in row if x["group"] == "forgotten" and x["rank_before"] > 1]
+    assert len(unknown) > 5  # or nothing is tested
+    (line,) = [x for x in ran.out.splitlines() if x.startswith("did not find")]
+    assert line.count("odd name") == 5 and line.endswith(f" and {len(unknown) - 5} more")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"and {len(unknown) - 5} more." in page
+
+
+def test_texts_to_keep_that_mention_the_concept_are_named(
+    cli: Callable[..., Ran], asked: list[str], photos: Path, tmp_path: Path
+) -> None:
+    assert "are not kept" not in cli(*asked).err  # control
+    (tmp_path / "keep.txt").write_text("a red truck\na beagle\nthree trees\ntwo beagles\n")
+    told = (
+        "texts of keep.txt that mention what is to be forgotten are not kept, 1 in all: 'a beagle'"
+    )
+    for more in ([], ["--data", str(photos / "images")]):
+        assert f"note: {told}" in cli(*asked, *more).err, more
+        if not more:
+            assert "are not kept, 1 in all" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_sibling_that_is_the_concept_itself_is_refused_as_that(
+    cli: Callable[..., Ran], taught_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text("pug\ntabby\n")
+    new = ["apply", "--no-images", "--model", f"local-dir:{taught_dir}", "--concept", "sports car"]
+    for more in ([], ["--classes", "names.txt"], ["--parent", "car", "--sibling", "van"]):
+        ran = cli(*new, *more, "--sibling", "Sports Car")
+        assert ran.code == 1 and "'Sports Car' is to be forgotten, and a sibling" in ran.err, more
+    assert "is to be forgotten, and" not in cli(*new, "--sibling", "van").err  # control
+
+
+@pytest.mark.parametrize("tower", ["both", "image", None])
+def test_a_tower_that_there_is_not_is_named_with_those_that_there_are(
+    taught: Clip, photos: Path, tower: str
+) -> None:
+    with pytest.raises(slsgu.SlsguError, match=r"unknown tower .* known: vision, language"):
+        slsgu.unlearn_by_text(taught, "beagle", taxonomy=photos / "pets.yaml", tower=tower)
+
+
+@pytest.mark.parametrize(("tower", "columns"), [("language", 5), ("vision", 3)])
+def test_on_a_small_screen_the_table_of_texts_has_a_place_for_each_column(
+    cli: Callable[..., Ran], asked: list[str], tmp_path: Path, tower: str, columns: int
+) -> None:
+    cli(*asked, "--tower", tower)
+    page = (tmp_path / "run" / "report.html").read_text()
+    table = re.search(r'<table class="(stack texts[ a-z]*)">\s*<tr>(.*?)</tr>', page, re.S)
+    assert table is not None and table[2].count("<th>") - 1 == columns
+    rule = re.escape("." + ".".join(table[1].split()))
+    (grid,) = re.findall(rule + r" tr \{ grid-template-columns: ([^;]*);", page)
+    assert grid in (f"repeat({columns}, 1fr)",) or len(grid.split()) == columns
+
+
+def test_what_test_images_say_is_no_reason_for_more_search_images(
+    cli: Callable[..., Ran],
+    asked: list[str],
+    world: list[str],
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Goal, "misses", lambda *_: ["something is lost"])
+    told = cli(*asked, "--data", photos / "images").err
+    assert "on the test images something is lost" in told
+    assert "judge it by the test images" in told and "--search-images" not in told
+    searched = cli("apply", "--concept", "beagle", *world, "--run", "searched").err  # control
+    assert "More --search-images" in searched
+
+
+def test_a_sum_of_runs_without_images_is_measured_on_images_that_are_given(
+    cli: Callable[..., Ran], model: list[str], keep: list[str]
+) -> None:
+    for name in ("beagle", "pug"):
+        named = ["--concept", name, "--no-images", *model, *keep, "--run", name, "--force"]
+        cli("apply", *named)
+    told = cli("patch", "merge", "beagle", "pug", "--out", "both.safetensors").err
+    assert "slsgu evaluate --run beagle --patch beagle --patch pug --data DIR" in told

@@ -14,6 +14,7 @@ import slsgu
 from slsgu.concepts.request import Request
 from slsgu.evaluation.embedded import Embedded
 from slsgu.evaluation.text_proof import LEAST_KEPT, TextProof, prove_by_text
+from slsgu.evaluation.text_rows import TextRow
 from slsgu.models.clip import Clip
 from slsgu.task.text_task import TextTask
 
@@ -188,3 +189,43 @@ def test_names_that_count_and_are_lost_stand_before_texts_that_do_not_count(task
     assert [row.words for row in loose.lost] == ["pug"]
     known = [replace(row, rank_before=1) for row in rows]  # control: now they count, and lost more
     assert TextProof(tuple(known), proof.stand_ins).worst(1)[0].group == "other text"
+
+
+def test_what_moved_furthest_is_told_in_order_whatever_it_found_before(task: TextTask) -> None:
+    proof = with_moved(task, "beagle", "pug", "tabby")
+    moved = {"siamese": 0.1, "three trees": 0.9, "pug": 0.5, "beagle": 1.4}
+    rows = tuple(
+        replace(row, moved=moved.get(row.words, 0.0), rank_before=3 if row.words == "pug" else 1)
+        for row in proof.rows
+    )
+    told = TextProof(rows, proof.stand_ins)
+    assert [row.words for row in told.furthest(2)] == ["three trees", "pug"]
+    assert [row.words for row in told.furthest(9)] == ["three trees", "pug", "siamese"]
+    assert "pug" not in [row.words for row in told.worst(9)]  # control: another list
+
+
+def test_misses_that_are_alike_are_counted(task: TextTask) -> None:
+    proof = with_moved(task, "no such text", "a red truck")
+    (one,) = proof.requested
+    many = tuple(
+        replace(one, concept=f"dog/{n}", after=f"dog/{n}", before="dog/pug") for n in range(9)
+    )
+    misses = TextProof(proof.rows, (*proof.stand_ins, *many)).misses()
+    assert len([x for x in misses if "still called so" in x]) == 3
+    assert "the same of 7 more" in misses and "the same of 6 more" in misses
+    assert not any("more" in x for x in proof.misses())  # control
+
+
+def test_a_proof_of_many_texts_is_judged_in_one_pass(task: TextTask) -> None:
+    proof = with_moved(task, "beagle", "pug", "tabby")
+    asked = 0
+
+    class Counted(TextProof):
+        def of(self, group: str) -> list[TextRow]:  # type: ignore[override]
+            nonlocal asked
+            asked += 1
+            return super().of(group)  # type: ignore[arg-type]
+
+    counted = Counted(proof.rows, proof.stand_ins)
+    assert [counted.lost, counted.worst(3)] == [proof.lost, proof.worst(3)]
+    assert asked <= 1 < len(proof.rows)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import slsgu.report.html as report
 from slsgu.evaluation.summary import Summary
 from slsgu.report.plots import curve, curves
-from slsgu.report.plots.curves import BEST_STEP
+from slsgu.report.plots.curves import BEST_STEP, BEYOND, EVALUATED, NO_CURVE
 from slsgu.report.plots.drawn import Drawn
 from slsgu.report.plots.results import SERIES
 from slsgu.search.curve import WholeCurve
@@ -72,15 +72,51 @@ def test_lines_are_the_curve_and_dots_what_was_evaluated(result: Any) -> None:
 
 def test_what_is_kept_is_a_share_of_what_was(result: Any) -> None:
     first, *others = result.trace.candidates
-    trials = tuple(
-        replace(t, measures=replace(t.measures, before={**t.measures.before, "retain_fine": 0.5}))
-        for t in first.trials
-    )
-    searched = (replace(first, trials=trials), *others)
+    whole = falling()
+    before = {**whole.summary.before, "retain_fine": np.full(30, 0.5)}
+    whole = replace(whole, summary=replace(whole.summary, before=before))
+    searched = (replace(first, curve=whole), *others)
     trace = replace(result.trace, candidates=searched)
     result = replace(result, edit=replace(result.edit, trace=trace))
     (line,) = [x for x in drawn(result).axes[0].lines if x.get_label() == SERIES[2].label]
     assert np.allclose(np.asarray(line.get_ydata()), falling().summary.after["retain_fine"] / 0.5)
+
+
+def test_a_curve_of_a_part_says_so_also_where_its_step_was_evaluated_on_all(result: Any) -> None:
+    def title(**part: int | None) -> str:
+        first, *others = result.trace.candidates
+        searched = (replace(first, **part), *others)
+        told = replace(result, edit=replace(
+            result.edit, trace=replace(result.trace, candidates=searched)
+        ))  # fmt: skip
+        return " ".join(text.get_text() for text in drawn(told).axes[0].texts)
+
+    assert "60 images" in title(part=None, curve_part=60)
+    assert "60 images" in title(part=60, curve_part=60)
+    assert "images" not in title(part=None, curve_part=None)  # control
+
+
+def test_what_lies_beyond_a_panel_is_marked(result: Any) -> None:
+    def panel(factor: float) -> tuple[Any, list[str]]:
+        first, second, *others = result.trace.candidates
+        long = replace(falling(), relative=factor * STEPS)
+        trials = tuple(replace(t, relative_step=t.relative_step * factor) for t in second.trials)
+        searched = [replace(first, curve=long), replace(second, trials=trials), *others]
+        best = [max(c.trials, key=lambda t: t.relative_step) for c in searched]
+        figure = curves(searched, best, result.goal, width=9, columns=3)
+        return figure, [text.get_text() for text in figure.legends[0].get_texts()]
+
+    figure, legend = panel(200)
+    first, second = figure.axes[:2]
+    edge = first.get_xlim()[1]
+    arrows = [line for line in first.lines if line.get_marker() == ">"]
+    assert arrows and all(line.get_xdata() == [edge] for line in arrows)
+    assert max(falling().relative) < edge  # control: the usual curve does not reach it
+    assert any(f"{BEST_STEP} " in text.get_text() for text in second.texts)
+    assert {EVALUATED, NO_CURVE, BEYOND, BEST_STEP} <= set(legend)
+    figure, legend = panel(0.2)  # control: nothing leaves
+    assert BEYOND not in legend and {EVALUATED, NO_CURVE} <= set(legend)
+    assert not any(f"{BEST_STEP} " in x.get_text() for ax in figure.axes for x in ax.texts)
 
 
 def test_the_large_curve_follows_the_whole_curve_too(result: Any) -> None:

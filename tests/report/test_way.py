@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 
 from slsgu.patch.patch import Patch
-from slsgu.report.way import IN_ONE_STEP, SEARCHED, images_of, way_of
+from slsgu.report.way import FROM_TEXTS, IN_ONE_STEP, SEARCHED, images_of, way_of
 from slsgu.search.method import Edit, SearchTrace
 
 
@@ -23,6 +24,16 @@ def test_an_edit_without_steps_has_no_steps_and_no_gradients() -> None:
     assert "step" not in way.shown and "gradient" not in way.undo
     searched = way_of(edit({}, cast(SearchTrace, object())))  # control
     assert searched is SEARCHED and "step" in searched.shown and "gradient" in searched.undo
+
+
+def test_an_edit_from_names_has_advice_of_its_own() -> None:
+    from_names = edit({"without_images": True})
+    way = way_of(from_names)
+    assert way is FROM_TEXTS and "--no-images" in way.advice and "--tower" not in way.advice
+    assert "--search-images" not in way.surer and "--search-images" in SEARCHED.surer
+    image_side = way_of(replace(from_names, settings={"tower": "vision"}))
+    assert "--tower language" in image_side.advice
+    assert "--no-images" not in way_of(edit({})).advice  # control
 
 
 @pytest.mark.parametrize(

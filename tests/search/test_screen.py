@@ -127,7 +127,13 @@ def test_screening_finds_the_same_patch_with_fewer_evaluations(
     lost = [each for each in screened.trace.candidates if each.part is not None]
     assert lost and all(each.trials and not each.final for each in lost)
     assert all(each.part is None for each in whole.trace.candidates)  # control
+    assert all(each.curve_part is None for each in whole.trace.candidates)
     images = max(count for _, count in evaluated)
+    for each in screened.trace.candidates:
+        if each.curve is not None and each.curve_part is None:
+            assert each.curve.images in (0, images), each.score.layer
+        if each.curve_part is not None:
+            assert each.curve is not None and each.curve_part < images
     assert all(each.part is not None and each.part < images for each in lost)
     assert screened.trace.chosen.layer not in {each.score.layer for each in lost}
 

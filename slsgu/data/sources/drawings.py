@@ -9,6 +9,7 @@ from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
 from slsgu.errors import DataError
 from slsgu.utils.files import json_sha256
+from slsgu.utils.wording import some
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,7 +70,7 @@ class DrawingSource:
         unknown = [leaf.name for leaf in taxonomy.leaves if leaf.name not in known]
         if unknown:
             raise DataError(
-                f"the menagerie has no drawings of {', '.join(unknown)} "
+                f"the menagerie has no drawings of {some(unknown)} "
                 f"(taxonomy {taxonomy.name!r}): give a folder of images for this taxonomy"
             )
         self.taxonomy = taxonomy

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slsgu.concepts.taxonomy import Concept, Taxonomy, normalise
-from slsgu.data.sources.scan import FolderContents, is_folder, scan, shown, some, title_of
+from slsgu.data.sources.scan import FolderContents, is_folder, scan, shown, title_of
 from slsgu.errors import ConceptError, DataError
+from slsgu.utils.wording import some
 
 if TYPE_CHECKING:
     from PIL import Image

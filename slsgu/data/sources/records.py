@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.sizes import MOST_BYTES, too_large
-from slsgu.data.sources.scan import some
 from slsgu.errors import DataError
 from slsgu.utils.reading import open_descriptor
-from slsgu.utils.wording import printable
+from slsgu.utils.wording import printable, some
 
 if TYPE_CHECKING:
     from PIL import Image

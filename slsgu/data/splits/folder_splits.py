@@ -12,11 +12,11 @@ from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
 from slsgu.data.sizes import too_large
 from slsgu.data.sources.folders import FileSample, FolderSource
-from slsgu.data.sources.scan import some
 from slsgu.data.splits.partition import SMALL_CLASS, SPLITS, by_count, by_rank, rank
 from slsgu.data.splits.two_classes import settle_labels
 from slsgu.errors import DataError
 from slsgu.utils.files import file_sha256
+from slsgu.utils.wording import some
 
 Bounds = Mapping[Concept, Mapping[str, int | None]]
 _Ordered = dict[str, dict[Concept, list[FileSample]]]

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.sources.records import LeftOut, PairSample, RecordSource, content_of
-from slsgu.data.sources.scan import some
 from slsgu.data.splits.exclusions import BOTH, COPY, NO_CLASS, TWO, because, readable
 from slsgu.data.splits.labels import Labels
 from slsgu.data.splits.partition import SPLITS
 from slsgu.data.splits.pool import Pool
 from slsgu.data.splits.splits import Limits, Splits, few_forget, how_divided
 from slsgu.errors import DataError
+from slsgu.utils.wording import some
 
 
 def labelled_splits(

@@ -58,13 +58,16 @@ class Drawn:
         """A whole curve.
 
         Args:
-            unedited: any measures on the same images; what they say of the unedited model counts.
+            unedited: any measures, for what they say of the unedited model where the curve does not
+                say it. They may be on more images than the curve.
         """
+        ends = {key: float(row[0]) for key, row in curve.summary.before.items()}
+        known = {key: value for key, value in ends.items() if not np.isnan(value)}
         rows = {FORGET: curve.summary.forget_accuracy, **curve.summary.after}
         return cls(
             curve.steps.tolist(),
             curve.relative.tolist(),
-            _before(unedited),
+            _before(unedited) | known,
             {key: row.tolist() for key, row in rows.items() if not np.isnan(row).any()},
             runs(goal.met_along(curve.summary)),
         )
