@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ def apply(
     else:
         print_result(result, elapsed())
         echo_paths(result, folder, save_model)
-        _lead(folder, result.patch)
+    _lead(folder, result.patch, console.say if as_json else click.echo)
     _judge(result, folder, console)
 
 
@@ -182,18 +182,21 @@ def _publish(result: Outcome, folder: RunFolder, patch_path: Path | None) -> dic
     return summary
 
 
-def _lead(folder: RunFolder, patch: Patch | None) -> None:
-    """Where an audit of this very patch lies beside the run, let its verdict lead the report."""
+def _lead(folder: RunFolder, patch: Patch | None, say: Callable[[str], None]) -> None:
+    """Where an audit of this very patch lies beside the run, let its verdict lead the report; one
+    of an earlier patch goes."""
     from slsgu.audit.run import edit_sha256
     from slsgu.report.audit import audit_of, lead_report
 
-    if patch is None or not (folder.path / "audit.json").exists():
+    path = folder.path / "audit.json"
+    if not path.exists():
         return
-    found = audit_of(folder.path, edit_sha256(patch))
-    if found is None:
-        click.echo("audit      audit.json is of an earlier patch: run `slsgu audit` again")
-    elif lead_report(folder.path):
-        click.echo(f"audit      {found.verdict.word} (see {folder.path / 'audit.html'})")
+    found = audit_of(folder.path, {} if patch is None else edit_sha256(patch))
+    if found is not None and lead_report(folder.path):
+        say(f"audit      {found.verdict.word} (see {folder.path / 'audit.html'})")
+    elif found is None:
+        what = "cannot be read" if path.exists() else "was of an earlier patch, and is removed"
+        say(f"audit      audit.json {what}: run `slsgu audit` again")
 
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:

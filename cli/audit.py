@@ -105,7 +105,7 @@ def audit(
         control=control,
         unknown=unknown,
         examples=_examples(task, given),
-        done=output.done(),
+        earlier=output.earlier(),
         on_probe=output.write,
         progress=console,
     )

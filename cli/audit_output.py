@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slsgu.audit.reference import Unknown
@@ -20,7 +20,6 @@ class AuditOutput:
 
     folder: Path
     run: Path | None
-    key: str
 
     @classmethod
     def of(
@@ -37,28 +36,22 @@ class AuditOutput:
         from slsgu.report.audit import refuse_taken
         from slsgu.utils.files import slug
 
-        key = describe(task, patch, control, unknown)["key"]
+        key: str = describe(task, patch, control, unknown)["key"]
         folder = out or run or RUNS / f"audit-{slug(task.request.title)}-{key[:8]}"
         if out is not None:
             refuse_taken(out, task.request)
-        return cls(folder, run if out is None else None, key)
+        return cls(folder, run if out is None else None)
 
     @property
     def page(self) -> Path:
         """The page with the figures."""
         return self.folder / "audit.html"
 
-    def done(self) -> dict[str, list[Any]]:
-        """What an earlier audit of the same has read, by probe."""
+    def earlier(self) -> Audit | None:
+        """What the folder holds already."""
         from slsgu.report.audit import read_audit
 
-        earlier = read_audit(self.folder)
-        if earlier is None or earlier.about["key"] != self.key:
-            return {}
-        found: dict[str, list[Any]] = {}
-        for reading in earlier.readings:
-            found.setdefault(reading.probe, []).append(reading)
-        return found
+        return read_audit(self.folder)
 
     def write(self, found: Audit, *, pages: bool = False) -> None:
         """Write what there is; the pages once all is."""

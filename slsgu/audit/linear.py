@@ -38,15 +38,15 @@ def linear(subject: Subject) -> Iterator[ProbeReading]:
         yield readings_of(
             subject,
             ProbeReading(NAME, point, len(pool.asked), 1 / len(pool.classes)),
-            lambda view, point=point: _accuracy(subject, pool, view, point),  # type: ignore[misc]
+            lambda view, point=point: _correct(subject, pool, view, point),  # type: ignore[misc]
         )
 
 
-def _accuracy(subject: Subject, pool: Pool, view: str, point: str) -> float | None:
+def _correct(subject: Subject, pool: Pool, view: str, point: str) -> Tensor | None:
     examples, questions = subject.examples.points[view], subject.questions.points[view]
     if point not in examples:  # a control of another architecture
         return None
-    return float(right(examples[point], questions[point], pool).double().mean())
+    return right(examples[point], questions[point], pool)
 
 
 def right(examples: Tensor, questions: Tensor, pool: Pool) -> Tensor:

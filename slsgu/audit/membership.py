@@ -3,8 +3,9 @@
 Protocol: the score of an image is minus its cross-entropy loss under its true name among all leaves
 of the taxonomy (logit scale of the model), as a threshold attack uses it. The gradient images of
 the forgotten leaves stand against the test images of the same leaves. What is given is the area
-under the curve of telling the two apart, from whichever side: 0.5 is a guess. What counts is how it
-stands after the patch; before it, it says how alike the two sets are.
+under the curve of telling the two apart, from whichever side: 0.5 is a guess. Before the patch it
+says how alike the two sets are; what the patch adds is what counts. It is read only where the patch
+says that it was made on the images of this task.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from slsgu.patch.header import made_from_texts
 NAME = "membership"
 SETTING = "loss threshold, gradient images against unseen ones"
 FEWEST = 5  # images on either side
+NOBODY_KNOWS = "nobody knows which images the edit was made from"
 NO_IMAGES = "no image went into the edit, which was made from texts"
 
 
@@ -30,6 +32,9 @@ def membership(subject: Subject) -> Iterator[ProbeReading]:
     """Read the area under the curve, where images went into the edit."""
     if made_from_texts(subject.patch.parts):
         yield ProbeReading(NAME, SETTING, note=NO_IMAGES, kind="trace")
+        return
+    if subject.task.splits.sha256 not in {part.get("data") for part in subject.patch.parts}:
+        yield ProbeReading(NAME, SETTING, note=NOBODY_KNOWS, kind="trace")
         return
     used = {x.fingerprint for x in subject.task.forget_samples if x.leaf is not None}
     samples = subject.examples.samples

@@ -45,14 +45,14 @@ def _each(subject: Subject) -> Iterator[ProbeReading]:
     for kind, leaf in closest(subject, rows):
         label = classes.index(leaf)
 
-        def accuracy(view: str, own: list[int] = rows[leaf], label: int = label) -> float:
+        def correct(view: str, own: list[int] = rows[leaf], label: int = label) -> Tensor:
             images = subject.tests.embeddings(view)[own]
-            return float(((images @ texts[view].T).argmax(dim=1) == label).double().mean())
+            return (images @ texts[view].T).argmax(dim=1) == label
 
         empty = ProbeReading(
             NAME, f"{kind}: {leaf.name}", len(rows[leaf]), 1 / len(classes), kind="keep"
         )
-        yield readings_of(subject, empty, accuracy)
+        yield readings_of(subject, empty, correct)
 
 
 def closest(subject: Subject, rows: dict[Concept, list[int]]) -> list[tuple[str, Concept]]:

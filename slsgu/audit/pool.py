@@ -12,6 +12,7 @@ from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Subject
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
+from slsgu.utils.statistics import paired_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +74,23 @@ class Pool:
 
 
 def readings_of(
-    subject: Subject, reading: ProbeReading, value: Callable[[str], float | None]
+    subject: Subject, reading: ProbeReading, value: Callable[[str], Tensor | float | None]
 ) -> ProbeReading:
     """A reading with what each view gives.
 
     Args:
-        value: the accuracy of a view, by its name; None where it has none.
+        value: by the name of a view, how often each image was found [M], or the accuracy alone;
+            None where it has none. Images one by one say what before and after have in common.
     """
-    filled = replace(reading, before=value("before"), after=value("after"))
+    before, after = value("before"), value("after")
+    error = None
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        error = paired_error((after.double() - before.double()).cpu().numpy())
+    filled = replace(reading, before=_mean(before), after=_mean(after), pair_error=error)
     if subject.control is None:
         return filled
-    return replace(filled, never_knew=value("control"))
+    return replace(filled, never_knew=_mean(value("control")))
+
+
+def _mean(found: Tensor | float | None) -> float | None:
+    return float(found.double().mean()) if isinstance(found, Tensor) else found

@@ -38,6 +38,8 @@ class ProbeReading:
         note: why nothing was read, or what else a reader must know.
         kind: what it is about.
         extra: further figures, as JSON values.
+        pair_error: standard error of `after - before` over the images that were asked both times;
+            None where they were not compared one by one.
 
     >>> ProbeReading("prototypes", "5 images per class", 50, 0.1, before=0.9, after=0.6).measurable
     True
@@ -55,6 +57,7 @@ class ProbeReading:
     note: str = ""
     kind: Kind = "find"
     extra: Mapping[str, Any] = field(default_factory=dict)
+    pair_error: float | None = None
 
     @property
     def before_interval(self) -> tuple[float, float] | None:
@@ -67,6 +70,23 @@ class ProbeReading:
         return self._interval(self.after)
 
     @property
+    def rise_interval(self) -> tuple[float, float] | None:
+        """95 % interval of `after - before`, over the same images."""
+        if self.before is None or self.after is None or self.pair_error is None:
+            return None
+        rise, half = self.after - self.before, 1.959964 * self.pair_error
+        return rise - half, rise + half
+
+    @property
+    def rose(self) -> bool:
+        """Whether it finds the concept more often than before, beyond the interval: of the
+        differences image by image, or of `before` where there are none."""
+        if (rise := self.rise_interval) is not None:
+            return rise[0] > 0
+        interval = self.before_interval
+        return interval is not None and self.after is not None and self.after > interval[1]
+
+    @property
     def measurable(self) -> bool:
         """Whether the probe finds the concept before the patch: the interval lies above chance. If
         it does not, what it reads afterwards says nothing about the patch. A trace of the edit can
@@ -75,6 +95,12 @@ class ProbeReading:
         if self.kind == "trace":
             return self.after is not None
         return interval is not None and self.chance is not None and interval[0] > self.chance
+
+    @property
+    def averaged(self) -> bool:
+        """Whether it is of an average with the original, which only somebody can make who has it,
+        and which decides nothing."""
+        return self.setting.startswith("averaged with")
 
     @property
     def floor(self) -> float | None:
@@ -105,6 +131,7 @@ class ProbeReading:
             **values,
             "extra": dict(self.extra),
             "intervals": {name: None if b is None else list(b) for name, b in bounds.items()},
+            "rise_interval": None if self.rise_interval is None else list(self.rise_interval),
             "measurable": self.measurable,
             "distance": self.distance,
         }

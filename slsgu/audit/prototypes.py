@@ -38,13 +38,14 @@ def prototypes(subject: Subject) -> Iterator[ProbeReading]:
         yield readings_of(
             subject,
             ProbeReading(NAME, setting(shots), len(pool.asked), 1 / len(pool.places)),
-            lambda view, drawn=drawn: accuracy(  # type: ignore[misc]
-                subject.examples.embeddings(view),
-                drawn,
-                subject.questions.embeddings(view),
-                pool.labels,
-            ),
+            lambda view, drawn=drawn: _found(subject, pool, drawn, view),  # type: ignore[misc]
         )
+
+
+def _found(subject: Subject, pool: Pool, drawn: Tensor, view: str) -> Tensor:
+    """In how many of the draws each question is given its own class [M]."""
+    examples, questions = (x.embeddings(view) for x in (subject.examples, subject.questions))
+    return right(examples, drawn, questions, pool.labels).double().mean(dim=0)
 
 
 def setting(shots: int) -> str:

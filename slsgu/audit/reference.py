@@ -7,8 +7,9 @@ a reading is that share of what it was before the edit.
 
 Protocol: up to `PER_CLASS` images of each class, divided by the seed into `FOLDS` parts; each part
 is asked in turn, and the others (up to 20) are the examples. Probes and settings are those of
-prototypes, the linear probe at every point, and retrieval by image. For names, zero-shot accuracy
-among the names of the pool, from the classes' names.
+prototypes, the linear probe at every point, and retrieval by image. For names, images of an unknown
+concept are asked for its name among all names of the setting (the leaves of the task's taxonomy, or
+those and many others) and its own; images of a known one among the same names.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from torch import Tensor
 from slsgu.audit import linear as linear_probe
 from slsgu.audit import prototypes as prototype_probe
 from slsgu.audit import retrieval as retrieval_probe
+from slsgu.audit import weights as weight_probe
 from slsgu.audit import words as word_probe
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.prototypes import SHOTS, draw, right
-from slsgu.audit.subject import MOST_EXAMPLES, Images, Subject, View, see
+from slsgu.audit.subject import MOST_EXAMPLES, Images, Subject, see
+from slsgu.audit.unknown_names import by_name
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.ledger import Ledger
 from slsgu.data.samples import Sample
@@ -106,9 +109,7 @@ class Unknown:
             return reading
         if not self._shares:
             self._shares.update(self._measure(subject))
-        key = (reading.probe, reading.setting)
-        if reading.probe in (word_probe.NAME, "weights"):
-            key = (word_probe.NAME, word_probe.BY_NAME)
+        key = _key(reading, groups=any(not x.is_leaf for x in subject.task.request.concepts))
         if key not in self._shares:
             return reading
         unknown, known = self._shares[key]
@@ -135,8 +136,24 @@ class Unknown:
 
         for name, setting, correct in _readings(images, task.seed):
             yield (name, setting), shares(correct)
-        by_name = _by_name(images, subject.views["before"], task.templates)
-        yield (word_probe.NAME, word_probe.BY_NAME), shares(by_name)
+        for setting, found in by_name(images, subject.views["before"], task):
+            yield (word_probe.NAME, setting), shares(found)
+
+
+def _key(reading: ProbeReading, *, groups: bool) -> tuple[str, str]:
+    """Which reading of the unknown concepts stands for one of an audit: for every other word and
+    for changed weights, that of the name.
+
+    Args:
+        groups: whether a group is to be forgotten. An unknown concept says nothing of the levels
+            above it, so that words of the group itself have no reference.
+    """
+    if reading.probe == word_probe.NAME and not reading.setting.startswith(word_probe.AMONG):
+        own = groups and not reading.setting.startswith(word_probe.LEAVES)
+        return (word_probe.NAME, "a group" if own else word_probe.BY_NAME)
+    if reading.probe == weight_probe.NAME:
+        return (word_probe.NAME, word_probe.BY_NAME)
+    return (reading.probe, reading.setting)
 
 
 def control_title(control: Clip) -> str:
@@ -190,13 +207,13 @@ def _readings(images: Images, seed: int) -> Iterator[tuple[str, str, Tensor]]:
             yield linear_probe.NAME, point, correct
     similar = images.before @ images.before.T
     similar.fill_diagonal_(-torch.inf)
-    leaves = [x.leaf for x in images.samples]
+    leaves, device = [x.leaf for x in images.samples], similar.device
     for what, measure in (
         ("recall", retrieval_probe.recall),
         (f"precision of the first {retrieval_probe.FIRST}", retrieval_probe.precision),
     ):
         values = [
-            measure(similar[i][None], torch.tensor([x is leaf for x in leaves]).to(similar.device))
+            float(measure(similar[i][None], torch.tensor([x is leaf for x in leaves]).to(device)))
             for i, leaf in enumerate(leaves)
         ]
         yield retrieval_probe.NAME, f"by image, {what}", torch.tensor(values)
@@ -250,13 +267,3 @@ def _linear(examples: Images, asked: Images, pool: Pool, point: str) -> Tensor |
     if pool.why_not(linear_probe.FEWEST):
         return None
     return linear_probe.right(examples.points["before"][point], asked.points["before"][point], pool)
-
-
-def _by_name(images: Images, view: View, templates: Sequence[str]) -> Tensor:
-    """Whether each image is nearest to the name of its class [N]."""
-    leaves = [x.leaf for x in images.samples if x.leaf is not None]
-    classes = list(dict.fromkeys(leaves))
-    texts = view.class_embeddings(classes, templates)
-    labels = torch.tensor([classes.index(leaf) for leaf in leaves])
-    predicted = (images.before @ texts.T).argmax(dim=1).cpu()
-    return (predicted == labels).float()

@@ -16,9 +16,10 @@ model without training, `after` the best of the edited one, `never_knew` the bes
 The way back is (best - first) / (before - first).
 
 A schedule that teaches nothing says nothing. So a schedule with forget images counts only if it
-teaches the unedited model a name that no model knows (`NEW_NAME`) for the same images, to at least
-`TEACHES` of the accuracy under the true name. Retain images cannot teach a new name: that schedule
-is read beside the control, or without one as it stands.
+teaches the unedited model a name that no model knows (`NEW_NAME`, one for all forgotten leaves) for
+the same images, to at least `TEACHES` of the accuracy under the true names; and it is judged only
+beside a control, since a model that never knew learns from such images, too. Retain images cannot
+teach a new name: that schedule is held against the control, or without one against no way back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ READ_AT = (0, 1, 2, 5, 10, 20)
 RATE = 1e-4
 TEACHES = 0.8
 NEW_NAME = "wuzzlefinch"
+RETAIN_ONLY = "retain images only"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Schedule:
     @property
     def setting(self) -> str:
         images = f"{self.forget} forget image{'s' if self.forget > 1 else ''}"
-        return images if self.forget else "retain images only"
+        return images if self.forget else RETAIN_ONLY
 
 
 def relearning(subject: Subject) -> Iterator[ProbeReading]:
@@ -89,24 +91,20 @@ def _filled(
 ) -> ProbeReading:
     """A reading from the curves of the edited model, and of the control if there is one."""
     extra: dict[str, Any] = {"steps": list(READ_AT), "curves": curves}
-    note = ""
     way_back = {name: _way_back(curve, known) for name, curve in curves.items()}
-    counts = True
+    note = "" if "control" in curves else "no control to hold it against"
     if schedule.forget:
         taught = max(original.curve(schedule, NEW_NAME))
         extra["teaches"] = taught / known if known else 0.0
-        counts = extra["teaches"] >= TEACHES
-        note = (
-            f"does not count: it teaches a new name only {extra['teaches']:.0%} of the way"
-            if not counts
-            else ""
-        )
-    elif "control" not in curves:
-        note = "no control to hold it against"
-    if counts and way_back["after"] is not None:
+        extra["counts"] = extra["teaches"] >= TEACHES
+        if not extra["counts"]:
+            note = f"does not count: it teaches a new name only {extra['teaches']:.0%} of the way"
+    if way_back["after"] is not None:
         extra["way_back"] = way_back["after"]
         if (control := way_back.get("control")) is not None:
-            extra |= {"control_way_back": control, "faster": way_back["after"] - control}
+            extra["control_way_back"] = control
+            if extra.get("counts", True):
+                extra["faster"] = way_back["after"] - control
     control_best = max(curves["control"]) if "control" in curves else None
     return replace(
         empty, before=known, after=max(curves["after"]), never_knew=control_best,
@@ -174,7 +172,7 @@ class School:
         """The accuracy after the steps of `READ_AT`.
 
         Args:
-            name: what the forgotten leaves are called instead of their names.
+            name: what all forgotten leaves are called instead of their names, alike.
         """
         model = self._clip.model
         model.load_state_dict(self._weights)
@@ -221,23 +219,20 @@ class School:
 
     def _accuracy(self, name: str | None) -> float:
         """Zero-shot, on the questions."""
-        classes, questions = self._lesson.classes, self._lesson.questions
+        questions = self._lesson.questions
+        captions = list(dict.fromkeys(self._caption(leaf, name) for leaf in self._lesson.classes))
         start = len(self._samples) - len(questions)
         with torch.no_grad():
-            texts = self._clip.encode_text([self._caption(leaf, name) for leaf in classes])
+            texts = self._clip.encode_text(captions)
             images = self._tail(torch.arange(start, len(self._samples)))
         predicted = (images @ texts.T).argmax(dim=1)
-        labels = torch.tensor([classes.index(x.leaf) for x in questions if x.leaf is not None])
+        labels = torch.tensor([captions.index(self._caption(x.leaf, name)) for x in questions])
         return float((predicted == labels.to(predicted)).double().mean())
 
     def _caption(self, leaf: Concept | None, name: str | None) -> str:
         assert leaf is not None
         forgotten = {own[0].leaf for own in self._lesson.forget}
-        called = leaf.name
-        if name is not None and leaf in forgotten:
-            # Several leaves get a name each.
-            number = [own[0].leaf for own in self._lesson.forget].index(leaf)
-            called = name if len(self._lesson.forget) == 1 else f"{name} {number + 1}"
+        called = leaf.name if name is None or leaf not in forgotten else name
         return self._lesson.template.replace("{}", called)
 
 

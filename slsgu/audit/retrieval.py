@@ -9,7 +9,7 @@ there); precision is that of the first `FIRST`. Averages are over queries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from slsgu.audit.subject import Subject
 
 NAME = "retrieval"
 FIRST = 5
+Measure = Callable[[Tensor, Tensor], Tensor]
 
 
 def retrieval(subject: Subject) -> Iterator[ProbeReading]:
@@ -52,32 +53,31 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
             if by == "image" and min(int(m.sum()) for m in mine) < 2:
                 yield ProbeReading(NAME, f"by {by}, {what}", note="there is one test image")
                 continue
-            yield readings_of(
-                subject,
-                ProbeReading(NAME, f"by {by}, {what}", count, chance),
-                lambda view, by=by, measure=measure: (
-                    sum(  # type: ignore[misc]
-                        measure(rows, m.to(rows.device)) * int(m.sum())
-                        for rows, m in scores(view, by)
-                    )
-                    / count
-                ),
-            )
+
+            def found(view: str, by: str = by, measure: Measure = measure) -> Tensor | float:
+                shares = [measure(rows, m.to(rows.device)) for rows, m in scores(view, by)]
+                if by == "image":
+                    return torch.cat(shares)
+                sizes = [int(m.sum()) for m in mine]
+                return sum(float(x) * n for x, n in zip(shares, sizes, strict=True)) / count
+
+            yield readings_of(subject, ProbeReading(NAME, f"by {by}, {what}", count, chance), found)
 
 
-def recall(scores: Tensor, wanted: Tensor) -> float:
-    """The mean share of wanted images among the first R, R of them wanted.
+def recall(scores: Tensor, wanted: Tensor) -> Tensor:
+    """The share of wanted images among the first R, R of them wanted, for each query [Q].
 
     Args:
         scores: of each query for each image [Q, N]; -inf for the query itself.
         wanted: [N].
     """
-    return float(torch.stack([_share(row, wanted, None) for row in scores]).mean())
+    return torch.stack([_share(row, wanted, None) for row in scores])
 
 
-def precision(scores: Tensor, wanted: Tensor) -> float:
-    """The mean share of the first `FIRST` that are wanted; of fewer, where fewer are wanted."""
-    return float(torch.stack([_share(row, wanted, FIRST) for row in scores]).mean())
+def precision(scores: Tensor, wanted: Tensor) -> Tensor:
+    """The share of the first `FIRST` that are wanted, for each query [Q]; of fewer, where fewer
+    are wanted."""
+    return torch.stack([_share(row, wanted, FIRST) for row in scores])
 
 
 def _share(row: Tensor, wanted: Tensor, first: int | None) -> Tensor:

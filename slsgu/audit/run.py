@@ -31,7 +31,7 @@ from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever the same inputs would give other readings."""
 
 PROBES: dict[str, Probe] = {
@@ -45,7 +45,8 @@ PROBES: dict[str, Probe] = {
     "membership": membership,
 }
 
-Done = Mapping[str, Sequence[ProbeReading]]
+SLOW = ("weights", "other words", "relearning")
+"""Probes that are read last, so that an audit that is ended early has the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ def run_audit(
     control: Clip | None = None,
     unknown: Unknown | None = None,
     examples: Sequence[Sample] = (),
-    done: Done | None = None,
+    earlier: Audit | None = None,
     on_probe: Callable[[Audit], None] = lambda so_far: None,
     progress: Progress = SILENT,
 ) -> Audit:
@@ -126,7 +127,8 @@ def run_audit(
         control: a model that was trained without the concept, as the never-knew reference.
         unknown: images of concepts that the model does not know, as the reference instead.
         examples: images that a probe may learn from besides the gradient images of the task.
-        done: readings of an earlier audit of the same (`key`), by probe, which are not read again.
+        earlier: an audit whose readings are kept and not made again, those of probes that are not
+            asked for now among them; one of anything else (another `key`) is left aside.
         on_probe: called with what there is whenever a probe is done.
         progress: told what is done.
 
@@ -145,29 +147,39 @@ def run_audit(
     subject = Subject(task, patch, task.ledger(), progress, control, tuple(examples))
     vision = {"vision" if name.startswith("visual.") else "language" for name in patch.layers}
     about = describe(task, patch, control, unknown)
-    found: list[ProbeReading] = []
-    seconds: dict[str, float] = {}
-    done = done or {}
+    found, seconds = _kept(earlier, about["key"])
     towers = tuple(sorted(vision, reverse=True))
 
     def so_far() -> Audit:
         reference = _reference(control, unknown)
-        return Audit(tuple(found), towers, reference, about, dict(seconds))
+        readings = tuple(x for name in PROBES for x in found.get(name, ()))
+        return Audit(readings, towers, reference, about, dict(seconds))
 
-    for name in names:
-        if name in done:
+    for name in sorted(names, key=lambda name: SLOW.index(name) + 1 if name in SLOW else 0):
+        if name in found:
             progress.say(f"{name}: done before")
-            found += done[name]
             continue
         start = time.perf_counter()
         readings = list(PROBES[name](subject))
         if unknown is not None:
             readings = [unknown.applied(reading, subject) for reading in readings]
-        found += readings
+        found[name] = readings
         seconds[name] = time.perf_counter() - start
         progress.say(f"{name}: {len(readings)} readings, {seconds[name]:.0f} s")
         on_probe(so_far())
     return so_far()
+
+
+def _kept(
+    earlier: Audit | None, key: str
+) -> tuple[dict[str, list[ProbeReading]], dict[str, float]]:
+    """What an earlier audit of the same has read, and how long that took, by probe."""
+    found: dict[str, list[ProbeReading]] = {}
+    if earlier is None or earlier.about["key"] != key:
+        return found, {}
+    for reading in earlier.readings:
+        found.setdefault(reading.probe, []).append(reading)
+    return found, dict(earlier.seconds)
 
 
 def _refuse_uninformative(clip: Clip, patch: Patch) -> None:

@@ -43,9 +43,12 @@ class View:
     Args:
         clip: the model, unedited.
         patch: an edit; None takes the model as it is.
+        unedited: the view without it, which embeds texts for both unless the edit changes them.
     """
 
-    def __init__(self, clip: Clip, patch: Patch | None = None) -> None:
+    def __init__(
+        self, clip: Clip, patch: Patch | None = None, unedited: View | None = None
+    ) -> None:
         self.clip, self.patch = clip, patch
         parameters = dict(clip.model.named_parameters())
         layers = () if patch is None else patch.layers
@@ -54,7 +57,7 @@ class View:
         self.language = tuple(name for name in layers if not name.startswith("visual."))
         places = {layer.name: layer.block for layer in inventory(clip.model, norms=True)}
         self.cut = min((places.get(name) or 0 for name in self.vision), default=0)
-        self._texts: dict[str, Tensor] = {}
+        self._texts: dict[str, Tensor] = unedited._texts if unedited and not self.language else {}
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -138,7 +141,7 @@ class Subject:
     def views(self) -> dict[str, View]:
         """The models that are compared, by name: before, after, and control if there is one."""
         clip = self.task.clip
-        views = {"before": View(clip), "after": View(clip, self.patch)}
+        views = {"before": (before := View(clip)), "after": View(clip, self.patch, before)}
         return views if self.control is None else {**views, "control": View(self.control)}
 
     @cached_property

@@ -37,12 +37,13 @@ def weights(subject: Subject) -> Iterator[ProbeReading]:
         values = _rounded(subject, rounding)
         yield readings_of(subject, replace(empty, setting=f"rounded to {name}"), values.get)
     plain = {
-        name: _accuracy(subject, view, subject.questions.embeddings(name))
+        name: _correct(subject, view, subject.questions.embeddings(name))
         for name, view in subject.views.items()
     }
     for share in SHARES:
-        averaged = View(subject.task.clip, (1 - share) * subject.patch)
-        values = {**plain, "after": _accuracy(subject, averaged, _again(subject, averaged))}
+        edit = (1 - share) * subject.patch
+        averaged = View(subject.task.clip, edit, subject.views["before"])
+        values = {**plain, "after": _correct(subject, averaged, _again(subject, averaged))}
         setting = f"averaged with {share:.0%} of the original"
         yield readings_of(subject, replace(empty, setting=setting), values.get)
 
@@ -63,8 +64,8 @@ def to_int8(weight: Tensor) -> Tensor:
     return ((rows / scale).round().clamp(-127, 127) * scale).view_as(weight)
 
 
-def _rounded(subject: Subject, rounding: Callable[[Tensor], Tensor]) -> Mapping[str, float]:
-    """The accuracy of every view with its matrices rounded."""
+def _rounded(subject: Subject, rounding: Callable[[Tensor], Tensor]) -> Mapping[str, Tensor]:
+    """What every view finds with its matrices rounded."""
     found = {}
     for name, view in subject.views.items():
         with view.in_place(), contextlib.ExitStack() as stack:
@@ -72,7 +73,7 @@ def _rounded(subject: Subject, rounding: Callable[[Tensor], Tensor]) -> Mapping[
                 if parameter.ndim >= 2:
                     stack.enter_context(edited(parameter, rounding(parameter.data)))
             plain = View(view.clip)
-            found[name] = _accuracy(subject, plain, _again(subject, plain))
+            found[name] = _correct(subject, plain, _again(subject, plain))
     return found
 
 
@@ -88,7 +89,7 @@ def _again(subject: Subject, view: View) -> Tensor:
     return torch.cat(parts)
 
 
-def _accuracy(subject: Subject, view: View, images: Tensor) -> float:
+def _correct(subject: Subject, view: View, images: Tensor) -> Tensor:
     classes = subject.task.taxonomy.leaves
     texts = view.class_embeddings(classes, subject.task.templates)
     return by_name(subject.questions, images, texts, classes)
@@ -96,8 +97,8 @@ def _accuracy(subject: Subject, view: View, images: Tensor) -> float:
 
 def by_name(
     questions: Images, images: Tensor, texts: Tensor, classes: tuple[Concept, ...]
-) -> float:
-    """Zero-shot accuracy.
+) -> Tensor:
+    """Whether each question is nearest to its own name [M].
 
     Args:
         images: embeddings of the questions [M, d].
@@ -105,4 +106,4 @@ def by_name(
     """
     labels = torch.tensor([classes.index(x.leaf) for x in questions.samples if x.leaf])
     predicted = (images @ texts.T).argmax(dim=1)
-    return float((predicted == labels.to(predicted)).double().mean())
+    return predicted == labels.to(predicted)

@@ -21,6 +21,7 @@ from slsgu.utils.schema import (
     MisfitError,
     anything,
     count,
+    flag,
     list_of,
     map_of,
     number,
@@ -34,6 +35,7 @@ from slsgu.version import __version__
 
 FILE, PAGE = "audit.json", "audit.html"
 BEGIN, END = "<!-- audit -->", "<!-- /audit -->"  # in report.html, what lies between is ours
+_OURS = re.compile(f"\n{BEGIN}.*?{END}", re.S)
 
 
 def _share(value: Any, key: str) -> None:
@@ -53,6 +55,8 @@ _FIGURES = record(
         "way_back": number,
         "control_way_back": or_none(number),
         "faster": or_none(number),
+        "teaches": number,
+        "counts": flag,
     },
 )
 
@@ -78,6 +82,7 @@ _READING = record(
         "never_knew": or_none(_share),
         "note": text,
         "kind": one_of("find", "keep", "trace"),
+        "pair_error": or_none(number),
         "extra": _extra,
     }
 )
@@ -98,7 +103,7 @@ HOLDS = record(
 )
 """What `audit.json` must hold, for it to be read again."""
 
-TONES = {"removed": "good", "partly removed": "fair"}  # any other verdict is bad
+TONES = {"removed": "good", "partly removed": "fair", "no verdict": "fair"}  # any other is bad
 
 
 def write_audit(found: Audit, folder: Path) -> None:
@@ -151,13 +156,18 @@ def refuse_taken(folder: Path, request: Request) -> None:
 
 
 def audit_of(folder: Path, edit: Mapping[str, str]) -> Audit | None:
-    """The audit in a folder, if it is of this edit.
+    """The audit in a folder, if it is of this edit. One of another edit is taken away with its
+    page: it would say of this edit what is true of that one.
 
     Args:
         edit: the hash of every layer as the edit leaves it.
     """
     found = read_audit(folder)
-    return found if found is not None and dict(found.about["edit"]) == dict(edit) else None
+    if found is None or dict(found.about["edit"]) == dict(edit):
+        return found
+    for name in (FILE, PAGE):
+        (folder / name).unlink(missing_ok=True)
+    return None
 
 
 def write_page(found: Audit, path: Path) -> None:
@@ -170,10 +180,11 @@ def write_page(found: Audit, path: Path) -> None:
 
 
 def lead_report(folder: Path) -> bool:
-    """Put the verdict at the head of the run's report.html, in place of an earlier one.
+    """Put the verdict at the head of the run's report.html, in place of an earlier one. An audit
+    that has no verdict yet leads nothing.
 
     Returns:
-        Whether there is a report and an audit.
+        Whether there is a report, and an audit with a verdict.
 
     Raises:
         SlsguError: the disk refuses.
@@ -185,16 +196,14 @@ def lead_report(folder: Path) -> bool:
         text = read_text(report, "the report")
     except SlsguError:
         return False
-    section = f"{BEGIN}\n{rendered('audit.html.j2', _view(found))}\n{END}"
-    old = re.compile(f"{BEGIN}.*?{END}", re.S)
-    if old.search(text):
-        text = old.sub(lambda _: section, text, count=1)
-    elif "<main>" in text:
-        text = text.replace("<main>", f"<main>\n{section}", 1)
-    else:
-        return False
-    write_text(report, text)
-    return True
+    whole = _OURS.sub("", text)
+    leads = found.verdict.word != "no verdict" and "<main>" in whole
+    if leads:
+        section = f"{BEGIN}\n{rendered('audit.html.j2', _view(found))}\n{END}"
+        whole = whole.replace("<main>", f"<main>\n{section}", 1)
+    if whole != text:
+        write_text(report, whole)
+    return leads
 
 
 def _view(found: Audit) -> dict[str, Any]:

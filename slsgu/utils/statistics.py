@@ -21,6 +21,24 @@ def wilson(correct: float, count: int, z: float = 1.959964) -> tuple[float, floa
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
+def paired_error(differences: npt.NDArray[np.float64]) -> float:
+    """Standard error of the mean of differences between two readings of the same items, each from
+    -1 to 1. As Agresti and Min (2005) do for answers that are right or wrong, two items without a
+    difference on average are added, so that a few items that all agree are not taken for certain.
+
+    Args:
+        differences: of the items [N].
+
+    >>> round(paired_error(np.array([1.0, 0.0, 0.0, -1.0])), 3)
+    0.289
+    >>> paired_error(np.ones(2)) > 0
+    True
+    """
+    count = len(differences) + 2
+    squares = float(np.square(differences).sum()) + 1
+    return float(np.sqrt(squares - differences.sum() ** 2 / count) / count)
+
+
 def stratified_resamples(
     strata: npt.NDArray[np.int64], resamples: int, seed: int
 ) -> npt.NDArray[np.float64]:

@@ -141,10 +141,10 @@ def test_the_linear_probe_is_ridge_regression(wide: bool) -> None:
 def test_recall_and_precision_by_hand() -> None:
     scores = torch.tensor([[0.9, 0.8, 0.1, 0.7], [0.1, 0.9, 0.8, 0.7]])
     wanted = torch.tensor([True, False, True, False])
-    assert retrieval.recall(scores, wanted) == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert retrieval.recall(scores, wanted).tolist() == [1 / 2, 1 / 2]
     itself = scores.clone()
     itself[0, 0] = -torch.inf  # the query is out of the gallery: one other is wanted
-    assert retrieval.recall(itself[:1], wanted) == 0.0
+    assert retrieval.recall(itself[:1], wanted).tolist() == [0.0]
 
 
 def test_random_scores_show_no_member() -> None:
@@ -251,11 +251,34 @@ def test_done_probes_are_not_repeated_and_the_key_says_what_is_the_same(
         raise AssertionError("a probe that is done ran again")
 
     monkeypatch.setitem(PROBES, "prototypes", never)
-    done = {"prototypes": list(first.readings)}
-    assert run_audit(task, merged, probes=["prototypes"], done=done).readings == first.readings
+    second = run_audit(task, merged, probes=["prototypes"], earlier=first)
+    assert second.readings == first.readings and second.seconds == first.seconds != {}
     with pytest.raises(AssertionError):  # control
         run_audit(task, merged, probes=["prototypes"])
-    assert first.about["key"] != run_audit(task, nothing, probes=[]).about["key"]
+    with pytest.raises(AssertionError):  # control: of another edit
+        run_audit(task, nothing, probes=["prototypes"], earlier=first)
+
+
+def test_what_was_read_before_stays_when_another_probe_is_asked_for(
+    task: Task, merged: Patch, nothing: Patch
+) -> None:
+    first = run_audit(task, merged, probes=["retrieval"])
+    both = run_audit(task, merged, probes=["prototypes"], earlier=first)
+    assert [x.probe for x in both] == ["prototypes"] * 3 + ["retrieval"] * 4
+    assert set(both.seconds) == {"prototypes", "retrieval"}
+    other = run_audit(task, nothing, probes=["prototypes"], earlier=first)  # control
+    assert {x.probe for x in other} == {"prototypes"}
+    assert both.verdict.word == "no verdict" and "relearning" in both.verdict.reasons[0]
+
+
+def test_quick_probes_are_read_first_and_shown_in_their_order(
+    task: Task, merged: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    for name in PROBES:
+        monkeypatch.setitem(PROBES, name, lambda _, name=name: read.append(name) or ())
+    run_audit(task, merged, probes=["relearning", "other words", "membership", "prototypes"])
+    assert read == ["membership", "prototypes", "other words", "relearning"]
 
 
 def test_two_references_are_refused(task: Task, merged: Patch, taught: Clip) -> None:

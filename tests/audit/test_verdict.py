@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from slsgu.audit.probe import ProbeReading, auc_interval
-from slsgu.audit.verdict import judge, share_left
+from slsgu.audit.verdict import DECIDING, Verdict, judge, share_left
 
 
 def reading(probe: str, setting: str, before: float, after: float, **other: object) -> ProbeReading:
@@ -25,11 +25,32 @@ def readings(after: float, *, name: float = 0.0, worst: float = 0.0) -> list[Pro
         reading("linear probe", "embedding", 0.9, after),
         reading("weights", "rounded to bf16", 1.0, name, never_knew=0.0),
         reading("weights", "averaged with 50% of the original", 1.0, 0.9, never_knew=0.0),
+        reading("retrieval", "by text, recall", 1.0, name, never_knew=0.0),
+        relearned(0.0, control=0.0),
     ]
 
 
+def relearned(way_back: float, *, images: str = "retain images only", control: float | None = None,
+              **extra: object) -> ProbeReading:  # fmt: skip
+    """A schedule of relearning, beside a control if there is one."""
+    extra = {"way_back": way_back, **extra}
+    if control is not None:
+        extra |= {"control_way_back": control, "faster": way_back - control}
+    return reading("relearning", images, 1.0, way_back, never_knew=control, extra=extra)
+
+
+def instead(found: list[ProbeReading], *others: ProbeReading) -> list[ProbeReading]:
+    """Readings with others of the same probe and setting in their place."""
+    taken = {(x.probe, x.setting) for x in others}
+    return [*(x for x in found if (x.probe, x.setting) not in taken), *others]
+
+
+def verdict(found: list[ProbeReading], reference: str | None = "a control") -> Verdict:
+    return judge(found, reference=reference, towers=("vision",))
+
+
 def word(found: list[ProbeReading], reference: str | None = "a control") -> str:
-    return judge(found, reference=reference, towers=("vision",)).word
+    return verdict(found, reference).word
 
 
 @pytest.mark.parametrize(
@@ -73,11 +94,12 @@ def test_without_a_reference_chance_is_the_floor() -> None:
 
 
 def test_what_is_not_measurable_decides_nothing() -> None:
-    unseen = [replace(x, before=0.03, after=1.0) for x in readings(0.5)]
+    unseen = [replace(x, before=0.03, after=0.4) for x in readings(0.5)]
     found = judge(unseen, reference=None, towers=("vision",))
     assert found.word == "not measurable" and found.left is None
-    extra = reading("prototypes", "20 images per class", 0.03, 1.0)
+    extra = reading("prototypes", "20 images per class", 0.03, 0.4, never_knew=0.0)
     assert word([*readings(0.5), extra]) == "removed"
+    assert word([*readings(0.5), replace(extra, before=0.9)]) != "removed"  # control
 
 
 def test_a_reference_that_knows_the_name_is_none() -> None:
@@ -116,3 +138,144 @@ def test_the_tower_is_told() -> None:
 def test_an_area_has_an_interval_that_narrows_with_more_images() -> None:
     few, many = auc_interval(0.7, 10, 10), auc_interval(0.7, 200, 200)
     assert few[0] < many[0] < 0.7 < many[1] < few[1]
+
+
+# -- what must be there for a word ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("probe", DECIDING)
+def test_without_a_probe_that_the_rule_looks_at_there_is_no_verdict(probe: str) -> None:
+    some = [x for x in readings(0.5) if x.probe != probe]
+    found = verdict(some)
+    assert found.word == "no verdict" and found.left is None
+    assert found.reasons[0] == f"No verdict: the probe {probe} has not been read."
+    assert verdict([x for x in some if x.probe == "weights"]).reasons[0].endswith("not been read.")
+    assert word(readings(0.5)) == "removed"  # control
+
+
+def test_removed_needs_images_that_could_tell() -> None:
+    """No image reading is measurable, though images stood above chance."""
+    blind = [
+        replace(x, chance=0.1, before=0.15, after=0.1, never_knew=None)
+        if x.probe == "prototypes" or x.setting == "embedding"
+        else x
+        for x in readings(0.5)
+    ]
+    found = verdict(blind)
+    assert found.word == "partly removed"
+    assert any("cannot count as “removed”" in reason for reason in found.reasons)
+    at_chance = [replace(x, before=0.11) if x.before == 0.15 else x for x in blind]
+    assert word(at_chance) == "removed"  # the exception: images found hardly more than chance
+
+
+def test_a_reference_that_finds_as_much_as_was_found_lets_images_decide_nothing() -> None:
+    alike = [replace(x, never_knew=0.89) if x.before == 0.9 else x for x in readings(0.9)]
+    found = verdict(alike)
+    assert found.word == "removed" and found.left is None
+    assert any("images cannot tell and do not decide" in reason for reason in found.reasons)
+    apart = [replace(x, never_knew=0.85) if x.before == 0.9 else x for x in readings(0.9)]
+    assert word(apart) == "suppressed"  # control
+
+
+# -- more visible than before ---------------------------------------------------------------------
+
+
+def test_a_rise_counts_beyond_the_interval_of_its_differences() -> None:
+    """Three points more on images that hardly differ, beside three points on images that do."""
+    at = [x for x in readings(0.93) if x.probe == "prototypes" or x.setting == "embedding"]
+    rest = [x for x in readings(0.93) if x not in at]
+    for error, expected in ((0.01, "more visible than before"), (0.03, "suppressed")):
+        assert word([*rest, *(replace(x, pair_error=error) for x in at)]) == expected
+    assert word([*rest, *at]) == "suppressed"  # control: images were not compared one by one
+
+
+@pytest.mark.parametrize(
+    "setting", ["name", "worst misspelling: begle (for beagle)", "template that found nothing: {}"]
+)
+def test_a_name_that_found_nothing_and_finds_more_than_half_is_more_visible(setting: str) -> None:
+    def asked(after: float) -> list[ProbeReading]:
+        row = reading("other words", setting, 0.03, after, never_knew=0.0)
+        return instead(readings(0.5), row)
+
+    assert word(asked(1.0)) == "more visible than before"
+    assert any(
+        "100% a" in reason or "finds 100%" in reason for reason in verdict(asked(1.0)).reasons
+    )
+    assert word(asked(0.4)) == "removed"  # control: it decides nothing
+    averaged = reading("weights", "averaged with 50% of the original", 0.03, 1.0, never_knew=0.0)
+    assert word([*readings(0.5), averaged]) == "removed"  # nor does an average
+
+
+# -- relearning -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("way_back", "expected"), [(0.1, "removed"), (0.12, "partly removed")])
+def test_without_a_control_retain_images_are_held_against_no_way_back(
+    way_back: float, expected: str
+) -> None:
+    found = instead(readings(0.5), relearned(way_back))
+    assert word(found, "3 concepts that the model does not know") == expected
+    assert any("for want of a control" in reason for reason in verdict(found).reasons)
+    beside = instead(readings(0.5), relearned(way_back, control=0.1))
+    assert word(beside) == "removed"  # control
+
+
+def test_removed_needs_training_on_retain_images() -> None:
+    none = ProbeReading("relearning", "20 forget images", note="there are no images of one kind")
+    found = [*(x for x in readings(0.5) if x.probe != "relearning"), none]
+    assert word(found) == "partly removed"
+    assert any("Training could not be read" in reason for reason in verdict(found).reasons)
+
+
+def test_forget_images_decide_only_beside_a_control_and_the_verdict_says_so() -> None:
+    one = "1 forget image"
+    alone = [*readings(0.5), relearned(1.0, images=one, counts=True, teaches=0.9)]
+    assert word(alone) == "removed"
+    assert any("without a control nobody knows" in reason for reason in verdict(alone).reasons)
+    idle = [*readings(0.5), relearned(0.98, images=one, counts=False, teaches=0.6)]
+    assert (
+        "Training on 1 image of it brings it 98% of the way back; that schedule teaches a new name "
+        "only 60% of the way, so it decides nothing."
+    ) in verdict(idle).reasons
+    beside = [*readings(0.5), relearned(1.0, images=one, control=0.5, counts=True, teaches=0.9)]
+    assert word(beside) == "partly removed"  # control
+
+
+# -- what the sentences say -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shows"),
+    [(0.74, 0.70, False), (0.52, 0.60, False), (0.52, 0.80, True)],
+)
+def test_the_edit_shows_its_images_only_where_it_shows_more_than_before(
+    before: float, after: float, shows: bool
+) -> None:
+    counts = {"positive": 50, "negative": 50}
+    trace = ProbeReading("membership", "loss", 100, 0.5, before, after, kind="trace", extra=counts)
+    told = verdict([*readings(0.5), trace]).reasons
+    assert any("shows which images" in reason for reason in told) is shows
+
+
+def test_an_average_is_not_what_is_told_of_as_a_leak() -> None:
+    text = verdict(readings(0.5, worst=0.4)).reasons
+    assert "Most is found through other words, worst template: a {}: 40%." in text
+    assert not any("averaged" in reason for reason in text)
+    rounded = reading("weights", "rounded to int8", 1.0, 0.9, never_knew=0.0)
+    assert any("rounded" in x for x in verdict([*readings(0.5), rounded]).reasons)  # control
+
+
+def test_the_stage_in_front_of_the_projection_is_called_so_only_if_it_is() -> None:
+    last = reading("linear probe", "stage.1", 0.03, 0.03)
+    found = readings(0.5)
+    text = verdict([*found[:4], last, *found[4:]]).reasons
+    assert any("stage.0 is the last that finds it beyond chance, 90%" in x for x in text)
+    plain = verdict(found).reasons
+    assert any("features in front of it (stage.0)" in x for x in plain)  # control
+
+
+def test_a_group_is_told_of_by_its_name_and_by_those_of_its_leaves() -> None:
+    leaves = reading("other words", "leaves: name", 0.8, 0.1, never_knew=0.0)
+    text = verdict([*readings(0.5), leaves]).reasons
+    assert any("By the names of its leaves, 80% were and 10% are." in x for x in text)
+    assert not any("*" in reason for reason in text)

@@ -1,0 +1,269 @@
+"""The sentences below the verdict of an audit: what it rests on, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slsgu.audit import linear, membership, neighbours, relearning, retrieval, weights, words
+from slsgu.audit.points import EMBEDDING
+from slsgu.audit.probe import ProbeReading
+from slsgu.utils.wording import listed
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What a verdict looks at.
+
+    Attributes:
+        readings: of every probe.
+        images: those of the image side that are measurable.
+        left: the share that they still find; None where they cannot tell.
+        cannot_tell: whether images found no more before than a model that never knew would.
+        missing: probes that the rule looks at and that have not been read.
+        only_after: deciding readings that found nothing before the edit and find it after.
+        reference: what `never_knew` is taken from, in words.
+        towers: that the edit touches.
+    """
+
+    readings: tuple[ProbeReading, ...]
+    images: tuple[ProbeReading, ...]
+    left: float | None
+    cannot_tell: bool
+    missing: tuple[str, ...]
+    only_after: tuple[ProbeReading, ...]
+    reference: str | None
+    towers: tuple[str, ...]
+
+    @property
+    def name(self) -> ProbeReading | None:
+        """By the name that was asked to be forgotten, whether or not it is measurable."""
+        return self.called(words.BY_NAME)
+
+    def called(self, setting: str) -> ProbeReading | None:
+        """By a name of the probe of words, where it was read."""
+        rows = (x for x in self.of(words.NAME) if x.setting == setting and x.after is not None)
+        return next(rows, None)
+
+    def of(self, probe: str) -> list[ProbeReading]:
+        """The readings of one probe."""
+        return [x for x in self.readings if x.probe == probe]
+
+
+def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
+    """What a verdict rests on.
+
+    Args:
+        word: the verdict.
+    """
+    return (
+        *_about_missing(grounds),
+        *_why_not_measurable(word, grounds),
+        *_about_name(grounds),
+        *_about_images(grounds),
+        *_about_towers(grounds),
+        *_about_only_after(grounds),
+        *_about_worst(grounds),
+        *_about_retain_images(grounds),
+        *_about_forget_images(grounds),
+        *_about_neighbours(grounds),
+        *_about_membership(grounds),
+        f"The never-knew reference is {grounds.reference}."
+        if grounds.reference
+        else "There is no never-knew reference: readings stand beside chance alone, so “removed” "
+        "asks for more than it would of a model that was never taught the concept.",
+    )
+
+
+def _about_missing(grounds: Grounds) -> list[str]:
+    if not grounds.missing:
+        return []
+    these = f"probe{'s' if len(grounds.missing) > 1 else ''} {listed(grounds.missing)}"
+    have = "have" if len(grounds.missing) > 1 else "has"
+    return [f"No verdict: the {these} {have} not been read."]
+
+
+def _why_not_measurable(word: str, grounds: Grounds) -> list[str]:
+    name = grounds.name
+    if word != "not measurable":
+        return []
+    if name is None or not name.measurable or name.never_knew is None:
+        return ["No probe finds the concept before the edit, so none can say what became of it."]
+    return [
+        f"The reference finds {name.never_knew:.0%} of the concept's images by its name: it is "
+        "none of a model that never knew it."
+    ]
+
+
+def _about_name(grounds: Grounds) -> list[str]:
+    name, leaves = grounds.name, grounds.called(words.LEAF_NAMES)
+    if name is None:
+        return []
+    if name.measurable:
+        text = f"By its name, {name.before:.0%} of its test images were found, and {name.after:.0%}"
+        text += " are."
+    else:
+        text = f"Its name found {name.before:.0%} of its test images before the edit, no more than "
+        text += f"chance, and finds {name.after:.0%} after it."
+    if leaves is None:
+        return [text]
+    return [f"{text} By the names of its leaves, {leaves.before:.0%} were and {leaves.after:.0%}"
+            " are."]  # fmt: skip
+
+
+def _about_images(grounds: Grounds) -> list[str]:
+    images, left, known = grounds.images, grounds.left, grounds.reference is not None
+    if not images:
+        if any(x in grounds.missing for x in ("prototypes", linear.NAME, retrieval.NAME)):
+            return []
+        text = "No probe of the images alone is measurable"
+        return [f"{text}, so this cannot count as “removed”." if not grounds.cannot_tell else
+                f"{text}: images found hardly more than chance even before the edit."]  # fmt: skip
+    before, after = (sum(getattr(x, m) for x in images) / len(images) for m in ("before", "after"))
+    text = f"By example images, without words: {before:.0%} before, {after:.0%} after"
+    if known:
+        floor = sum(x.floor or 0 for x in images) / len(images)
+        text += f", {floor:.0%} by a model that never knew"
+    if left is None:
+        return [
+            f"{text}. One that never knew finds as much as was found before, so images cannot tell "
+            "and do not decide."
+        ]
+    beyond = "that" if known else "chance"
+    if left < -0.1:
+        return [f"{text}. That is less than {beyond}, which itself can be noticed."]
+    return [f"{text}. Of what lay beyond {beyond}, {max(left, 0):.0%} is left."]
+
+
+def _about_towers(grounds: Grounds) -> list[str]:
+    if "vision" not in grounds.towers:
+        return [
+            "The edit is in the language tower: image embeddings are the same as before, and "
+            "whoever has example images finds the concept as before."
+        ]
+    read = [
+        x for x in grounds.of(linear.NAME) if x.setting != EMBEDDING and x.after is not None
+    ]  # fmt: skip
+    stages = [x for x in read if x.measurable]
+    if stages and all(x.after == x.before for x in read):
+        text = "Everything before the last projection is as it was: "
+        if stages[-1] is read[-1]:
+            return [text + f"whoever takes the features in front of it ({stages[-1].setting}) finds"
+                    f" {stages[-1].after:.0%}, as before."]  # fmt: skip
+        return [text + f"of the stages in front of it, {stages[-1].setting} is the last that finds "
+                f"it beyond chance, {stages[-1].after:.0%}, as before."]  # fmt: skip
+    alive = [x for x in stages if not x.at_floor and (x.after or 0) >= (x.before or 0) - 0.02]
+    if alive:
+        best = max(alive, key=lambda x: x.after or 0)
+        return [f"Inside the image tower it still lives: {best.setting} finds {best.after:.0%}."]
+    return []
+
+
+def _about_only_after(grounds: Grounds) -> list[str]:
+    return [
+        f"By {x.probe}, {x.setting}, {x.before:.0%} were found before the edit, no more than "
+        f"chance, and {x.after:.0%} are after it."
+        for x in grounds.only_after
+        if x is not grounds.name
+    ]
+
+
+def _about_worst(grounds: Grounds) -> list[str]:
+    """What finds most, without averages with the original, which do not decide."""
+    told = [
+        x for probe in (words.NAME, weights.NAME, retrieval.NAME) for x in grounds.of(probe)
+        if x.measurable and x.after is not None and not x.at_floor and not x.averaged
+        and x not in grounds.images and x.setting != words.BY_NAME
+    ]  # fmt: skip
+    if not told:
+        return []
+    worst = max(told, key=lambda x: (x.after or 0) - (x.floor or 0))
+    return [f"Most is found through {worst.probe}, {worst.setting}: {worst.after:.0%}."]
+
+
+def _about_retain_images(grounds: Grounds) -> list[str]:
+    rows = [x for x in grounds.of(relearning.NAME) if x.setting == relearning.RETAIN_ONLY]
+    way_back = rows[0].extra.get("way_back") if rows else None
+    if way_back is None:
+        if relearning.NAME in grounds.missing or (rows and rows[0].after is not None):
+            return []  # it was never away
+        return ["Training could not be read, so this cannot count as “removed”."]
+    text = f"Fine-tuned on images of everything else only, it comes {way_back:.0%} of the way back"
+    control = rows[0].extra.get("control_way_back")
+    if control is not None:
+        return [f"{text}, a model that never knew {control:.0%}."]
+    return [f"{text}; for want of a control that is held against 0%."]
+
+
+def _about_forget_images(grounds: Grounds) -> list[str]:
+    """The schedule that brings back most, and whether it decides."""
+    rows = [
+        x for x in grounds.of(relearning.NAME)
+        if x.setting != relearning.RETAIN_ONLY and "way_back" in x.extra
+    ]  # fmt: skip
+    if not rows:
+        return []
+    counted = [x for x in rows if x.extra.get("faster") is not None]
+    if counted:
+        worst = max(counted, key=lambda x: x.extra["faster"])
+        told = [
+            f"Training on {_images(worst)} of it brings it {worst.extra['way_back']:.0%} of the"
+            f" way back, a model that never knew {worst.extra['control_way_back']:.0%}."
+        ]
+    else:
+        told = []
+    idle = [x for x in rows if x not in counted]
+    return told + ([_why_idle(idle)] if idle else [])
+
+
+def _why_idle(idle: Sequence[ProbeReading]) -> str:
+    """The schedule that brings back most of those that decide nothing, and why it does not."""
+    worst = max(idle, key=lambda x: x.extra["way_back"])
+    text = f"Training on {_images(worst)} of it brings it {worst.extra['way_back']:.0%} of the way"
+    text += " back; "
+    if worst.extra.get("counts", True):
+        return text + (
+            "without a control nobody knows how fast a model that never knew would learn it, so "
+            "that decides nothing."
+        )
+    return text + (
+        f"that schedule teaches a new name only {worst.extra['teaches']:.0%} of the way, so it "
+        "decides nothing."
+    )
+
+
+def _images(reading: ProbeReading) -> str:
+    """What a schedule of relearning trains on.
+
+    >>> _images(ProbeReading("relearning", "5 forget images"))
+    '5 images'
+    """
+    return reading.setting.replace("forget ", "")
+
+
+def _about_neighbours(grounds: Grounds) -> list[str]:
+    worst = next((x for x in grounds.of(neighbours.NAME) if "worst" in x.setting), None)
+    if worst is None or worst.before is None or worst.after is None:
+        return []
+    lost = worst.before - worst.after
+    if lost <= 0:
+        return ["No neighbour lost."]
+    name = worst.setting.split(": ", 1)[1]
+    return [f"The neighbour that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."]
+
+
+def _about_membership(grounds: Grounds) -> list[str]:
+    """Only where members stand out more than before, when the edit can have left no trace."""
+    told = [
+        f"{x.before:.2f} before, {x.after:.2f} after"
+        for x in grounds.of(membership.NAME)
+        if x.before is not None
+        and x.after_interval is not None
+        and x.after_interval[0] > max(x.before, 0.5)
+    ]
+    if not told:
+        return []
+    return [
+        "The edited model shows which images the edit was made from (area under the curve "
+        f"{listed(told)})."
+    ]
