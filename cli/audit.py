@@ -97,6 +97,7 @@ def audit(
     with explaining_names(given.of_run):
         task = _task(given, concepts, clip, patch, console)
     control, unknown = reference_from(given.options, task)
+    _refuse_another(given, task, patch, out)
     output = AuditOutput.of(given.run, out, task, patch, control, unknown)
     found = run_audit(
         task,
@@ -223,6 +224,26 @@ def _task(
             "that are asked (--run DIR knows them)"
         )
     return task
+
+
+def _refuse_another(given: _Given, task: Task, patch: Patch, out: Path | None) -> None:
+    """Keep what a run folder says of its own run.
+
+    Raises:
+        click.UsageError: this audit is of another concept or patch than the run's, and would take
+            the place of the run's own and lead its report.
+    """
+    if given.run is None or out is not None:
+        return
+    what = "another patch" if given.patches != (given.run,) else None
+    of, wanted = patch.requested_paths(), task.request.describe()["paths"]
+    if of and {x.split("/")[-1] for x in of} != {x.split("/")[-1] for x in wanted}:
+        what = f"{' and '.join(wanted)}, not of {' and '.join(of)}"
+    if what is not None:
+        raise click.UsageError(
+            f"this is an audit of {what}, and would replace the one of the run in {given.run}: say "
+            "with --out where it goes"
+        )
 
 
 def _examples(task: Task, given: _Given) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
     python examples/results/audits.py --out audits --controls controls   # the drawings
     python examples/results/audits.py --out audits --photographs ../shared/data
+    python examples/results/audits.py --out audits --cifar ../shared/data
 
 On the drawings two leaves are forgotten and held against controls that were trained without them:
 `CONTROLS/without-golden-retriever` and `CONTROLS/without-taxi`, made by
@@ -9,7 +10,8 @@ On the drawings two leaves are forgotten and held against controls that were tra
     slsgu menagerie train --leave-out "golden retriever" --out controls/without-golden-retriever
 
 and alike; without --controls they are audited without a reference. On photographs three breeds are
-forgotten by `imagenet-lite0` and held against ten breeds that it does not know. Runs and audits lie
+forgotten by `imagenet-lite0` and held against ten breeds that it does not know. On CIFAR-10 two
+classes are forgotten by a small model, without a reference. Runs and audits lie
 in the folder of --out. Started again, the script goes on where it stopped. The tables are printed
 as Markdown at the end.
 """
@@ -27,8 +29,9 @@ import click
 
 LEAVES = ("golden retriever", "taxi")
 BREEDS = ("golden retriever", "beagle", "chow chow")
+CLASSES = ("ship", "cat")
 SHOWN = (
-    ("other words", "name"), ("other words", "worst template"),
+    ("other words", "name="), ("other words", "bare name"), ("other words", "worst template"),
     ("other words", "worst misspelling"),
     ("prototypes", "1 image"), ("prototypes", "5 images"), ("prototypes", "20 images"),
     ("retrieval", "by text, recall"), ("retrieval", "by image, recall"),
@@ -71,11 +74,33 @@ def table(audits: dict[str, dict[str, Any]]) -> str:
         cells = [_cell(row, key) for row in rows.values() for key in
                  ("before", "after", "never_knew")]  # fmt: skip
         lines.append(f"| {probe} | {setting} | {' | '.join(cells)} |")
-    for name, key in (("verdict", "verdict"), ("left of what images found", "left")):
-        values = [found[key] for found in audits.values()]
+    for name, value in ENDS.items():
+        values = [value(found) for found in audits.values()]
         words = [f"{x:.2f}" if isinstance(x, float) else str(x or "-") for x in values]
         lines.append(f"| **{name}** | | {' | '.join(f' | {word} | ' for word in words)} |")
     return "\n".join(lines)
+
+
+def _words_back(found: dict[str, Any]) -> float | None:
+    """The most that a template, alias, plural or definition finds of what it found before."""
+    starts = ("bare name", "worst template", "alias", "plural", "definition")
+    rows = [x for x in found["readings"] if x["probe"] == "other words" and x["measurable"]
+            and x["setting"].startswith(starts)]  # fmt: skip
+    return max((x["after"] / x["before"] for x in rows), default=None)
+
+
+def _way_back(found: dict[str, Any]) -> float | None:
+    """How far training on retain images brings the concept back."""
+    row = _reading(found, "relearning", "retain")
+    return None if row is None else row["extra"].get("way_back")
+
+
+ENDS = {
+    "verdict": lambda found: found["verdict"],
+    "left of what images found": lambda found: found["left"],
+    "other words, share of what they found": _words_back,
+    "retain images, share of the way back": _way_back,
+}
 
 
 def _reading(found: dict[str, Any], probe: str, start: str) -> dict[str, Any] | None:
@@ -96,10 +121,18 @@ def _cell(row: dict[str, Any] | None, key: str) -> str:
 @click.option("--controls", type=click.Path(path_type=Path), help="Folder of the two controls.")
 @click.option("--photographs", type=click.Path(path_type=Path),
               help="Folder that holds dogs/ and dogs-web/; leaves the drawings out.")  # fmt: skip
-def main(out: Path, controls: Path | None, photographs: Path | None) -> None:
-    """Make the audits and print their tables."""
+@click.option("--cifar", type=click.Path(path_type=Path),
+              help="Folder that holds cifar10/, cifar10-clip/ and cifar10.yaml; likewise.")  # fmt: skip
+def main(out: Path, controls: Path | None, photographs: Path | None, cifar: Path | None) -> None:
+    """Make the audits and print their table."""
     audits: dict[str, dict[str, Any]] = {}
-    if photographs is None:
+    if cifar is not None:
+        model = f"local-dir:{cifar / 'cifar10-clip'}"
+        small: list[str | Path] = ["--model", model, "--data", cifar / "cifar10"]
+        small += ["--taxonomy", cifar / "cifar10.yaml"]
+        for name in CLASSES:
+            audits[name] = audited(out / "cifar", name, small, [], [])
+    elif photographs is None:
         for leaf in LEAVES:
             control = None if controls is None else controls / f"without-{leaf.replace(' ', '-')}"
             there = control is not None and control.exists()

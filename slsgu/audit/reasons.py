@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from slsgu.audit import linear, membership, neighbours, relearning, retrieval, weights, words
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.probe import ProbeReading
+from slsgu.audit.relearning import FASTER
 from slsgu.utils.wording import listed
 
 
@@ -61,6 +62,7 @@ def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
         *_why_not_measurable(word, grounds),
         *_about_name(grounds),
         *_about_images(grounds),
+        *_about_rise(word, grounds),
         *_about_towers(grounds),
         *_about_only_after(grounds),
         *_about_worst(grounds),
@@ -109,6 +111,18 @@ def _about_name(grounds: Grounds) -> list[str]:
         return [text]
     return [f"{text} By the names of its leaves, {leaves.before:.0%} were and {leaves.after:.0%}"
             " are."]  # fmt: skip
+
+
+def _about_rise(word: str, grounds: Grounds) -> list[str]:
+    rose = [x for x in grounds.images if x.rose and x.rise_interval is not None]
+    if word != "more visible than before" or not rose:
+        return []
+    most = max(rose, key=lambda x: (x.rise_interval or (0.0, 0.0))[0])
+    low, high = (100 * bound for bound in most.rise_interval or (0.0, 0.0))
+    return [
+        f"Image by image, {len(rose)} of {len(grounds.images)} readings rose beyond their "
+        f"interval; most surely {most.probe}, {most.setting}: by {low:.1f} to {high:.1f} points."
+    ]
 
 
 def _about_images(grounds: Grounds) -> list[str]:
@@ -192,7 +206,7 @@ def _about_retain_images(grounds: Grounds) -> list[str]:
     control = rows[0].extra.get("control_way_back")
     if control is not None:
         return [f"{text}, a model that never knew {control:.0%}."]
-    return [f"{text}; for want of a control that is held against 0%."]
+    return [f"{text}. Without a control, more than {FASTER:.0%} counts against it."]
 
 
 def _about_forget_images(grounds: Grounds) -> list[str]:

@@ -47,6 +47,7 @@ STEPS = 20
 READ_AT = (0, 1, 2, 5, 10, 20)
 RATE = 1e-4
 TEACHES = 0.8
+FASTER = 0.1  # of the way back, by which an edited model may be ahead of one that never knew
 NEW_NAME = "wuzzlefinch"
 RETAIN_ONLY = "retain images only"
 

@@ -14,7 +14,7 @@ read (chance, where there is no reference):
 * *not forgotten*: the name still finds more than half of what lay between before and the floor.
 * *suppressed*: left >= `SUPPRESSED`.
 * *removed*: left <= `REMOVED` (or images cannot tell), every measurable reading of words, images
-  and weights is at its floor, and no schedule that counts relearns it more than `FASTER` further
+  and weights is at its floor, and no schedule that counts relearns it more than 0.1 further
   than the reference does. Without a control, training on retain images only is held against 0, and
   training on the concept's own images cannot be judged.
 * *partly removed*: anything else.
@@ -41,7 +41,6 @@ DECIDING = (
 RISE = 0.02
 SUPPRESSED = 0.8
 REMOVED = 0.2
-FASTER = 0.1
 KNOWS = 0.5  # share of what the name found, from which on a reference knows the concept
 LEAST_SPAN = 0.02  # mean of before - floor below which images cannot tell who knew
 ALIKE = 0.98  # share of what was found before, from which on a reference finds as much
@@ -177,4 +176,4 @@ def _stays_forgotten(readings: Sequence[ProbeReading]) -> bool:
     further = [x.extra["faster"] for x in schedules if x.extra.get("faster") is not None]
     if retain.extra.get("faster") is None:
         further.append(retain.extra["way_back"])
-    return all(value <= FASTER for value in further)
+    return all(value <= relearning.FASTER for value in further)

@@ -35,7 +35,7 @@ from slsgu.version import __version__
 
 FILE, PAGE = "audit.json", "audit.html"
 BEGIN, END = "<!-- audit -->", "<!-- /audit -->"  # in report.html, what lies between is ours
-_OURS = re.compile(f"\n{BEGIN}.*?{END}", re.S)
+_OURS = re.compile(f"{BEGIN}.*?{END}", re.S)
 
 
 def _share(value: Any, key: str) -> None:
@@ -196,11 +196,15 @@ def lead_report(folder: Path) -> bool:
         text = read_text(report, "the report")
     except SlsguError:
         return False
-    whole = _OURS.sub("", text)
-    leads = found.verdict.word != "no verdict" and "<main>" in whole
-    if leads:
-        section = f"{BEGIN}\n{rendered('audit.html.j2', _view(found))}\n{END}"
-        whole = whole.replace("<main>", f"<main>\n{section}", 1)
+    leads = found.verdict.word != "no verdict"
+    inside = f"\n{rendered('audit.html.j2', _view(found))}\n" if leads else ""
+    section = f"{BEGIN}{inside}{END}"
+    if _OURS.search(text):
+        whole = _OURS.sub(lambda _: section, text, count=1)
+    elif "<main>" in text:
+        whole = text.replace("<main>", f"<main>\n{section}", 1)
+    else:
+        return False
     if whole != text:
         write_text(report, whole)
     return leads

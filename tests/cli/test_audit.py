@@ -24,21 +24,59 @@ def run(cli: Callable[..., Ran], world: list[str], tmp_path: Path) -> Path:
 def test_a_run_is_audited_and_its_verdict_leads_the_report(
     cli: Callable[..., Ran], run: Path, world: list[str]
 ) -> None:
-    done = cli("audit", "--run", run, *QUICK)
+    done = cli("audit", "--run", run)
     assert done.code == 0, done.err
     written = json.loads((run / "audit.json").read_text())
     assert f"beagle: {written['verdict']}" in done.out
-    assert {x["probe"] for x in written["readings"]} == {"prototypes", "linear probe"}
+    assert len({x["probe"] for x in written["readings"]}) == 8
     assert all(x["never_knew"] is None for x in written["readings"])
     report = (run / "report.html").read_text()
     title = f"beagle: {written['verdict']}"
     assert report.index(title) < report.index("slsgu report ·")
-    assert title in (run / "audit.html").read_text()
+    page = (run / "audit.html").read_text()
+    assert title in page and "*removed*" not in page + done.out
     cli("audit", "--run", run, *QUICK)  # a second time, the section is replaced
     assert (run / "report.html").read_text().count(title) == 1
     again = cli("apply", "--concept", "beagle", *world, "--run", run, "--force", report=True)
     assert f"audit      {written['verdict']}" in again.out
     assert title in (run / "report.html").read_text()
+
+
+def test_a_part_of_an_audit_has_no_verdict_and_takes_nothing_away(
+    cli: Callable[..., Ran], run: Path
+) -> None:
+    def readings() -> dict[str, Any]:
+        written = json.loads((run / "audit.json").read_text())
+        return {"readings": written["readings"], "seconds": written["seconds"]}
+
+    plain = (run / "report.html").read_text()
+    done = cli("audit", "--run", run, "--probe", "relearning")
+    assert done.code == 0 and "beagle: no verdict" in done.out
+    assert "have not been read" in " ".join(done.out.split())
+    assert (run / "report.html").read_text() == plain
+    assert "beagle: no verdict" in (run / "audit.html").read_text()
+    cli("audit", "--run", run)
+    whole, led = readings(), (run / "report.html").read_text()
+    assert led != plain and set(whole["seconds"]) == {x["probe"] for x in whole["readings"]}
+    done = cli("audit", "--run", run, "--probe", "relearning")
+    assert "no verdict" not in done.out
+    assert readings() == whole and (run / "report.html").read_text() == led
+
+
+def test_another_concept_or_patch_than_the_runs_goes_elsewhere(
+    cli: Callable[..., Ran], run: Path
+) -> None:
+    one = ["audit", "--run", run, "--probe", "prototypes"]
+    assert cli(*one).code == 0
+    kept = (run / "audit.json").read_bytes()
+    done = cli(*one, "--concept", "pug")
+    assert done.code == 2 and "dog/pug, not of dog/beagle" in done.err and "--out" in done.err
+    done = cli(*one, "--patch", run / "patch.safetensors")
+    assert done.code == 2 and "of another patch" in done.err
+    assert (run / "audit.json").read_bytes() == kept
+    assert cli(*one, "--concept", "pug", "--out", "pug").code == 0
+    assert cli(*one, "--concept", "beagle").code == 0  # control: it is the run's
+    assert (run / "audit.json").read_bytes() == kept
 
 
 def test_a_second_audit_goes_on_where_the_first_stopped(cli: Callable[..., Ran], run: Path) -> None:
@@ -58,8 +96,9 @@ def test_an_audit_of_another_patch_does_not_lead(
     text["edit"] = {"visual.proj": "0" * 64}
     (run / "audit.json").write_text(json.dumps(text))
     again = cli("apply", "--concept", "beagle", *world, "--run", run, "--force", report=True)
-    assert "audit.json is of an earlier patch" in again.out
+    assert "audit.json was of an earlier patch, and is removed" in again.out
     assert "slsgu audit ·" not in (run / "report.html").read_text()
+    assert not (run / "audit.json").exists() and not (run / "audit.html").exists()
 
 
 def test_a_patch_file_and_two_models_give_the_readings_of_the_run(
@@ -79,6 +118,9 @@ def test_a_patch_file_and_two_models_give_the_readings_of_the_run(
     assert made.code == 0, made.err
     edited = ["--edited", "local-dir:edited", "--concept", "beagle", *world]
     of_models = readings(*edited)
+    members = cli("audit", *edited, "--probe", "membership")
+    assert "nobody knows which images" in " ".join(members.out.split())
+    assert "nobody knows" not in cli("audit", "--run", run, "--probe", "membership").out  # control
     for one, other in zip(first, of_models, strict=True):
         assert one["after"] == pytest.approx(other["after"], abs=0.02)
         assert one["before"] == other["before"]
