@@ -122,7 +122,7 @@ def _cell(row: dict[str, Any] | None, key: str) -> str:
 @click.option("--photographs", type=click.Path(path_type=Path),
               help="Folder that holds dogs/ and dogs-web/; leaves the drawings out.")  # fmt: skip
 @click.option("--cifar", type=click.Path(path_type=Path),
-              help="Folder that holds cifar10/, cifar10-clip/ and cifar10.yaml; likewise.")  # fmt: skip
+              help="Folder that holds cifar10/, cifar10-clip/, cifar10.yaml.")  # fmt: skip
 def main(out: Path, controls: Path | None, photographs: Path | None, cifar: Path | None) -> None:
     """Make the audits and print their table."""
     audits: dict[str, dict[str, Any]] = {}

@@ -4,6 +4,7 @@ labels that mean nothing."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from slsgu.audit.linear import Ridge
 from slsgu.audit.points import EMBEDDING, Points
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.reference import Unknown
+from slsgu.audit.relearning import Lesson, School
 from slsgu.audit.run import PROBES, Audit, run_audit
-from slsgu.audit.subject import Subject
+from slsgu.audit.subject import Subject, View, see
 from slsgu.audit.tail import Tail
+from slsgu.audit.unknown_names import by_name
 from slsgu.audit.weights import to_int8
 from slsgu.baselines.merge import merge
-from slsgu.concepts.taxonomy import Concept
 from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.patch.patch import Patch
@@ -287,8 +289,61 @@ def test_two_references_are_refused(task: Task, merged: Patch, taught: Clip) -> 
         run_audit(task, merged, control=taught, unknown=unknown)
 
 
-def test_misspellings_are_slips_and_never_the_name() -> None:
-    from slsgu.audit.words import misspelt
+# -- relearning -----------------------------------------------------------------------------------
 
-    slips = [x.setting for x in misspelt(Concept("beagle", None), ["{}"])]
-    assert len(slips) == len(set(slips)) >= 6 and "beagle" not in slips
+
+@pytest.mark.parametrize("concept", ["beagle", "dog"])
+def test_all_leaves_are_taught_one_new_name(taught: Clip, photos: Path, concept: str) -> None:
+    """A model that gives every image the new name has learned it, whatever the leaf."""
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    task = slsgu.make_task(taught, [concept], **where)  # type: ignore[arg-type]
+    lesson = Lesson.of(Subject(task, Patch({}, {}), task.ledger()))
+    assert isinstance(lesson, Lesson)
+    school = School(lesson, View(taught))
+    called = {school._caption(leaf, "new") for leaf in task.request.forget_leaves}
+    assert called == {lesson.template.replace("{}", "new")}
+    kept = [school._caption(leaf, "new") for leaf in task.request.retain_leaves]
+    assert kept == [lesson.template.replace("{}", x.name) for x in task.request.retain_leaves]
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        """The new name is where the images are; the others are far away."""
+        with torch.no_grad():
+            images = school._tail(torch.arange(len(school._samples)))
+        here = normalize(images[-len(lesson.questions) :].mean(dim=0), dim=0)
+        return torch.stack([here if "new" in text else -here for text in texts])
+
+    object.__setattr__(school._clip, "encode_text", encode)
+    assert school._accuracy("new") == 1.0
+    assert school._accuracy(None) < 0.8  # control: by their own names all are far away
+
+
+# -- names of what the model does not know --------------------------------------------------------
+
+
+def test_an_unknown_name_stands_among_as_many_as_the_setting_has(
+    task: Task, photos: Path, tmp_path: Path
+) -> None:
+    """Images of an unknown concept are asked for its name among all leaves and its own, those of a
+    known one among all leaves; an oracle counts."""
+    for name, called in (("tabby", "wuzzle"), ("siamese", "sniffle"), ("pug", "pug")):
+        target = tmp_path / ("known" if name == "pug" else "unknown") / called
+        target.mkdir(parents=True)
+        for file in (photos / "images" / name).iterdir():
+            (target / file.name).symlink_to(file)
+    unknown = Unknown.find(task, str(tmp_path / "unknown"), str(tmp_path / "known"))
+    view, leaves = View(task.clip), task.taxonomy.leaves
+    samples = (*unknown.unknown, *unknown.known)
+    images = see({"before": view}, samples, split="x", ledger=task.ledger(), reading=task.reading)
+    by_setting = dict(by_name(images, view, task))
+    many = [x for x in by_setting if "first" in x]
+    assert len(by_setting) == 3 and len(many) == 2 and all(" of 100" in x for x in many)
+    strangers = list(dict.fromkeys(x.leaf for x in unknown.unknown if x.leaf is not None))
+    every = [*leaves, *strangers]
+    texts = view.class_embeddings(every, task.templates)
+    right = []
+    for image, sample in zip(images.before, images.samples, strict=True):
+        rows = [i for i, x in enumerate(every) if x in leaves or x is sample.leaf]
+        right.append(every[rows[int((texts[rows] @ image).argmax())]] is sample.leaf)
+    assert by_setting["name"].bool().tolist() == right and any(right)
+    first, five = (by_setting[x] for x in many)
+    assert bool((first <= five).all()) and float(first.mean()) < float(by_setting["name"].mean())
