@@ -310,11 +310,14 @@ def test_all_leaves_are_taught_one_new_name(taught: Clip, photos: Path, concept:
         with torch.no_grad():
             images = school._tail(torch.arange(len(school._samples)))
         here = normalize(images[-len(lesson.questions) :].mean(dim=0), dim=0)
-        return torch.stack([here if "new" in text else -here for text in texts])
+        last = torch.zeros(len(texts), 1)
+        last[-1] = 1  # the last class wins where nothing is new
+        away = last * 0.1 * here - (1 - last) * here
+        return torch.stack([here if "new" in t else x for t, x in zip(texts, away, strict=True)])
 
     object.__setattr__(school._clip, "encode_text", encode)
     assert school._accuracy("new") == 1.0
-    assert school._accuracy(None) < 0.8  # control: by their own names all are far away
+    assert school._accuracy(None) == 0.0  # control: by their own names all are far away
 
 
 # -- names of what the model does not know --------------------------------------------------------

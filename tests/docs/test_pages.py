@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -15,6 +16,8 @@ from safetensors.torch import load_file, save_file
 
 import slsgu
 from slsgu import cli
+from slsgu.audit import relearning, verdict
+from slsgu.audit.run import PROTOCOL
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.direction.direction import DIRECTIONS
 from slsgu.losses.forget import FORGET_LOSSES
@@ -268,3 +271,20 @@ def test_the_guides_to_python_run(
     for code in blocks:
         exec(compile(code, f"docs/{page}", "exec"), namespace)
     assert written is None or (tmp_path / written).is_file()
+
+
+# -- the audit ------------------------------------------------------------------------------------
+
+
+def test_the_page_about_the_audit_has_its_protocol_words_and_numbers() -> None:
+    page = read(DOCS / "audit.md")
+    assert f"Version {PROTOCOL}. " in page
+    assert f"Version {PROTOCOL + 1}. " not in page  # control
+    for word in get_args(verdict.Word):
+        assert f"| **{word}** |" in page, word
+    rule = page.split("## The verdict")[1].split("## What each probe does")[0]
+    for probe in verdict.DECIDING:
+        assert f"*{probe}*" in rule, probe
+    numbers = (verdict.RISE, verdict.SUPPRESSED, verdict.REMOVED, verdict.LEAST_SPAN, verdict.ALIKE)
+    for number in (*numbers, relearning.FASTER):
+        assert f"{number:g}" in rule, number
