@@ -75,7 +75,7 @@ class ProbeReading:
         if self.before is None or self.after is None or self.pair_error is None:
             return None
         rise, half = self.after - self.before, 1.959964 * self.pair_error
-        return rise - half, rise + half
+        return max(-1.0, rise - half), min(1.0, rise + half)
 
     @property
     def rose(self) -> bool:
