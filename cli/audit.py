@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     "probes",
     multiple=True,
     metavar="NAME",
-    help="Only this probe. May be given several times.  [default: all]",
+    help="Only this probe, beside those read before. May be given several times.  [default: all]",
 )
 @machine_options
 @json_option

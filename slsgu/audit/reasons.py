@@ -80,9 +80,10 @@ def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
 def _about_missing(grounds: Grounds) -> list[str]:
     if not grounds.missing:
         return []
-    these = f"probe{'s' if len(grounds.missing) > 1 else ''} {listed(grounds.missing)}"
-    have = "have" if len(grounds.missing) > 1 else "has"
-    return [f"No verdict: the {these} {have} not been read."]
+    *others, last = grounds.missing
+    if not others:
+        return [f"No verdict: the probe {last} has not been read."]
+    return [f"No verdict: the probes {', '.join(others)} and {last} have not been read."]
 
 
 def _why_not_measurable(word: str, grounds: Grounds) -> list[str]:
