@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from .console import Console, command_line, echo_json, elapsed
 from .groups import option
 from .no_images import apply_by_text, refuse_options, text_method
 from .options import json_option, request_options, run_option
-from .outcome import about_from, echo_paths, end_unless_met, save_patched
+from .outcome import about_from, echo_paths, end_unless_met, lead_with_audit, save_patched
 from .request_file import RequestCommand, request_option, write_request
 from .search_options import FLOORS
 from .tables import print_result
@@ -22,7 +22,6 @@ from .values import also_from, cache_from, plan_from, settings_from
 
 if TYPE_CHECKING:
     from slsgu.evaluation.other_sets import Also
-    from slsgu.patch.patch import Patch
     from slsgu.pipeline.result import Outcome
     from slsgu.pipeline.run_folder import RunFolder
     from slsgu.task.plan import Plan
@@ -94,7 +93,7 @@ def apply(
     else:
         print_result(result, elapsed())
         echo_paths(result, folder, save_model)
-    _lead(folder, result.patch, console.say if as_json else click.echo)
+    lead_with_audit(folder, result.patch, console.say if as_json else click.echo)
     _judge(result, folder, console)
 
 
@@ -180,23 +179,6 @@ def _publish(result: Outcome, folder: RunFolder, patch_path: Path | None) -> dic
             title = f"Which layers hold {result.task.request.title}?"
             save_pareto(scores, new.pareto, title=title, chosen=result.trace.chosen.layer)
     return summary
-
-
-def _lead(folder: RunFolder, patch: Patch | None, say: Callable[[str], None]) -> None:
-    """Where an audit of this very patch lies beside the run, let its verdict lead the report; one
-    of an earlier patch goes."""
-    from slsgu.audit.run import edit_sha256
-    from slsgu.report.audit import audit_of, lead_report
-
-    path = folder.path / "audit.json"
-    if not path.exists():
-        return
-    found = audit_of(folder.path, {} if patch is None else edit_sha256(patch))
-    if found is not None and lead_report(folder.path):
-        say(f"audit      {found.verdict.word} (see {folder.path / 'audit.html'})")
-    elif found is None:
-        what = "cannot be read" if path.exists() else "was of an earlier patch, and is removed"
-        say(f"audit      audit.json {what}: run `slsgu audit` again")
 
 
 def _judge(result: Outcome, folder: RunFolder, console: Console) -> None:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from .console import Console, command_line, echo_json, echo_table, elapsed
-from .outcome import about_from, echo_paths, end_unless_met, save_patched
+from .outcome import about_from, echo_paths, end_unless_met, lead_with_audit, save_patched
 from .request_file import write_request
 from .tables import print_edit
 from .values import load_clip, refuse_two_vocabularies
@@ -139,6 +139,7 @@ def apply_by_text(
     else:
         print_text_result(result, folder, elapsed())
         echo_paths(result, folder, save_model)
+    lead_with_audit(folder, result.patch, console.say if as_json else click.echo)
     own_names = bool(options["classes"] or options["siblings"] or options["parent"])
     end_unless_met(result, folder, console, _advice(result, own_names=own_names))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from slsgu.patch.patch import Patch
     from slsgu.pipeline.result import Outcome
     from slsgu.pipeline.run_folder import RunFolder
     from slsgu.pipeline.text_run import TextOutcome
@@ -66,3 +67,20 @@ def end_unless_met(
             console.say(f"The patch of an earlier run is kept as {folder.earlier_patch}.")
         click.echo(f"No patch was written. {advice}", err=True)
     sys.exit(1)
+
+
+def lead_with_audit(folder: RunFolder, patch: Patch | None, say: Callable[[str], None]) -> None:
+    """Where an audit of this very patch lies beside the run, let its verdict lead the report; one
+    of an earlier patch goes."""
+    from slsgu.audit.run import edit_sha256
+    from slsgu.report.audit import audit_of, lead_report
+
+    path = folder.path / "audit.json"
+    if not path.exists():
+        return
+    found = audit_of(folder.path, {} if patch is None else edit_sha256(patch))
+    if found is not None and lead_report(folder.path):
+        say(f"audit      {found.verdict.word} (see {folder.path / 'audit.html'})")
+    elif found is None:
+        what = "cannot be read" if path.exists() else "was of an earlier patch, and is removed"
+        say(f"audit      audit.json {what}: run `slsgu audit` again")

@@ -1,7 +1,7 @@
-"""Every method on every data set, side by side: the tables of docs/results-methods.md.
+"""Every method on every data set, side by side: the tables of docs/compare.md.
 
     python examples/results/side_by_side.py methods --data DIR -- --quick
-    python examples/results/side_by_side.py methods --table --into docs/results-methods.md
+    python examples/results/side_by_side.py methods --table --into docs/compare.md
 
 Each request is one `slsgu compare` in a folder of the first argument; what stands behind -- goes to
 each. DIR holds what photographs.py takes, and cifar10/ (class folders), cifar10.yaml and

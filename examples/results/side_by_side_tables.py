@@ -9,14 +9,15 @@ from photographs_rows import mean, table
 
 Results = dict[str, list[dict[str, Any]]]
 KINDS = {
-    "leaves": "drawings, six leaves",
-    "inner": "drawings, two groups",
-    "cifar": "CIFAR, three classes",
+    "leaves": "drawings, one class",
+    "inner": "drawings, one group",
+    "cifar": "CIFAR, one class",
     "dog": "dogs, one breed",
     "difficult": "dogs, ten difficult",
     "medium": "dogs, ten medium",
     "easy": "dogs, ten easy",
 }
+SEVERAL = ("leaves", "inner", "cifar")  # of which there are several requests
 
 
 def values(results: Results, kind: str, method: str, key: str) -> list[float | None]:
@@ -46,7 +47,12 @@ def by_kind(results: Results, key: str, write: Callable[[list[float | None]], st
         [f"`{name}`", *(write(values(results, kind, name, key)) for kind in kinds)]
         for name in methods_of(results)
     ]
-    return table(["method", *(KINDS[kind] for kind in kinds)], lines)
+    return table(["method", *(counted(kind, results) for kind in kinds)], lines)
+
+
+def counted(kind: str, results: Results) -> str:
+    """A kind of request, and how many of them there are, where it has several."""
+    return f"{KINDS[kind]} ({len(results[kind])})" if kind in SEVERAL else KINDS[kind]
 
 
 def shares(found: list[float | None]) -> str:

@@ -101,6 +101,19 @@ def test_an_audit_of_another_patch_does_not_lead(
     assert not (run / "audit.json").exists() and not (run / "audit.html").exists()
 
 
+def test_a_request_without_pictures_removes_an_audit_of_what_was_there_before(
+    cli: Callable[..., Ran], run: Path, world: list[str]
+) -> None:
+    cli("audit", "--run", run, "--probe", "prototypes")
+    assert (run / "audit.json").exists()
+    given = dict(zip(world[::2], world[1::2], strict=True))
+    tree = [word for name in ("--model", "--taxonomy") for word in (name, given[name])]
+    words = ["--concept", "beagle", "--no-images", "--run", run, "--force"]
+    made = cli("apply", *words, *tree, report=True)
+    assert "audit.json was of an earlier patch, and is removed" in made.out, made.err
+    assert not (run / "audit.json").exists() and not (run / "audit.html").exists()
+
+
 def test_a_patch_file_and_two_models_give_the_readings_of_the_run(
     cli: Callable[..., Ran], run: Path, world: list[str], tmp_path: Path
 ) -> None:
