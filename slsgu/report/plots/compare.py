@@ -109,7 +109,7 @@ def save_figures(value: Mapping[str, Any], folder: Path) -> list[Path]:
     rows = [row for row in done if (row["means"]["q_u"] or 0.0) >= SHOWN]
     note = f"{concepts}, test images; the mean over seeds"
     if lower := len(done) - len(rows):
-        note += f". Methods below Q-U {SHOWN:g}, which are not drawn: {lower}"
+        note += f". {lower} below Q-U {SHOWN:g} not drawn"
     paths = []
     for name, (draw, title) in FIGURES.items():
         with drawing():
