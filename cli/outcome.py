@@ -70,17 +70,18 @@ def end_unless_met(
 
 
 def lead_with_audit(folder: RunFolder, patch: Patch | None, say: Callable[[str], None]) -> None:
-    """Where an audit of this very patch lies beside the run, let its verdict lead the report; one
-    of an earlier patch goes."""
+    """Where an audit of this very patch lies beside the run, let its verdict lead the report. One
+    of an earlier patch goes: it would say of this patch what is true of that one."""
     from slsgu.audit.run import edit_sha256
-    from slsgu.report.audit import audit_of, lead_report
+    from slsgu.report.audit import FILE, PAGE, lead_report, read_audit, remove_audit
 
-    path = folder.path / "audit.json"
-    if not path.exists():
+    if not (folder.path / FILE).exists():
         return
-    found = audit_of(folder.path, {} if patch is None else edit_sha256(patch))
-    if found is not None and lead_report(folder.path):
-        say(f"audit      {found.verdict.word} (see {folder.path / 'audit.html'})")
-    elif found is None:
-        what = "cannot be read" if path.exists() else "was of an earlier patch, and is removed"
-        say(f"audit      audit.json {what}: run `slsgu audit` again")
+    found = read_audit(folder.path)
+    if found is None:
+        say(f"audit      {FILE} cannot be read: run `slsgu audit` again")
+    elif dict(found.about["edit"]) != ({} if patch is None else edit_sha256(patch)):
+        remove_audit(folder.path)
+        say(f"audit      {FILE} was of an earlier patch, and is removed: run `slsgu audit` again")
+    elif lead_report(folder.path):
+        say(f"audit      {found.verdict.word} (see {folder.path / PAGE})")

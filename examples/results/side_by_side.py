@@ -132,7 +132,10 @@ def main(
         for request in requests_of(data, sets):
             if request.name.startswith(only):
                 request.run(folder, options)
-    publish(tables(results_of(folder)), into)
+    results = results_of(folder)
+    if not results:
+        raise click.UsageError(f"{folder} holds no comparison: run the script without --table")
+    publish(tables(results), into)
 
 
 if __name__ == "__main__":

@@ -65,22 +65,20 @@ def shares(found: list[float | None]) -> str:
     return text + (f", {failed} failed" if failed else "")
 
 
-def distances(found: list[float | None]) -> str:
-    """The mean of distances, where they were measured."""
-    there = [value for value in found if value is not None]
-    return f"{mean(there):.3f}" if there else "–"
+def mean_to(digits: int) -> Callable[[list[float | None]], str]:
+    """The mean of figures, where they were measured, with so many decimals."""
 
+    def written(found: list[float | None]) -> str:
+        there = mean(value for value in found if value is not None)
+        return "–" if there is None else f"{there:,.{digits}f}"
 
-def durations(found: list[float | None]) -> str:
-    """The mean of seconds."""
-    there = [value for value in found if value is not None]
-    return f"{mean(there):,.0f}" if there else "–"
+    return written
 
 
 def tables(results: Results) -> dict[str, str]:
     """Every table, by name."""
     return {
         "q-u": by_kind(results, "q_u", shares),
-        "never-knew": by_kind(results, "distance", distances),
-        "seconds": by_kind(results, "all_seconds", durations),
+        "never-knew": by_kind(results, "distance", mean_to(3)),
+        "seconds": by_kind(results, "all_seconds", mean_to(0)),
     }

@@ -79,8 +79,7 @@ def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -
     lines += [
         "",
         f"Never knew: {markdown(bench.reference.title)}. An iterative method trains on at most "
-        f"{effort.budget.cap} image "
-        "gradients a run.",
+        f"{effort.budget.cap} image gradients a run.",
         "",
         *_rule(["method", "variant", "knob"]),
     ]

@@ -4,7 +4,6 @@ leads the report of a run."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +154,10 @@ def refuse_taken(folder: Path, request: Request) -> None:
         )
 
 
-def audit_of(folder: Path, edit: Mapping[str, str]) -> Audit | None:
-    """The audit in a folder, if it is of this edit. One of another edit is taken away with its
-    page: it would say of this edit what is true of that one.
-
-    Args:
-        edit: the hash of every layer as the edit leaves it.
-    """
-    found = read_audit(folder)
-    if found is None or dict(found.about["edit"]) == dict(edit):
-        return found
+def remove_audit(folder: Path) -> None:
+    """Take away an audit and its page."""
     for name in (FILE, PAGE):
         (folder / name).unlink(missing_ok=True)
-    return None
 
 
 def write_page(found: Audit, path: Path) -> None:
