@@ -83,7 +83,7 @@ def print_result(result: Outcome, total: float) -> None:
     from slsgu.evaluation.metrics import WORDS
     from slsgu.evaluation.per_class import describe_named_again, per_class
     from slsgu.report.way import images_of
-    from slsgu.search.met_ranges import describe_found
+    from slsgu.search.met_ranges import describe_found, describe_tested
 
     if result.trace is not None:
         _print_choice(result, result.trace)
@@ -104,6 +104,8 @@ def print_result(result: Outcome, total: float) -> None:
     ):
         bounds = measures.intervals.get(name.lower().replace("-", "_"))
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
+    if tested := describe_tested(measures):
+        click.echo(f"\nfrom five images: {tested}")
     print_also(result.also)
     print_moved(result.moved, result.goal)
     if back := describe_named_again(per_class(result.proof), result.task.request.title):

@@ -31,17 +31,29 @@ class Found:
         before, after: the share without and with the edit.
         count: images that are looked for.
         chance: the share that a guess finds.
+        error: standard error of `after - before`, from the differences image by image.
     """
 
     before: float
     after: float
     count: int
     chance: float
+    error: float = 0.0
 
     @property
     def measurable(self) -> bool:
         """Whether they are found before the edit: the 95 % interval lies above chance."""
         return wilson(self.before * self.count, self.count)[0] > self.chance
+
+    @property
+    def fallen(self) -> bool:
+        """Whether fewer are found than before, by more than one standard error."""
+        return self.after + self.error < self.before
+
+    @property
+    def risen(self) -> bool:
+        """Whether more are found than before, by more than one standard error."""
+        return self.after - self.error > self.before
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +62,8 @@ class FewShot:
     draws.
 
     Attributes:
-        kept: for each class that is kept, the images that stand for it in every draw.
-        drawn: for each class to be forgotten, those that stand for it in each draw [D, k].
+        kept: for each class that is kept, the images that stand for it in each draw [D, k].
+        drawn: likewise, for each class to be forgotten.
         asked: for each class to be forgotten, the others [D, n - k].
     """
 
@@ -76,15 +88,14 @@ class FewShot:
         if not forgotten or not kept or min(len(own) for own in forgotten) < FEWEST:
             return None
         generator = torch.Generator().manual_seed(0)
-        drawn, asked = [], []
-        for own in forgotten:
-            shots = min(SHOTS, len(own) // 2)
-            orders = [torch.randperm(len(own), generator=generator) for _ in range(DRAWS)]
-            places = torch.tensor(own)[torch.stack(orders)]  # [D, n]
-            drawn.append(places[:, :shots])
-            asked.append(places[:, shots:])
-        standing = tuple(torch.tensor(own[:SHOTS]) for own in kept)
-        return cls(standing, tuple(drawn), tuple(asked))
+        orders = [_orders(own, generator) for own in forgotten]  # each [D, n]
+        shots = [min(SHOTS, len(own) // 2) for own in forgotten]
+        pairs = list(zip(orders, shots, strict=True))
+        return cls(
+            kept=tuple(_orders(own, generator)[:, :SHOTS] for own in kept),
+            drawn=tuple(order[:, :count] for order, count in pairs),
+            asked=tuple(order[:, count:] for order, count in pairs),
+        )
 
     @classmethod
     def among(
@@ -117,28 +128,43 @@ class FewShot:
         pairs = zip(self.drawn, self.asked, strict=True)
         return sum(drawn.shape[1] + asked.shape[1] for drawn, asked in pairs)
 
-    def share(self, images: Tensor) -> float:
-        """The share of the images asked that are nearest to the mean of their own class.
+    def hits(self, images: Tensor) -> Tensor:
+        """In how many draws each image is asked for, and nearest to the mean of its own class [N].
 
         Args:
             images: embeddings of all images [N, d]; their length does not matter.
         """
         images = normalize(images, dim=-1).to("cpu", torch.float32)
-        kept = torch.stack([images[own].mean(dim=0) for own in self.kept])  # [K, d]
-        own = torch.stack([images[drawn].mean(dim=1) for drawn in self.drawn], dim=1)  # [D, F, d]
-        means = normalize(torch.cat([own, kept.expand(DRAWS, -1, -1)], dim=1), dim=-1)
-        hits = total = 0
+        standing = [images[drawn].mean(dim=1) for drawn in (*self.drawn, *self.kept)]
+        means = normalize(torch.stack(standing, dim=1), dim=-1)  # [D, F + K, d]
+        found = torch.zeros(len(images))
         for number, asked in enumerate(self.asked):
             nearest = torch.einsum("dnc,dkc->dnk", images[asked], means).argmax(dim=2)
-            hits += int((nearest == number).sum())
-            total += nearest.numel()
-        return hits / total
+            found.index_add_(0, asked.flatten(), (nearest == number).flatten().float())
+        return found
 
-    def found(self, before: float, images: Tensor) -> Found:
+    def found(self, before: Tensor, images: Tensor) -> Found:
         """What an edit changes.
 
         Args:
-            before: `share` of the unedited model.
-            images: embeddings with the edit, as for `share`.
+            before: `hits` of the unedited model.
+            images: embeddings with the edit, as for `hits`.
         """
-        return Found(before, self.share(images), self.count, 1 / self.classes)
+        draws = torch.zeros(len(images))
+        for asked in self.asked:
+            draws.index_add_(0, asked.flatten(), torch.ones(asked.numel()))
+        after, total = self.hits(images), float(draws.sum())
+        changes = ((after - before) / draws)[draws > 0]  # one for each image
+        return Found(
+            before=float(before.sum()) / total,
+            after=float(after.sum()) / total,
+            count=self.count,
+            chance=1 / self.classes,
+            error=float(changes.std()) / len(changes) ** 0.5,
+        )
+
+
+def _orders(own: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The images of a class, in a random order for each draw [D, n]."""
+    orders = [torch.randperm(len(own), generator=generator) for _ in range(DRAWS)]
+    return torch.tensor(own)[torch.stack(orders)]

@@ -113,7 +113,7 @@ def evaluate(
     measures = exam.measure_with_intervals(answers[0], answers[1], seed=seed)
     few_shot = FewShot.among(exam.leaves, () if request is None else request.forget_leaves)
     if few_shot is not None:
-        found = few_shot.found(few_shot.share(images.before), images.after)
+        found = few_shot.found(few_shot.hits(images.before), images.after)
         measures = replace(measures, found=found)
     return Proof(
         exam=exam,

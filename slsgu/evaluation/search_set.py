@@ -233,9 +233,9 @@ class SearchSet:
         return FewShot.among(self.exam.leaves, () if request is None else request.forget_leaves)
 
     @cached_property
-    def _found_before(self) -> float:
+    def _found_before(self) -> Tensor:
         assert self._few_shot is not None
-        return self._few_shot.share(self.replay.base[0])
+        return self._few_shot.hits(self.replay.base[0])
 
     def unseen(self, images: Tensor, classes: Sequence[Tensor]) -> Unseen | None:
         """What margins say of unseen images, at the level at which most of them keep their name.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slsgu.report.values import level_names
-from slsgu.search.met_ranges import describe_found
+from slsgu.search.met_ranges import describe_found, describe_tested
 from slsgu.utils.wording import listed
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ def verdict(result: Outcome) -> dict[str, Any]:
     searched, tested = goal.met(result.measures), goal.met(measures)
     detail = result.shortfall
     if searched and tested and result.success:
-        still = goal.still_found(result.measures)
-        tone, text = ("fair", "only its name is forgotten") if still else ("good", "forgotten")
+        tone, text = _gone(result)
         if result.measures.found is not None:
-            detail = f"From five images, {describe_found(result.measures, goal)}."
+            detail = f"From five images, {describe_found(result.measures, goal)}. "
+        if (seen := describe_tested(measures)) is not None:
+            detail += f"From five test images, {seen}."
     elif searched and any(each.holds is False for each in result.also):
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
@@ -41,8 +42,19 @@ def verdict(result: Outcome) -> dict[str, Any]:
         "tone": tone,
         "text": f"{title}: {text}",
         "changes": _changes(result),
-        "detail": detail[:1].upper() + detail[1:],
+        "detail": (detail[:1].upper() + detail[1:]).rstrip(),
     }
+
+
+def _gone(result: Outcome) -> tuple[str, str]:
+    """Tone and words for a concept whose name is forgotten within the floors: whether a few images
+    find it, too."""
+    found = result.proof.measures.found
+    if found is not None and found.measurable and found.risen:
+        return "fair", "its name is forgotten, but it is easier to find by example images"
+    if result.goal.still_found(result.measures):
+        return "fair", "only its name is forgotten"
+    return "good", "forgotten"
 
 
 def _changes(result: Outcome) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from slsgu.report.values import (
     tower_of,
 )
 from slsgu.report.way import images_of, way_of
-from slsgu.search.met_ranges import describe_found, describe_start, describe_unseen
+from slsgu.search.met_ranges import describe_found, describe_start, describe_tested, describe_unseen
 from slsgu.utils.files import write_text
 from slsgu.utils.wording import share
 
@@ -209,6 +209,8 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
             ("From five images", describe_found(chosen.measures, result.goal)),
             ("Forget loss, direction", f"{settings.forget_loss_used}, {settings.direction_used}"),
         ]
+    if tested := describe_tested(result.proof.measures):
+        facts.append(("From five test images", tested))
     return facts
 
 

@@ -14,7 +14,6 @@ NEAR = 0.02  # Q-U that may be given up for what it does not see
 # The merge that most concepts end at, where many images say how far.
 USUAL_DIAL: Mapping[MergeOnto, float] = {"siblings": 0.2, "nearest": 0.8}
 PRIOR = 0.5  # a merge that is 0.1 from it must come closer by 5 points of what is found
-MANY = 50  # search images of the concept that are believed when they find it as before
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     where a few photographs find it more easily. Of these the highest Q-U is taken. But among those
     whose Q-U is within `NEAR` of the highest, an edit for a larger system takes the one that moves
     what this reads of the concept farthest in proportion to everything else; to *remove* a concept,
-    the one that leaves it closest to what the model never knew (`_strangeness`), unless many images
-    find it there as before, and elsewhere not. Ties go to the smaller relative step. If no step
-    holds, the one that is most likely to is taken among those that meet the goal; if none meets it,
-    the best trade-off among all.
+    of those that leave it harder to find, the one that leaves it closest to what the model never
+    knew (`_removal`). Ties go to the smaller relative step. If no step holds, the best product
+    of Q-U and the probability that it does decides among those that meet the goal; if none meets
+    it, the best trade-off among all.
 
     Where nothing is known of other images, as without a retain set, what a step does to them is
     not seen: then the smallest relative step that holds is taken.
@@ -73,11 +72,10 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
         if all(trial.measures.moved is not None for trial in near):
             return max(near, key=lambda trial: (_selectivity(trial), *_best(trial)))
         if goal.name == "remove":
-            gone = [trial for trial in near if not _surely_found(trial, goal)]
-            return max(gone or near, key=lambda trial: (-_strangeness(trial, goal), *_best(trial)))
+            return max(near, key=lambda trial: _removal(trial, goal))
         return max(smallest.values(), key=_best)
     if met := [trial for trial in trials if goal.met(trial.measures)]:
-        return max(met, key=lambda trial: (goal.probability(trial.measures) or 0, *_best(trial)))
+        return max(met, key=lambda trial: (_prospect(trial, goal), *_best(trial)))
     return max(trials, key=_best)
 
 
@@ -87,10 +85,28 @@ def _selectivity(trial: Trial) -> float:
     return 0.0 if moved is None or moved.times is None else round(moved.times, 2)
 
 
-def _surely_found(trial: Trial, goal: Goal) -> bool:
-    """Whether many images say that a few find the concept as before (`Goal.still_found`)."""
+def harder_to_find(measures: Measures) -> bool:
+    """Whether a few images find the concept less often than before, beyond what chance would do
+    (`Found.fallen`); true where that cannot be measured."""
+    found = measures.found
+    return found is None or not found.measurable or found.fallen
+
+
+def _prospect(trial: Trial, goal: Goal) -> float:
+    """Q-U times the probability that the target holds on unseen images. A few images cannot make
+    any step likely enough, and the longest step, which is likeliest, breaks everything else."""
+    return round((trial.measures.q_u or 0.0) * (goal.probability(trial.measures) or 0.0), 2)
+
+
+def _removal(trial: Trial, goal: Goal) -> tuple[float, ...]:
+    """How well a concept is removed, to be compared: what leaves it harder to find comes first,
+    the rest by how surely it is no easier to find; then what leaves it closest to what the model
+    never knew."""
     found = trial.measures.found
-    return found is not None and found.count >= MANY and goal.still_found(trial.measures)
+    risk = 0.0
+    if found is not None and not harder_to_find(trial.measures):
+        risk = found.after + found.error - found.before  # at least 0
+    return -round(risk, 3), -_strangeness(trial, goal), *_best(trial)
 
 
 def _strangeness(trial: Trial, goal: Goal) -> float:

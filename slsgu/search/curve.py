@@ -23,6 +23,7 @@ from slsgu.evaluation.interpolated import Interpolant, next_step
 from slsgu.evaluation.metrics import WORDS, Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.evaluation.summary import Floats, Summary
+from slsgu.search.choice import NEAR
 from slsgu.search.goal import Goal
 from slsgu.search.ray import Ray
 from slsgu.search.step import search_step
@@ -242,8 +243,8 @@ class Choice:
 
 def choose_step(search_set: SearchSet, tower: str, path: Path, steps: Floats, goal: Goal) -> Choice:
     """The step to take on a curve: the first that meets the goal and is likely enough to hold on
-    unseen images, of all that meet it the likeliest where none is, and the best trade-off where
-    none meets it.
+    unseen images; where none is likely enough, the first that comes close (`NEAR`) to the best
+    product of that probability and Q-U; and where none meets the goal, the best trade-off.
 
     Args:
         path: features of the layer's tower.
@@ -262,7 +263,9 @@ def choose_step(search_set: SearchSet, tower: str, path: Path, steps: Floats, go
         asked.append(1.0 if unseen is None else unseen.probability(goal.target))
         if asked[-1] >= goal.confidence:
             return Choice(float(step), True, summary)
-    return Choice(float(steps[met][np.argmax(asked)]), False, summary)
+    products = np.array(asked) * q_u[met]
+    first = np.flatnonzero(products >= products.max() - NEAR)[0]
+    return Choice(float(steps[met][first]), False, summary)
 
 
 def confirmed(known: Known, goal: Goal, steps: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.evaluation.summary import Floats
-from slsgu.search.choice import Trial, choose
+from slsgu.search.choice import Trial, choose, harder_to_find
 from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_reach, trace
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
@@ -129,7 +129,7 @@ def _search_from(
         ]
         first = first or tried
         holding = [x for *_, found in tried for x in found.trials if goal.holds(x.measures)]
-        if not all(_as_easily_found(trial.measures) for trial in holding):
+        if any(harder_to_find(trial.measures) for trial in holding):
             return tried
     return first
 
@@ -137,12 +137,6 @@ def _search_from(
 def _met(tried: Sequence[Tried], goal: Goal) -> bool:
     """Whether any step meets the goal."""
     return any(goal.met(trial.measures) for *_, found in tried for trial in found.trials)
-
-
-def _as_easily_found(measures: Measures) -> bool:
-    """Whether a few images find the concept as often as before; false where it is not known."""
-    found = measures.found
-    return found is not None and found.measurable and found.after >= found.before
 
 
 def dials_of(settings: MethodSettings, start: Start) -> tuple[float, ...]:

@@ -74,10 +74,11 @@ def describe_unseen(measures: Measures, goal: Goal) -> str:
             "unseen ones"
         )
     target = max(goal.target, LEAST_TARGET)
+    short = "" if probability >= goal.confidence else f" ({goal.confidence:.1%} was asked for)"
     return (
         f"{unseen.share:.1%} are expected to keep the name; the probability "
-        f"that at most {target:.0%} do is {probability:.1%}, by the margins of {unseen.count} "
-        "search images"
+        f"that at most {target:.0%} do is {probability:.1%}{short}, by the margins of "
+        f"{unseen.count} search images"
     )
 
 
@@ -98,6 +99,20 @@ def describe_found(measures: Measures, goal: Goal) -> str:
         return text
     text += f"; of what the model never knew, {goal.never_knew * found.before:.1%} would be"
     return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
+
+
+def describe_tested(measures: Measures) -> str | None:
+    """How often a few test images find the others of the concept, in a sentence without its full
+    stop; None where there are too few, or where they are not found before the edit.
+
+    Args:
+        measures: of the edit, on the test split.
+    """
+    found = measures.found
+    if found is None or not found.measurable:
+        return None
+    text = f"{found.after:.1%} of the test images are found again, {found.before:.1%} before"
+    return f"{text}: more easily than before the edit" if found.risen else text
 
 
 def describe_start(trial: Trial, *, unnamed: bool) -> str:

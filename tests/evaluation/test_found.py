@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slsgu.evaluation.found import FEWEST, FewShot, Found
+from slsgu.evaluation.found import DRAWS, FEWEST, SHOTS, FewShot, Found
 
 
 def clusters(count: int, each: int, spread: float) -> tuple[Tensor, list[list[int]]]:
@@ -17,15 +17,20 @@ def clusters(count: int, each: int, spread: float) -> tuple[Tensor, list[list[in
     return rows + spread * noise, [list(range(n * each, (n + 1) * each)) for n in range(count)]
 
 
+def share(few_shot: FewShot, images: Tensor) -> float:
+    """The share of the images asked, over all draws, that are found."""
+    return float(few_shot.hits(images).sum()) / sum(asked.numel() for asked in few_shot.asked)
+
+
 def test_classes_that_lie_apart_are_found_and_classes_in_one_place_are_not() -> None:
     images, places = clusters(8, 10, spread=0.05)
     few_shot = FewShot.of(places[:1], places[1:])
-    assert few_shot is not None and few_shot.share(images) == 1.0
+    assert few_shot is not None and share(few_shot, images) == 1.0
     merged = images.clone()
     merged[places[0]] = images[places[1]]  # the first class looks like the second
-    assert few_shot.share(merged) < 0.7
+    assert share(few_shot, merged) < 0.7
     noise = torch.randn(80, 16, generator=torch.Generator().manual_seed(1))
-    assert few_shot.share(noise) == pytest.approx(1 / 8, abs=0.12)  # control: chance
+    assert share(few_shot, noise) == pytest.approx(1 / 8, abs=0.12)  # control: chance
 
 
 def test_the_length_of_an_embedding_does_not_matter() -> None:
@@ -33,7 +38,7 @@ def test_the_length_of_an_embedding_does_not_matter() -> None:
     few_shot = FewShot.of(places[:2], places[2:])
     assert few_shot is not None
     longer = images * torch.linspace(0.5, 7, len(images))[:, None]
-    assert few_shot.share(longer) == few_shot.share(images)
+    assert share(few_shot, longer) == share(few_shot, images)
 
 
 def test_no_image_is_looked_for_by_itself() -> None:
@@ -45,12 +50,51 @@ def test_no_image_is_looked_for_by_itself() -> None:
         assert set(drawn.tolist()) | set(asked.tolist()) == set(places[0])
 
 
+def test_other_images_stand_for_each_class_in_each_draw() -> None:
+    _, places = clusters(3, 20, spread=0.1)
+    few_shot = FewShot.of(places[:1], places[1:])
+    assert few_shot is not None
+    for standing, own in zip((*few_shot.drawn, *few_shot.kept), places, strict=True):
+        assert standing.shape == (DRAWS, SHOTS)
+        assert set(standing.flatten().tolist()) == set(own)
+        assert all(len(set(row)) == SHOTS for row in standing.tolist())
+
+
 def test_with_too_few_images_nothing_is_said() -> None:
     _, places = clusters(3, FEWEST, spread=0.1)
     assert FewShot.of(places[:1], places[1:]) is not None  # control
     assert FewShot.of([places[0][:-1]], places[1:]) is None
     assert FewShot.of(places[:1], []) is None
     assert FewShot.of([], places) is None
+
+
+def test_a_change_is_told_with_its_error() -> None:
+    images, places = clusters(6, 20, spread=0.3)
+    few_shot = FewShot.of(places[:1], places[1:])
+    assert few_shot is not None
+    before = few_shot.hits(images)
+    same = few_shot.found(before, images)
+    assert (same.after, same.error) == (same.before, 0.0) and not (same.fallen or same.risen)
+    merged = images.clone()
+    merged[places[0][:10]] = images[places[1][:10]]  # half of them look like the second class
+    moved = few_shot.found(before, merged)
+    assert moved.fallen and not moved.risen
+    draws = torch.zeros(len(images))
+    for asked in few_shot.asked[0]:
+        draws[asked] += 1
+    changes = ((few_shot.hits(merged) - before) / draws)[places[0]]
+    assert moved.error == pytest.approx(float(changes.std()) / 20**0.5)
+    back = few_shot.found(few_shot.hits(merged), images)
+    assert back.risen and not back.fallen
+    assert back.error == pytest.approx(moved.error)
+
+
+@pytest.mark.parametrize(
+    ("after", "fallen", "risen"), [(0.3, True, False), (0.45, False, False), (0.7, False, True)]
+)
+def test_a_change_within_its_error_is_none(after: float, fallen: bool, risen: bool) -> None:
+    found = Found(before=0.5, after=after, count=20, chance=0.1, error=0.1)
+    assert (found.fallen, found.risen) == (fallen, risen)
 
 
 def test_a_share_counts_if_its_interval_lies_above_chance() -> None:

@@ -38,7 +38,8 @@ MORE = {
     "method", "without_images", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
     "not_measurable", "search_split", "unseen", "found", "goal", "merge", "merge_onto", "unnamed",
     "moved", "also", "floors_not_measured",
-    "per_class", "named_again", "losses", "gradient_images", "data", "notes", "skipped", "left_out",
+    "per_class", "found_again", "named_again", "losses", "gradient_images", "data", "notes",
+    "skipped", "left_out",
     "overlaps", "templates", "settings", "command", "version",
 }  # fmt: skip
 
@@ -424,4 +425,17 @@ def test_a_headline_says_when_five_images_still_find_what_lost_its_name(result: 
     assert kept["tone"] == "fair" and kept["text"].endswith("only its name is forgotten")
     assert gone["tone"] == "good" and gone["text"].endswith(": forgotten")
     assert "80.0% of the search images" in gone["detail"]
+    assert "test images" not in gone["detail"]
     assert verdict(result)["detail"] == ""  # control: nobody looked
+
+
+@pytest.mark.parametrize(("after", "tone"), [(0.6, "fair"), (0.52, "good"), (0.4, "good")])
+def test_a_headline_says_when_test_images_find_it_more_easily(
+    result: Outcome, after: float, tone: str
+) -> None:
+    found = Found(before=0.5, after=after, count=50, chance=0.1, error=0.05)
+    proof = replace(result.proof, measures=replace(result.proof.measures, found=found))
+    headline = verdict(replace(result, proof=proof))
+    assert headline["tone"] == tone
+    assert ("easier to find by example images" in headline["text"]) == (tone == "fair")
+    assert f"{after:.1%} of the test images are found again, 50.0% before" in headline["detail"]

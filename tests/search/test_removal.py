@@ -8,7 +8,7 @@ import pytest
 from helpers.trials import measures_of
 
 from slsgu.evaluation.found import Found
-from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
+from slsgu.search.choice import NEAR, USUAL_DIAL, Trial, choose
 from slsgu.search.goal import Goal
 from slsgu.search.met_ranges import describe_found, describe_start
 
@@ -19,10 +19,10 @@ USUAL = USUAL_DIAL["siblings"]
 
 
 def trial(
-    merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0, count: int = 200
+    merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0, error: float = 0.0
 ) -> Trial:
     """One start of one layer, and how many of its images are found again."""
-    found = Found(before=before, after=after, count=count, chance=0.01)
+    found = Found(before=before, after=after, count=200, chance=0.01, error=error)
     return Trial("proj", 1.0, 0.1, replace(measures_of(0.0, 1.0, q_u), found=found), merge)
 
 
@@ -45,14 +45,16 @@ def test_a_few_images_do_not_outweigh_the_usual_merge() -> None:
     assert choose([odd, far], REMOVE) is odd
 
 
-@pytest.mark.parametrize(("count", "chosen"), [(MANY, 1), (MANY - 1, 0)])
-def test_many_images_that_find_a_concept_as_before_outweigh_the_usual_merge(
-    count: int, chosen: int
+@pytest.mark.parametrize(("error", "chosen"), [(0.05, 1), (0.01, 0)])
+def test_a_merge_after_which_a_concept_may_be_found_as_before_is_not_taken(
+    error: float, chosen: int
 ) -> None:
-    trials = [trial(USUAL, 1.0, count=count), trial(0.8, 0.91, count=count)]
+    trials = [trial(USUAL, 0.97, error=error), trial(0.8, 0.6, error=error)]
     assert choose(trials, REMOVE) is trials[chosen]
-    alike = [trial(USUAL, 1.0, count=count), trial(0.8, 0.99, count=count)]  # so do others
+    alike = [trial(USUAL, 1.0), trial(0.8, 1.0)]  # no merge makes it harder to find
     assert choose(alike, REMOVE) is alike[0]
+    easier = [trial(USUAL, 0.9, before=0.8), trial(0.8, 0.82, before=0.8)]  # nor here
+    assert choose(easier, REMOVE) is easier[1]
 
 
 @pytest.mark.parametrize(("given_up", "taken"), [(0.5 * NEAR, True), (2 * NEAR, False)])

@@ -98,6 +98,16 @@ def test_where_no_step_holds_the_most_likely_one_is_taken() -> None:
     assert choose(trials, GOAL).layer == "b"  # of which nothing can be said, so the count decides
 
 
+def test_where_no_step_can_hold_the_likeliest_does_not_break_the_rest() -> None:
+    # Of three images nothing can be as sure as 97.5 %: the longest step is always the likeliest.
+    short, long = Unseen(1e-4, 1.3, 3), Unseen(1e-12, 3.2, 3)
+    trials = [held("a", 1, short, 1.0), held("b", 9, long, 0.7)]
+    likely = [GOAL.probability(each.measures) or 0 for each in trials]
+    assert likely[0] < likely[1] < GOAL.confidence
+    assert choose(trials, GOAL).step == 1
+    assert choose([held("a", 1, UNSURE), held("b", 9, long, 0.99)], GOAL).step == 9  # control
+
+
 def test_ties_go_to_the_shorter_step() -> None:
     trials = [trial("long", 0, 1, 1.0, 0.9), trial("short", 0, 1, 1.0, 0.2)]
     assert choose(trials, GOAL).layer == "short"
