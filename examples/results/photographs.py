@@ -40,7 +40,7 @@ from slsgu.evaluation.exam import exam_of
 from slsgu.evaluation.proof import embed, evaluate
 from slsgu.task.find import find_taxonomy
 from slsgu.task.task import Task
-from slsgu.utils.files import write_json
+from slsgu.utils.files import json_sha256, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pages import publish
@@ -51,6 +51,10 @@ from q_u import holding
 LAYER = "visual.head.proj.weight"
 FOLDERS = ("dogs", "dogs-web/known", "dogs-web/unknown", "imagenet-1000")
 COUNTS = (2, 5, 10, 20, 35)  # images per breed: two thirds for the gradient, the rest to search
+FIGURES = {  # of every row that was not refused
+    "success", "q_u", "interval", "forget", "before", "utility", "unseen", "probability", "web",
+    "imagenet",
+}  # fmt: skip
 MODES: dict[str, dict[str, Any]] = {"default": {}, "paper": {"search": "paper"}}
 
 
@@ -199,6 +203,33 @@ def requests_of(bench: Bench, sets: dict[str, list[str]]) -> Iterator[tuple[str,
                 yield f"images/{count}/{name}", leaves, {"limits": limits}
 
 
+def digest_of(data: Path) -> str:
+    """A hash of the names and sizes of all files in the folders that are read."""
+    files = (path for part in FOLDERS for path in (data / part).rglob("*") if path.is_file())
+    return json_sha256(sorted([str(path.relative_to(data)), path.stat().st_size] for path in files))
+
+
+def read_rows(path: Path) -> dict[str, Any]:
+    """The JSON of an earlier run.
+
+    Raises:
+        click.UsageError: it is none, or a row lacks a figure.
+    """
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        whole = all(
+            name in ("header", "sets") or "refused" in row or FIGURES <= row.keys()
+            for name, row in rows.items()
+        )
+    except (OSError, ValueError, AttributeError, TypeError):
+        whole = False
+    if not whole:
+        raise click.UsageError(
+            f"{path} is damaged, or no JSON of this script: give another --out, or remove it"
+        )
+    return dict(rows)
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--model", default="imagenet-lite0", show_default=True)
@@ -216,14 +247,22 @@ def main(
     """Make the tables."""
     if just_table and not out.exists():
         raise click.UsageError(f"{out} is not there: give the JSON of an earlier run with --out")
-    rows: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    rows = read_rows(out) if out.exists() else {}
     if not just_table:
         if data is None:
             raise click.UsageError("say where the photographs are: --data DIR")
         clip = slsgu.load(model, device="cpu")
-        header = {"version": slsgu.__version__, "model": clip.sha256}
-        if rows.setdefault("header", header) != header:
-            raise click.UsageError(f"{out} was made with another version or model: remove it")
+        header = {
+            "version": slsgu.__version__,
+            "model": clip.sha256,
+            "photographs": digest_of(data),
+        }
+        found = rows.setdefault("header", header)
+        if differ := [key for key, value in header.items() if found.get(key) != value]:
+            raise click.UsageError(
+                f"the {' and the '.join(differ)} of {out} is another: give another --out, or "
+                "remove it"
+            )
         tree = find_taxonomy("imagenet-dogs", None)
         folders = [data / part for part in FOLDERS]
         bench = Bench(with_pooled_features(clip, folders), tree, data, {})

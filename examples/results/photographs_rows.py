@@ -35,6 +35,8 @@ FOUND = {
     "found: prototypes, 20 images per class": "20 photographs",
     "found: linear probe, embedding": "linear probe",
 }
+# In words, and from which probability to below which.
+PROMISES = (("at least 97.5 %, as asked", 0.975, 2.0), ("less", 0.0, 0.975))
 FAMILIES = {
     "ten": "ten breeds at once",
     "images": "ten breeds at once, from few images",

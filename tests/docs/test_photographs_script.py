@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from slsgu.task.find import find_taxonomy
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "results"
 PAGE = ROOT / "docs" / "results-photographs.md"
-ALL = ("ten", "web", "images", "group", "one", "kept", "found", "one-all")
+ALL = ("ten", "web", "images", "group", "one", "kept", "found", "promised", "one-all")
 
 
 def load(name: str) -> Iterator[ModuleType]:
@@ -185,13 +186,33 @@ def test_single_breeds_in_short_and_all(shown: Any) -> None:
 
 
 def test_what_else_is_kept(shown: Any) -> None:
-    lines = {(cells[0], cells[1]): cells[2:] for cells in lines_of(shown(ROWS)["kept"])[1:]}
+    text = shown(ROWS)["kept"]
+    lines = {(cells[0], cells[1]): cells[2:] for cells in lines_of(text)[1:]}
     ten = lines["ten breeds at once", "default"]
-    assert ten == ["2", "80.0", "-0.3", "-0.4 [-1.4, +0.6]", "easy", "1"]
-    assert lines["ten breeds at once", "`--search paper`"][3] == "-1.0 [-2.0, +0.0]"
+    aim = "**missed** by 1 of 2"
+    assert ten == ["2", "80.0", "-0.3", "-0.4 [-1.4, +0.6]", "easy", aim, "0"]
+    assert "Lost more than 0.3 points, ten breeds at once: easy -0.4." in text
+    assert lines["ten breeds at once", "`--search paper`"][3:] == [
+        "-1.0 [-2.0, +0.0]", "difficult", "–", "0",
+    ]  # fmt: skip
     # What rounds to nothing is +0.0, never -0.0.
     assert lines["one group", "`--search paper`"][2] == "+0.0"
-    assert lines["one breed", "default"][-1] == "0"
+    assert lines["one breed", "default"][-2:] == ["met", "0"]
+    worse = {"ten/easy/default": row(0.99, change=-0.02)}
+    assert lines_of(shown(worse)["kept"])[1][-1] == "1"  # the whole interval lies below
+
+
+def test_what_the_margins_promise_and_what_came_of_it(shown: Any) -> None:
+    rows = {
+        "one/hound/a/default": row(0.99, probability=0.99),
+        "one/hound/b/default": row(0.9, probability=0.98, forget=0.1),
+        "one/hound/c/default": row(0.9, probability=0.9),
+        "one/hound/d/default": row(0.9, probability=None),
+        "one/hound/a/paper": row(0.9, probability=0.99),
+    }
+    _, sure, less = lines_of(shown(rows)["promised"])
+    assert sure == ["one breed", "at least 97.5 %, as asked", "2", "2.5", "5.8", "1 of 2"]
+    assert less == ["one breed", "less", "1", "2.5", "1.5", "0 of 1"]
 
 
 def test_what_is_found_again_without_a_name(shown: Any) -> None:
@@ -263,6 +284,31 @@ def test_a_page_without_its_places_is_left_as_it_is(
     done = put(script, ROWS, page)
     assert done.exit_code == 2 and "cannot take the tables: it has places for" in done.stderr
     assert page.read_text("utf-8") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"one/a/default": {"q_u": 1}}', '{"sets": 1, "a": 2}']
+)
+def test_a_damaged_json_is_said_to_be_one(script: ModuleType, tmp_path: Path, text: str) -> None:
+    out = tmp_path / "rows.json"
+    out.write_text(text)
+    done = CliRunner().invoke(script.main, ["--table", "--out", str(out)])
+    assert done.exit_code == 2 and "is damaged, or no JSON of this script" in done.stderr
+
+
+def test_rows_of_other_photographs_are_not_mixed(
+    script: ModuleType, breeds: Path, tmp_path: Path
+) -> None:
+    out, data = tmp_path / "rows.json", tmp_path / "data"
+    shutil.copytree(breeds, data / "dogs")
+    model = slsgu.load("imagenet-lite0", device="cpu").sha256
+    header = {"version": slsgu.__version__, "model": model, "photographs": script.digest_of(data)}
+    out.write_text(json.dumps({"header": header}))
+    assert script.read_rows(out) == {"header": header}
+    next((data / "dogs").rglob("*.png")).unlink()
+    words = ["--data", str(data), "--out", str(out)]
+    done = CliRunner().invoke(script.main, words)
+    assert done.exit_code == 2 and "the photographs of" in done.stderr
 
 
 def test_a_mistyped_json_empties_no_page(script: ModuleType, tmp_path: Path) -> None:
