@@ -102,11 +102,9 @@ def _removal(trial: Trial, goal: Goal) -> tuple[float, ...]:
     """How well a concept is removed, to be compared: what leaves it harder to find comes first,
     the rest by how surely it is no easier to find; then what leaves it closest to what the model
     never knew."""
-    found = trial.measures.found
-    risk = 0.0
-    if found is not None and not harder_to_find(trial.measures):
-        risk = found.after + found.error - found.before  # at least 0
-    return -round(risk, 3), -_strangeness(trial, goal), *_best(trial)
+    found, harder = trial.measures.found, harder_to_find(trial.measures)
+    risk = 0.0 if harder or found is None else found.after + found.error - found.before
+    return harder, -round(risk, 3), -_strangeness(trial, goal), *_best(trial)
 
 
 def _strangeness(trial: Trial, goal: Goal) -> float:

@@ -51,6 +51,8 @@ def test_a_merge_after_which_a_concept_may_be_found_as_before_is_not_taken(
 ) -> None:
     trials = [trial(USUAL, 0.97, error=error), trial(0.8, 0.6, error=error)]
     assert choose(trials, REMOVE) is trials[chosen]
+    text = replace(trial(0.0, 1.0), layer="text")  # which leaves images as they are
+    assert choose([text, trial(1.0, 0.98)], REMOVE).layer == "proj"
     alike = [trial(USUAL, 1.0), trial(0.8, 1.0)]  # no merge makes it harder to find
     assert choose(alike, REMOVE) is alike[0]
     easier = [trial(USUAL, 0.9, before=0.8), trial(0.8, 0.82, before=0.8)]  # nor here
