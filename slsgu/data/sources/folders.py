@@ -81,7 +81,10 @@ class FolderSource:
             more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
             raise DataError(
                 f"{len(problems)} folder(s) under {self.root} do not match taxonomy "
-                f"{self.taxonomy.name!r}:\n  " + "\n  ".join(listed) + more
+                f"{self.taxonomy.name!r}:\n  "
+                + "\n  ".join(listed)
+                + more
+                + "\nrename them, move them away, or give a taxonomy that has their classes"
             )
         for part, leaves in self.parts.items():
             searched = folders[part]
