@@ -135,7 +135,7 @@ start_options: Callable[[F], F] = stack(
         "--merge-onto",
         type=click.Choice(["siblings", "nearest"]),
         help="Onto the mean of the siblings, or onto the nearest of them.  [default: siblings; "
-        "nearest where five images find the concept as easily at their mean]",
+        "nearest where no merge with their mean makes the concept harder to find by five images]",
     ),
     option(
         "Method",

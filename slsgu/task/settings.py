@@ -59,8 +59,8 @@ class MethodSettings(Checked):
         merge: how far a last projection of the image side first moves what is to be forgotten onto
             its siblings: 0 not at all, 1 until their means are one. None lets the goal decide.
         merge_onto: whether that is onto the mean of the `siblings` or onto the `nearest` of them;
-            None takes the siblings, and the nearest where a few images find the concept as easily
-            at their mean.
+            None takes the siblings, and the nearest where no merge with their mean makes the
+            concept harder to find by a few images.
         unname: whether such a projection also first takes the name from it, so that it scores what
             the names of its siblings score. None does, but for `paper` and a step that is fixed.
         never_knew: how often a few images find what a model never knew, as a share of how often
