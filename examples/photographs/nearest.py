@@ -1,6 +1,6 @@
 """The class of ImageNet whose name is nearest to a text, to the text tower of `imagenet-lite0`.
 
-    python examples/photographs/nearest.py skyscraper goldendoodle zeppelin
+python examples/photographs/nearest.py skyscraper goldendoodle zeppelin
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from slsgu.task.find import find_taxonomy
 from slsgu.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
+from held import holding
 from photographs_rows import percent, table
-from q_u import holding
 
 SYSTEMS = ("sd1", "llava")
 SEED = 0  # of the order of the concepts

@@ -43,10 +43,10 @@ from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
+from held import holding
 from pages import publish
 from photographs_pooled import with_pooled_features
 from photographs_tables import tables
-from q_u import holding
 
 LAYER = "visual.head.proj.weight"
 FOLDERS = ("dogs", "dogs-web/known", "dogs-web/unknown", "imagenet-1000")

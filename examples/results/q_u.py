@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,11 @@ from PIL import Image
 
 import slsgu
 from slsgu.concepts.taxonomy import Concept
-from slsgu.data.samples import Sample
-from slsgu.data.splits.splits import Splits
 from slsgu.task.find import find_splits, find_taxonomy
 from slsgu.utils.files import json_sha256, write_json
 
 sys.path.insert(0, str(Path(__file__).parent))  # for who imports this file from elsewhere
+from held import holding
 from tried import TRIED
 
 # What is compared, by name: settings that differ from the defaults.
@@ -50,48 +49,6 @@ MODES: dict[str, dict[str, Any]] = {
     "cross-entropy": {"thorough": True, "templates": "photo"},  # likewise
     "every-step": {"thorough": True},  # likewise: as the search was before it interpolated
 }
-
-
-@dataclass(frozen=True)
-class Held:
-    """A sample that keeps its picture once it was read."""
-
-    sample: Sample
-    shelf: dict[str, Image.Image]
-
-    @property
-    def leaf(self) -> Concept | None:
-        return self.sample.leaf
-
-    @property
-    def caption(self) -> str | None:
-        return self.sample.caption
-
-    @property
-    def name(self) -> str:
-        return self.sample.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self.sample.fingerprint
-
-    def read(self) -> Image.Image:
-        if self.fingerprint not in self.shelf:
-            self.shelf[self.fingerprint] = self.sample.read()
-        return self.shelf[self.fingerprint]
-
-
-def hold(splits: Splits, shelf: dict[str, Image.Image]) -> Splits:
-    held = {
-        name: tuple(Held(sample, shelf) for sample in splits.of(name))
-        for name in ("gradient", "search", "test")
-    }
-    return replace(splits, **held)
-
-
-def holding(plan: slsgu.Plan, shelf: dict[str, Image.Image]) -> slsgu.Plan:
-    """A plan whose pictures are read once, whatever else is asked of them."""
-    return replace(plan, task=replace(plan.task, splits=hold(plan.task.splits, shelf)))
 
 
 def run(

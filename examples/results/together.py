@@ -41,10 +41,10 @@ from slsgu.task.find import find_taxonomy
 from slsgu.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parent))
+from held import holding
 from pages import publish
 from photographs import LAYER
 from photographs_pooled import with_pooled_features
-from q_u import holding
 from together_tables import draw, tables
 
 SEED = 0  # of the order of the concepts
