@@ -14,6 +14,7 @@ NEAR = 0.02  # Q-U that may be given up for what it does not see
 # The merge that most concepts end at, where many images say how far.
 USUAL_DIAL: Mapping[MergeOnto, float] = {"siblings": 0.2, "nearest": 0.8}
 PRIOR = 0.5  # a merge that is 0.1 from it must come closer by 5 points of what is found
+MANY = 50  # search images of the concept that are believed when they find it nearly as before
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,14 @@ def _selectivity(trial: Trial) -> float:
     return 0.0 if moved is None or moved.times is None else round(moved.times, 2)
 
 
-def harder_to_find(measures: Measures) -> bool:
+def harder_to_find(measures: Measures, goal: Goal) -> bool:
     """Whether a few images find the concept less often than before, beyond what chance would do
-    (`Found.fallen`); true where that cannot be measured."""
+    (`Found.fallen`), and, where they are many, rather as what the model never knew than as before
+    (`Goal.still_found`). True where that cannot be measured."""
     found = measures.found
-    return found is None or not found.measurable or found.fallen
+    if found is None or not found.measurable:
+        return True
+    return found.fallen and not (found.count >= MANY and goal.still_found(measures))
 
 
 def _prospect(trial: Trial, goal: Goal) -> float:
@@ -102,7 +106,7 @@ def _removal(trial: Trial, goal: Goal) -> tuple[float, ...]:
     """How well a concept is removed, to be compared: what leaves it harder to find comes first,
     the rest by how surely it is no easier to find; then what leaves it closest to what the model
     never knew."""
-    found, harder = trial.measures.found, harder_to_find(trial.measures)
+    found, harder = trial.measures.found, harder_to_find(trial.measures, goal)
     risk = 0.0 if harder or found is None else found.after + found.error - found.before
     return harder, -round(risk, 3), -_strangeness(trial, goal), *_best(trial)
 

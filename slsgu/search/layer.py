@@ -129,7 +129,7 @@ def _search_from(
         ]
         first = first or tried
         holding = [x for *_, found in tried for x in found.trials if goal.holds(x.measures)]
-        if any(harder_to_find(trial.measures) for trial in holding):
+        if any(harder_to_find(trial.measures, goal) for trial in holding):
             return tried
     return first
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.trials import measures_of
 
 from slsgu.evaluation.found import Found
-from slsgu.search.choice import NEAR, USUAL_DIAL, Trial, choose
+from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
 from slsgu.search.goal import Goal
 from slsgu.search.met_ranges import describe_found, describe_start
 
@@ -19,10 +19,16 @@ USUAL = USUAL_DIAL["siblings"]
 
 
 def trial(
-    merge: float, after: float, *, q_u: float = 1.0, before: float = 1.0, error: float = 0.0
+    merge: float,
+    after: float,
+    *,
+    q_u: float = 1.0,
+    before: float = 1.0,
+    error: float = 0.0,
+    count: int = MANY - 1,
 ) -> Trial:
     """One start of one layer, and how many of its images are found again."""
-    found = Found(before=before, after=after, count=200, chance=0.01, error=error)
+    found = Found(before=before, after=after, count=count, chance=0.01, error=error)
     return Trial("proj", 1.0, 0.1, replace(measures_of(0.0, 1.0, q_u), found=found), merge)
 
 
@@ -57,6 +63,14 @@ def test_a_merge_after_which_a_concept_may_be_found_as_before_is_not_taken(
     assert choose(alike, REMOVE) is alike[0]
     easier = [trial(USUAL, 0.9, before=0.8), trial(0.8, 0.82, before=0.8)]  # nor here
     assert choose(easier, REMOVE) is easier[1]
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(MANY, 1), (MANY - 1, 0)])
+def test_many_images_that_find_a_concept_nearly_as_before_outweigh_the_usual_merge(
+    count: int, chosen: int
+) -> None:
+    trials = [trial(USUAL, 0.96, count=count), trial(0.8, 0.8, count=count)]
+    assert choose(trials, REMOVE) is trials[chosen]
 
 
 @pytest.mark.parametrize(("given_up", "taken"), [(0.5 * NEAR, True), (2 * NEAR, False)])
