@@ -92,7 +92,7 @@ def print_result(result: Outcome, total: float) -> None:
         if made_without := images_of(result.edit):
             click.echo(made_without)
     if result.trace is not None or result.measures.found is not None:
-        click.echo(f"from five images: {describe_found(result.measures, result.goal)}")
+        click.echo(describe_found(result.measures, result.goal, result.task.request))
     click.echo("")
     measures = result.proof.measures
     print_levels(measures)
@@ -104,8 +104,8 @@ def print_result(result: Outcome, total: float) -> None:
     ):
         bounds = measures.intervals.get(name.lower().replace("-", "_"))
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
-    if tested := describe_tested(measures):
-        click.echo(f"\nfrom five images: {tested}")
+    if tested := describe_tested(measures, result.task.request):
+        click.echo(f"\n{tested}")
     print_also(result.also)
     print_moved(result.moved, result.goal)
     if back := describe_named_again(per_class(result.proof), result.task.request.title):

@@ -20,7 +20,27 @@ from slsgu.utils.statistics import wilson
 
 SHOTS = 5  # images that stand for a class during the search
 DRAWS = 40  # of these images; a single draw of so few says little
+SURE = 1.96  # standard errors of a 95 % interval
 FEWEST = 4  # images of each class to be forgotten, for half of them to stand for the rest
+
+
+@dataclass(frozen=True)
+class Change:
+    """The share of images of one class that a few images find again.
+
+    Attributes:
+        before, after: the share without and with the edit.
+        error: standard error of `after - before`, from the differences image by image.
+    """
+
+    before: float
+    after: float
+    error: float
+
+    @property
+    def risen(self) -> bool:
+        """Whether more are found than before, beyond the 95 % interval of the change."""
+        return self.after - SURE * self.error > self.before
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,8 @@ class Found:
         count: images that are looked for.
         chance: the share that a guess finds.
         error: standard error of `after - before`, from the differences image by image.
+        shots: images that stand for a class.
+        each: the same for each class that is to be forgotten.
     """
 
     before: float
@@ -39,6 +61,8 @@ class Found:
     count: int
     chance: float
     error: float = 0.0
+    shots: int = SHOTS
+    each: tuple[Change, ...] = ()
 
     @property
     def measurable(self) -> bool:
@@ -47,13 +71,16 @@ class Found:
 
     @property
     def fallen(self) -> bool:
-        """Whether fewer are found than before, by more than one standard error."""
-        return self.after + self.error < self.before
+        """Whether fewer are found than before, by more than one standard error, and of no class
+        surely more."""
+        return self.after + self.error < self.before and not any(x.risen for x in self.each)
 
     @property
     def risen(self) -> bool:
-        """Whether more are found than before, by more than one standard error."""
-        return self.after - self.error > self.before
+        """Whether more are found than before, beyond the 95 % interval of the change; of all
+        classes together, or of any."""
+        whole = Change(self.before, self.after, self.error)
+        return self.measurable and any(each.risen for each in (whole, *self.each))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +116,11 @@ class FewShot:
             return None
         generator = torch.Generator().manual_seed(0)
         orders = [_orders(own, generator) for own in forgotten]  # each [D, n]
-        shots = [min(SHOTS, len(own) // 2) for own in forgotten]
-        pairs = list(zip(orders, shots, strict=True))
+        shots = min(SHOTS, min(len(own) // 2 for own in forgotten))
         return cls(
-            kept=tuple(_orders(own, generator)[:, :SHOTS] for own in kept),
-            drawn=tuple(order[:, :count] for order, count in pairs),
-            asked=tuple(order[:, count:] for order, count in pairs),
+            kept=tuple(_orders(own, generator)[:, :shots] for own in kept),
+            drawn=tuple(order[:, :shots] for order in orders),
+            asked=tuple(order[:, shots:] for order in orders),
         )
 
     @classmethod
@@ -150,18 +176,36 @@ class FewShot:
             before: `hits` of the unedited model.
             images: embeddings with the edit, as for `hits`.
         """
-        draws = torch.zeros(len(images))
-        for asked in self.asked:
-            draws.index_add_(0, asked.flatten(), torch.ones(asked.numel()))
-        after, total = self.hits(images), float(draws.sum())
-        changes = ((after - before) / draws)[draws > 0]  # one for each image
+        after = self.hits(images)
+        whole = _change(before, after, self.asked)
         return Found(
-            before=float(before.sum()) / total,
-            after=float(after.sum()) / total,
+            before=whole.before,
+            after=whole.after,
             count=self.count,
             chance=1 / self.classes,
-            error=float(changes.std()) / len(changes) ** 0.5,
+            error=whole.error,
+            shots=self.drawn[0].shape[1],
+            each=tuple(_change(before, after, (asked,)) for asked in self.asked),
         )
+
+
+def _change(before: Tensor, after: Tensor, asked: Sequence[Tensor]) -> Change:
+    """What an edit changes for some classes.
+
+    Args:
+        before, after: `FewShot.hits` [N].
+        asked: the images of each class that are asked for in each draw, each [D, n].
+    """
+    draws = torch.bincount(torch.cat([each.flatten() for each in asked]), minlength=len(before))
+    rows = draws > 0
+    before, after, draws = before[rows], after[rows], draws[rows]
+    changes = (after - before) / draws  # one for each image
+    total = float(draws.sum())
+    return Change(
+        before=float(before.sum()) / total,
+        after=float(after.sum()) / total,
+        error=float(changes.std()) / len(changes) ** 0.5,
+    )
 
 
 def _orders(own: Sequence[int], generator: torch.Generator) -> Tensor:

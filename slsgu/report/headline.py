@@ -24,9 +24,9 @@ def verdict(result: Outcome) -> dict[str, Any]:
     if searched and tested and result.success:
         tone, text = _gone(result)
         if result.measures.found is not None:
-            detail = f"From five images, {describe_found(result.measures, goal)}. "
-        if (seen := describe_tested(measures)) is not None:
-            detail += f"From five test images, {seen}."
+            detail = f"{_sentence(describe_found(result.measures, goal, result.task.request))} "
+        if (seen := describe_tested(measures, result.task.request)) is not None:
+            detail += _sentence(seen)
     elif searched and any(each.holds is False for each in result.also):
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
@@ -49,12 +49,16 @@ def verdict(result: Outcome) -> dict[str, Any]:
 def _gone(result: Outcome) -> tuple[str, str]:
     """Tone and words for a concept whose name is forgotten within the floors: whether a few images
     find it, too."""
-    found = result.proof.measures.found
-    if found is not None and found.measurable and found.risen:
-        return "fair", "its name is forgotten, but it is easier to find by example images"
+    both = (result.proof.measures.found, result.measures.found)  # the first that there is
+    if (found := next((each for each in both if each is not None), None)) and found.risen:
+        return "fair", "the name is forgotten, but example images find it more easily than before"
     if result.goal.still_found(result.measures):
         return "fair", "only its name is forgotten"
     return "good", "forgotten"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _changes(result: Outcome) -> list[dict[str, Any]]:

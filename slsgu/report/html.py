@@ -193,6 +193,7 @@ def _facts(result: Outcome, patch: Path | None) -> list[tuple[str, str]]:
 def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
     """Which layers moved, and how."""
     details, layers = result.edit.patch.metadata, result.edit.patch.layers
+    request = result.task.request
     tower = tower_of(layers)
     place = f" ({tower} tower)" if tower else ""
     facts = [
@@ -206,11 +207,11 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
         facts += [
             ("Step size", f"{start}{step} weights)"),
             ("Unseen images", describe_unseen(chosen.measures, result.goal)),
-            ("From five images", describe_found(chosen.measures, result.goal)),
+            ("By example images", describe_found(chosen.measures, result.goal, request)),
             ("Forget loss, direction", f"{settings.forget_loss_used}, {settings.direction_used}"),
         ]
-    if tested := describe_tested(result.proof.measures):
-        facts.append(("From five test images", tested))
+    if tested := describe_tested(result.proof.measures, request):
+        facts.append(("By example images, test", tested))
     return facts
 
 

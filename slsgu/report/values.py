@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from slsgu.evaluation.metrics import LevelAccuracy, Measures
     from slsgu.pipeline.result import Outcome
     from slsgu.pipeline.text_run import TextOutcome
-    from slsgu.search.goal import Goal
 
 
 def plain(value: Any) -> Any:
@@ -161,7 +160,7 @@ def result_json(
         "kept_ratios": measures.kept_ratios,
         "not_measurable": [row.to_json() for row in measures.unmeasurable],
         "floors_not_measured": result.goal.unmeasured(measures),
-        "found_again": _found(measures, result.goal),
+        "found_again": _found(result, measures),
         "per_class": classes,
         "named_again": [row["path"] for row in named_again(classes)],
         "losses": {} if trace is None else trace.gradients.losses,
@@ -202,7 +201,7 @@ def _edit_json(result: Outcome) -> dict[str, Any]:
         "forget_loss": metadata.get("forget_loss"),
         "search_split": searched,
         "unseen": _unseen(result),
-        "found": _found(result.measures, result.goal),
+        "found": _found(result, result.measures),
     }
 
 
@@ -212,12 +211,18 @@ def _unseen(result: Outcome) -> dict[str, Any] | None:
     return None if unseen is None else {**unseen.to_json(), "probability": likely}
 
 
-def _found(measures: Measures, goal: Goal) -> dict[str, Any] | None:
+def _found(result: Outcome, measures: Measures) -> dict[str, Any] | None:
     """How often a few images find the others; null where there are too few."""
     found = measures.found
     if found is None:
         return None
-    return {**asdict(found), "never_knew": goal.never_knew * found.before}
+    leaves = zip(result.task.request.forget_leaves, found.each, strict=False)
+    value = asdict(found) | {
+        "never_knew": result.goal.never_knew * found.before,
+        "easier": [leaf.key for leaf, change in leaves if change.risen],
+    }
+    del value["each"]
+    return value
 
 
 def moved_view(result: Outcome) -> dict[str, Any] | None:

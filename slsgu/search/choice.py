@@ -52,7 +52,8 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     where a few photographs find it more easily. Of these the highest Q-U is taken. But among those
     whose Q-U is within `NEAR` of the highest, an edit for a larger system takes the one that moves
     what this reads of the concept farthest in proportion to everything else; to *remove* a concept,
-    of those that leave it harder to find, the one that leaves it closest to what the model never
+    what leaves it surely easier to find is taken only where nothing else holds, and of those that
+    leave it harder to find, the one that leaves it closest to what the model never
     knew (`_removal`). Ties go to the smaller relative step. If no step holds, the best product
     of Q-U and the probability that it does decides among those that meet the goal; if none meets
     it, the best trade-off among all.
@@ -68,8 +69,11 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     for trial in sorted(holding, key=lambda trial: trial.step):
         smallest.setdefault((trial.layer, trial.merge), trial)
     if smallest:
-        least = max(trial.measures.q_u or 0 for trial in smallest.values()) - NEAR
-        near = [trial for trial in smallest.values() if (trial.measures.q_u or 0) >= least]
+        found = list(smallest.values())
+        if goal.name == "remove":
+            found = [trial for trial in found if not _easier_to_find(trial.measures)] or found
+        least = max(trial.measures.q_u or 0 for trial in found) - NEAR
+        near = [trial for trial in found if (trial.measures.q_u or 0) >= least]
         if all(trial.measures.moved is not None for trial in near):
             return max(near, key=lambda trial: (_selectivity(trial), *_best(trial)))
         if goal.name == "remove":
@@ -100,6 +104,11 @@ def _prospect(trial: Trial, goal: Goal) -> float:
     """Q-U times the probability that the target holds on unseen images. A few images cannot make
     any step likely enough, and the longest step, which is likeliest, breaks everything else."""
     return round((trial.measures.q_u or 0.0) * (goal.probability(trial.measures) or 0.0), 2)
+
+
+def _easier_to_find(measures: Measures) -> bool:
+    """Whether a few images surely find the concept more often than before (`Found.risen`)."""
+    return measures.found is not None and measures.found.risen
 
 
 def _removal(trial: Trial, goal: Goal) -> tuple[float, ...]:

@@ -117,7 +117,7 @@ def _search_from(
     goal: Goal,
 ) -> list[Tried]:
     """Search one layer from each dial of a start. A concept is merged with the mean of its
-    siblings; where a few images find it as easily however far it is merged, or no step holds at
+    siblings; where what is best among these does not make it harder to find, or no step holds at
     any dial, with the nearest of them. Where that is no better, with their mean all the same."""
     first: list[Tried] = []
     for onto in start.merges or ONTO[:1]:
@@ -129,7 +129,7 @@ def _search_from(
         ]
         first = first or tried
         holding = [x for *_, found in tried for x in found.trials if goal.holds(x.measures)]
-        if any(harder_to_find(trial.measures, goal) for trial in holding):
+        if holding and harder_to_find(choose(holding, goal).measures, goal):
             return tried
     return first
 

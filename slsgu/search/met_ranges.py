@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from slsgu.concepts.request import Request
+from slsgu.evaluation.found import Found
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.unseen import LEAST_TARGET
 from slsgu.search.choice import Trial
 from slsgu.search.goal import Goal
+from slsgu.utils.wording import some
 
 
 def met_ranges(trials: Sequence[Trial], goal: Goal) -> list[tuple[float, float]]:
@@ -82,7 +85,7 @@ def describe_unseen(measures: Measures, goal: Goal) -> str:
     )
 
 
-def describe_found(measures: Measures, goal: Goal) -> str:
+def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     """How often a few images find the concept again, in a sentence without its full stop.
 
     Args:
@@ -92,16 +95,19 @@ def describe_found(measures: Measures, goal: Goal) -> str:
     found = measures.found
     if found is None:
         return "there are too few search images to look for the concept without its name"
-    text = f"{found.after:.1%} of the search images are found again, {found.before:.1%} before"
+    text = f"{_images(found)}: {found.after:.1%} of the search images are found again, "
+    text += f"{found.before:.1%} before"
     if not found.measurable:
         return f"{text}, which cannot be told from chance ({found.chance:.1%})"
+    if found.risen:
+        return text + _easier(found, request)
     if goal.name == "suppress":
         return text
     text += f"; of what the model never knew, {goal.never_knew * found.before:.1%} would be"
     return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
 
 
-def describe_tested(measures: Measures) -> str | None:
+def describe_tested(measures: Measures, request: Request) -> str | None:
     """How often a few test images find the others of the concept, in a sentence without its full
     stop; None where there are too few, or where they are not found before the edit.
 
@@ -111,8 +117,24 @@ def describe_tested(measures: Measures) -> str | None:
     found = measures.found
     if found is None or not found.measurable:
         return None
-    text = f"{found.after:.1%} of the test images are found again, {found.before:.1%} before"
-    return f"{text}: more easily than before the edit" if found.risen else text
+    text = f"{_images(found)}: {found.after:.1%} of the test images are found again, "
+    return f"{text}{found.before:.1%} before{_easier(found, request)}"
+
+
+def _images(found: Found) -> str:
+    """How many images stand for a class, in words."""
+    word = ("one", "two", "three", "four", "five")[found.shots - 1]
+    return f"from {word} image{'s' * (found.shots > 1)}"
+
+
+def _easier(found: Found, request: Request) -> str:
+    """That it is easier to find than before, where that is so: which classes, if there are more."""
+    leaves = request.forget_leaves
+    risen = [x.name for x, change in zip(leaves, found.each, strict=False) if change.risen]
+    if not found.risen:
+        return ""
+    names = f"{some(risen)} " if risen and len(leaves) > 1 else ""
+    return f": {names}more easily than before the edit"
 
 
 def describe_start(trial: Trial, *, unnamed: bool) -> str:

@@ -60,6 +60,22 @@ def test_other_images_stand_for_each_class_in_each_draw() -> None:
         assert all(len(set(row)) == SHOTS for row in standing.tolist())
 
 
+def test_as_many_images_stand_for_each_class() -> None:
+    images, places = clusters(4, 8, spread=0.3)
+    few_shot = FewShot.of([places[0][:4], places[1]], places[2:])
+    assert few_shot is not None
+    assert {x.shape[1] for x in (*few_shot.drawn, *few_shot.kept)} == {2}
+    merged = images.clone()
+    merged[places[1]] = images[places[2]]  # the second class looks like the third
+    found = few_shot.found(few_shot.hits(images), merged)
+    assert found.shots == 2 and len(found.each) == 2
+    first, second = found.each
+    assert abs(first.after - first.before) < 0.1 and second.after < second.before - 0.3
+    asked = [x.numel() for x in few_shot.asked]
+    after = (first.after * asked[0] + second.after * asked[1]) / sum(asked)
+    assert found.after == pytest.approx(after)
+
+
 def test_with_too_few_images_nothing_is_said() -> None:
     _, places = clusters(3, FEWEST, spread=0.1)
     assert FewShot.of(places[:1], places[1:]) is not None  # control

@@ -7,15 +7,19 @@ from dataclasses import replace
 import pytest
 from helpers.trials import measures_of
 
-from slsgu.evaluation.found import Found
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.evaluation.found import Change, Found
 from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
 from slsgu.search.goal import Goal
-from slsgu.search.met_ranges import describe_found, describe_start
+from slsgu.search.met_ranges import describe_found, describe_start, describe_tested
 
 FLOORS = {"forget_coarse": 0.85, "retain_fine": 0.85, "retain_coarse": 0.85}
 REMOVE = Goal(0.05, FLOORS, name="remove", never_knew=0.9)
 SUPPRESS = replace(REMOVE, name="suppress")
 USUAL = USUAL_DIAL["siblings"]
+PETS = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx"]})
+DOG = Request.of(PETS, ["dog"])
 
 
 def trial(
@@ -86,14 +90,47 @@ def test_where_nothing_can_be_found_the_usual_merge_is_taken() -> None:
     assert choose(trials, REMOVE) is trials[1]
 
 
+def test_what_surely_makes_a_concept_easier_to_find_is_taken_only_where_nothing_else_holds() -> (
+    None
+):
+    easier = trial(USUAL, 0.95, before=0.8, error=0.05)
+    other = replace(trial(0.0, 0.8, before=0.8, q_u=0.9), layer="text")
+    assert easier.measures.found is not None and easier.measures.found.risen
+    assert choose([easier, other], REMOVE) is other
+    assert choose([easier], REMOVE) is easier  # control
+    assert choose([easier, other], SUPPRESS) is easier  # control
+
+
+def test_no_class_of_several_may_become_easier_to_find() -> None:
+    def both(merge: float, pug: Change) -> Trial:
+        one = trial(merge, 0.8, before=0.9, error=0.02)
+        assert one.measures.found is not None
+        found = replace(one.measures.found, each=(Change(0.9, 0.6, 0.02), pug))
+        return replace(one, measures=replace(one.measures, found=found))
+
+    rises, falls = both(USUAL, Change(0.8, 0.9, 0.02)), both(0.9, Change(0.8, 0.7, 0.02))
+    assert choose([rises, falls], REMOVE) is falls
+    within = both(USUAL, Change(0.8, 0.83, 0.02))  # control: within its interval
+    assert choose([within, falls], REMOVE) is within
+    text = describe_found(rises.measures, REMOVE, DOG)
+    assert text.endswith("90.0% before: pug more easily than before the edit")
+    assert describe_tested(falls.measures, DOG) == (
+        "from five images: 80.0% of the test images are found again, 90.0% before"
+    )
+    two = replace(rises.measures.found or Found(1, 1, 1, 1), shots=1)
+    seen = describe_tested(replace(rises.measures, found=two), DOG) or ""
+    assert seen.startswith("from one image: ")
+
+
 def test_words_say_what_a_few_images_find() -> None:
-    text = describe_found(trial(0.2, 0.8).measures, REMOVE)
+    text = describe_found(trial(0.2, 0.8).measures, REMOVE, DOG)
     assert "80.0%" in text and "100.0%" in text and "90.0%" in text
     assert "only the name" not in text
-    assert "only the name" in describe_found(trial(0.2, 0.99).measures, REMOVE)
-    assert "90.0%" not in describe_found(trial(0.2, 0.8).measures, SUPPRESS)
-    assert "chance" in describe_found(trial(0.2, 0.0, before=0.0).measures, REMOVE)
-    assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE)
+    assert "only the name" in describe_found(trial(0.2, 0.99).measures, REMOVE, DOG)
+    assert "90.0%" not in describe_found(trial(0.2, 0.8).measures, SUPPRESS, DOG)
+    assert "chance" in describe_found(trial(0.2, 0.0, before=0.0).measures, REMOVE, DOG)
+    assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE, DOG)
+    assert text.startswith("from five images: ")
     assert describe_start(trial(0.2, 0.8), unnamed=True) == "name taken, merge 0.2, "
     assert describe_start(trial(0.0, 0.8), unnamed=False) == ""
     near = replace(trial(0.8, 0.8), onto="nearest")
