@@ -38,9 +38,9 @@ from slsgu.data.splits.test_only import images_of
 from slsgu.errors import DataError
 from slsgu.task.find import find_taxonomy
 from slsgu.utils.files import json_sha256
+from slsgu.utils.wording import some
 
 if TYPE_CHECKING:
-    from slsgu.models.clip import Clip
     from slsgu.task.task import Task
 
 PER_CLASS = 24
@@ -76,10 +76,17 @@ class Unknown:
                 what is kept. As like the unknown as can be is best: the same source, say.
 
         Raises:
-            DataError: one of them cannot be used, or there are too few images.
+            DataError: one of them cannot be used, there are too few images, or the task's
+                taxonomy has one of the unknown.
         """
         strangers = find_taxonomy(None, unknown)
-        some = _images(unknown, strangers, strangers.leaves, task)
+        known_names = [x.name for x in strangers.leaves if task.taxonomy.leaf_of_folder(x.name)]
+        if known_names:
+            raise DataError(
+                f"{unknown} is to hold concepts that the model does not know, and the taxonomy has "
+                f"{some(known_names)}: give others, or leave these out"
+            )
+        images = _images(unknown, strangers, strangers.leaves, task)
         kept = set(task.request.retain_leaves)
         if known is None:
             others = [
@@ -88,7 +95,7 @@ class Unknown:
         else:
             others = _images(known, task.taxonomy, task.taxonomy.leaves, task)
             others = [x for x in others if x.leaf in kept]
-        new, old = _enough(some, unknown), _enough(others, known or "the data")
+        new, old = _enough(images, unknown), _enough(others, known or "the data")
         counts = [len({x.leaf for x in part}) for part in (new, old)]
         title = (
             f"{counts[0]} concepts that the model does not know, beside {counts[1]} that it does"
@@ -154,11 +161,6 @@ def _key(reading: ProbeReading, *, groups: bool) -> tuple[str, str]:
     if reading.probe == weight_probe.NAME:
         return (word_probe.NAME, word_probe.BY_NAME)
     return (reading.probe, reading.setting)
-
-
-def control_title(control: Clip) -> str:
-    """What the reference from a control model is called, in words."""
-    return f"a model that was trained without the concept ({control.name})"
 
 
 def _images(source: str, taxonomy: Taxonomy, leaves: Sequence[Concept], task: Task) -> list[Sample]:

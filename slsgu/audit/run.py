@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from slsgu.audit.control import control_title, refuse_other_control
 from slsgu.audit.linear import linear
 from slsgu.audit.membership import membership
 from slsgu.audit.neighbours import neighbours
 from slsgu.audit.probe import Probe, ProbeReading
 from slsgu.audit.prototypes import prototypes
-from slsgu.audit.reference import Unknown, control_title
+from slsgu.audit.reference import Unknown
 from slsgu.audit.relearning import relearning
 from slsgu.audit.retrieval import retrieval
 from slsgu.audit.subject import Subject
@@ -134,7 +135,8 @@ def run_audit(
 
     Raises:
         SlsguError: there is no such probe, or two references are given.
-        ModelError: the embeddings of the model, with or without the patch, hold no information.
+        ModelError: the embeddings of the model, with or without the patch, hold no information; or
+            the control knows less than half of what the model knows of everything else.
         LayerMismatchError: the patch was not made for this model.
         DataError: the images of unknown concepts cannot be used.
     """
@@ -147,6 +149,8 @@ def run_audit(
     subject = Subject(task, patch, task.ledger(), progress, control, tuple(examples))
     vision = {"vision" if name.startswith("visual.") else "language" for name in patch.layers}
     about = describe(task, patch, control, unknown)
+    if control is not None:
+        refuse_other_control(subject)
     found, seconds = _kept(earlier, about["key"])
     towers = tuple(sorted(vision, reverse=True))
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slsgu.audit.control import control_title
 from slsgu.audit.pool import Pool
-from slsgu.audit.reference import Unknown, control_title
+from slsgu.audit.reference import Unknown
 from slsgu.audit.subject import Subject, View, examples_of, see
 from slsgu.baselines.controls import nothing
 from slsgu.baselines.fine_tuning import keep

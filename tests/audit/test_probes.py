@@ -222,7 +222,7 @@ def test_concepts_that_are_known_alike_give_what_was_before(
 ) -> None:
     """Control: the "unknown" are known as well as the known, so the share is one."""
     for name in ("tabby", "siamese", "pug"):
-        target = tmp_path / ("known" if name == "pug" else "unknown") / name
+        target = tmp_path / ("known/pug" if name == "pug" else f"unknown/stranger {name}")
         target.mkdir(parents=True)
         for file in (photos / "images" / name).iterdir():
             (target / file.name).symlink_to(file)
@@ -237,6 +237,9 @@ def test_concepts_that_are_known_alike_give_what_was_before(
         (few / file.name).symlink_to(file)
     with pytest.raises(DataError, match="it needs at least 5"):
         Unknown.find(task, str(tmp_path / "unknown"), str(few.parent))
+    (tmp_path / "unknown" / "pug").symlink_to(few)
+    with pytest.raises(DataError, match="the taxonomy has pug"):
+        Unknown.find(task, str(tmp_path / "unknown"))
 
 
 # -- what an audit is, and what it remembers ------------------------------------------------------
@@ -281,6 +284,17 @@ def test_quick_probes_are_read_first_and_shown_in_their_order(
         monkeypatch.setitem(PROBES, name, lambda _, name=name: read.append(name) or ())
     run_audit(task, merged, probes=["relearning", "other words", "membership", "prototypes"])
     assert read == ["membership", "prototypes", "other words", "relearning"]
+
+
+def test_a_control_that_knows_little_of_everything_else_is_refused(
+    task: Task, merged: Patch, taught: Clip
+) -> None:
+    blind = copy.deepcopy(taught.model)
+    with torch.no_grad():
+        for parameter in blind.visual.parameters():
+            parameter.copy_(torch.randn_like(parameter) * parameter.std())
+    with pytest.raises(ModelError, match="it is no model like this one that only lacks"):
+        run_audit(task, merged, control=replace(taught, model=blind), probes=["prototypes"])
 
 
 def test_two_references_are_refused(task: Task, merged: Patch, taught: Clip) -> None:
