@@ -14,6 +14,9 @@ NEAR = 0.02  # Q-U that may be given up for what it does not see
 # The merge that most concepts end at, where many images say how far.
 USUAL_DIAL: Mapping[MergeOnto, float] = {"siblings": 0.2, "nearest": 0.8}
 PRIOR = 0.5  # a merge that is 0.1 from it must come closer by 5 points of what is found
+# What is asked of steps, in place of a higher confidence, where all that hold make a concept surely
+# easier to find: of a few images only long steps hold, which move it to a place of its own.
+EASED = (0.9, 0.75, 0.5, 0.25)
 MANY = 50  # search images of the concept that are believed when they find it nearly as before
 
 
@@ -52,11 +55,11 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     where a few photographs find it more easily. Of these the highest Q-U is taken. But among those
     whose Q-U is within `NEAR` of the highest, an edit for a larger system takes the one that moves
     what this reads of the concept farthest in proportion to everything else; to *remove* a concept,
-    what leaves it surely easier to find is taken only where nothing else holds, and of those that
-    leave it harder to find, the one that leaves it closest to what the model never
+    what leaves it surely easier to find is taken only where nothing else is likely to hold, and of
+    those that leave it harder to find, the one that leaves it closest to what the model never
     knew (`_removal`). Ties go to the smaller relative step. If no step holds, the best product
-    of Q-U and the probability that it does decides among those that meet the goal; if none meets
-    it, the best trade-off among all.
+    of Q-U and the probability that it does (within `NEAR`, as above) decides among those that meet
+    the goal; if none meets it, the best trade-off among all.
 
     Where nothing is known of other images, as without a retain set, what a step does to them is
     not seen: then the smallest relative step that holds is taken.
@@ -65,23 +68,33 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     holding = [trial for trial in trials if goal.holds(trial.measures)]
     if holding and goal.is_blind(holding[0].measures):
         return min(holding, key=lambda trial: trial.relative_step)
-    smallest: dict[tuple[str, float], Trial] = {}
-    for trial in sorted(holding, key=lambda trial: trial.step):
-        smallest.setdefault((trial.layer, trial.merge), trial)
-    if smallest:
-        found = list(smallest.values())
-        if goal.name == "remove":
-            found = [trial for trial in found if not _easier_to_find(trial.measures)] or found
+    met = [trial for trial in trials if goal.met(trial.measures)]
+    if goal.name == "remove":
+        holding, met = _no_easier(holding, met, goal)
+    if holding:
+        found = _smallest(holding)
         least = max(trial.measures.q_u or 0 for trial in found) - NEAR
         near = [trial for trial in found if (trial.measures.q_u or 0) >= least]
         if all(trial.measures.moved is not None for trial in near):
             return max(near, key=lambda trial: (_selectivity(trial), *_best(trial)))
         if goal.name == "remove":
             return max(near, key=lambda trial: _removal(trial, goal))
-        return max(smallest.values(), key=_best)
-    if met := [trial for trial in trials if goal.met(trial.measures)]:
-        return max(met, key=lambda trial: (_prospect(trial, goal), *_best(trial)))
+        return max(found, key=_best)
+    if met:
+        least = max(_prospect(trial, goal) for trial in met) - NEAR
+        near = _smallest([trial for trial in met if _prospect(trial, goal) >= least])
+        if goal.name == "remove":
+            return max(near, key=lambda trial: _removal(trial, goal))
+        return max(near, key=_best)
     return max(trials, key=_best)
+
+
+def _smallest(trials: Sequence[Trial]) -> list[Trial]:
+    """The smallest step from each start of each layer."""
+    smallest: dict[tuple[str, float, str], Trial] = {}
+    for trial in sorted(trials, key=lambda trial: trial.step):
+        smallest.setdefault((trial.layer, trial.merge, trial.onto), trial)
+    return list(smallest.values())
 
 
 def _selectivity(trial: Trial) -> float:
@@ -103,10 +116,26 @@ def harder_to_find(measures: Measures, goal: Goal) -> bool:
 def _prospect(trial: Trial, goal: Goal) -> float:
     """Q-U times the probability that the target holds on unseen images. A few images cannot make
     any step likely enough, and the longest step, which is likeliest, breaks everything else."""
-    return round((trial.measures.q_u or 0.0) * (goal.probability(trial.measures) or 0.0), 2)
+    return (trial.measures.q_u or 0.0) * (goal.probability(trial.measures) or 0.0)
 
 
-def _easier_to_find(measures: Measures) -> bool:
+def _no_easier(
+    holding: list[Trial], met: list[Trial], goal: Goal
+) -> tuple[list[Trial], list[Trial]]:
+    """Trials that hold, and that meet the goal, less those after which a few images surely find the
+    concept more often than before (`Found.risen`); where none that holds is left, those that are
+    less likely to hold (`EASED`) are preferred to them."""
+    quiet = [trial for trial in holding if not easier_to_find(trial.measures)]
+    likely = [
+        trial for trial in met if not easier_to_find(trial.measures)
+        and (goal.probability(trial.measures) or 0.0) >= EASED[-1]
+    ]  # fmt: skip
+    if quiet:
+        return quiet, met
+    return ([], likely) if likely else (holding, met)
+
+
+def easier_to_find(measures: Measures) -> bool:
     """Whether a few images surely find the concept more often than before (`Found.risen`)."""
     return measures.found is not None and measures.found.risen
 

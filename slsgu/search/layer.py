@@ -14,7 +14,7 @@ from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.evaluation.summary import Floats
-from slsgu.search.choice import Trial, choose, harder_to_find
+from slsgu.search.choice import EASED, Trial, choose, easier_to_find, harder_to_find
 from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_reach, trace
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
@@ -88,12 +88,13 @@ def search_layer(
     Returns:
         The ray whose best step is chosen, and what was found on it.
     """
-    settings, tried = plan.settings, list[Tried]()
+    settings, tried, asked_of_steps = plan.settings, list[Tried](), goal
     if start is not None:
-        tried = _search_from(plan, search_set, base, start, score, goal)
-        if start.names and start.merges and settings.unname is None and not _met(tried, goal):
-            nameless = replace(start, names=None)
-            tried = _search_from(plan, search_set, base, nameless, score, goal)
+        tried = _search_starts(plan, search_set, base, start, score, goal)
+        eased = [replace(goal, confidence=x) for x in EASED if x < goal.confidence]
+        while goal.name == "remove" and _all_easier(tried, asked_of_steps) and eased:
+            asked_of_steps = eased.pop(0)
+            tried = _search_starts(plan, search_set, base, start, score, asked_of_steps)
     asked = settings.merge is not None or settings.unname is not None
     if not tried or not (asked or _met(tried, goal)):
         line = base.line(search_set)
@@ -104,17 +105,30 @@ def search_layer(
     chosen = choose(list(best.values()), goal)
     ray, line, candidate = tried[next(n for n, trial in best.items() if trial is chosen)]
     if line is not None and len(candidate.trials) == 1:  # now with the curve around its step
-        candidate = search_candidate(plan, search_set, ray, line, score, goal)
+        candidate = search_candidate(plan, search_set, ray, line, score, asked_of_steps)
     return ray, candidate
 
 
+def _search_starts(
+    plan: Plan, search_set: SearchSet, base: Ray, start: Start, score: LayerScore, goal: Goal
+) -> list[Tried]:
+    """Search one layer from each dial of a start, and of one that leaves the name where no step
+    from any dial meets the goal."""
+    tried = _search_from(plan, search_set, base, start, score, goal)
+    if not (start.names and start.merges) or plan.settings.unname or _met(tried, goal):
+        return tried
+    return _search_from(plan, search_set, base, replace(start, names=None), score, goal)
+
+
+def _all_easier(tried: Sequence[Tried], goal: Goal) -> bool:
+    """Whether steps hold, and after all of them a few images surely find the concept more easily
+    than before."""
+    holding = [x.measures for *_, c in tried for x in c.trials if goal.holds(x.measures)]
+    return bool(holding) and all(easier_to_find(measures) for measures in holding)
+
+
 def _search_from(
-    plan: Plan,
-    search_set: SearchSet,
-    base: Ray,
-    start: Start,
-    score: LayerScore,
-    goal: Goal,
+    plan: Plan, search_set: SearchSet, base: Ray, start: Start, score: LayerScore, goal: Goal
 ) -> list[Tried]:
     """Search one layer from each dial of a start. A concept is merged with the mean of its
     siblings; where what is best among these does not make it harder to find, or no step holds at

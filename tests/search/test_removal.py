@@ -10,6 +10,7 @@ from helpers.trials import measures_of
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.evaluation.found import Change, Found
+from slsgu.evaluation.unseen import Unseen
 from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
 from slsgu.search.goal import Goal
 from slsgu.search.met_ranges import describe_found, describe_start, describe_tested
@@ -99,6 +100,21 @@ def test_what_surely_makes_a_concept_easier_to_find_is_taken_only_where_nothing_
     assert choose([easier, other], REMOVE) is other
     assert choose([easier], REMOVE) is easier  # control
     assert choose([easier, other], SUPPRESS) is easier  # control
+
+
+def test_a_likely_step_is_preferred_to_a_sure_one_that_makes_a_concept_easier_to_find() -> None:
+    def after(found: Trial, share: float) -> Trial:
+        measures = replace(found.measures, unseen=Unseen(share, 0.3, 5))
+        assert REMOVE.met(measures)
+        return replace(found, measures=measures)
+
+    sure = after(replace(trial(USUAL, 0.95, before=0.8, error=0.05), step=300.0), 0.001)
+    likely = after(trial(USUAL, 0.8, before=0.8, error=0.05), 0.03)
+    unlikely = after(trial(USUAL, 0.8, before=0.8, error=0.05), 0.2)
+    assert REMOVE.holds(sure.measures) and not REMOVE.holds(likely.measures)
+    assert choose([sure, likely], REMOVE) is likely
+    assert choose([sure, likely], SUPPRESS) is sure  # control
+    assert choose([sure, unlikely], REMOVE) is sure  # control
 
 
 def test_no_class_of_several_may_become_easier_to_find() -> None:
