@@ -263,8 +263,8 @@ def _about_neighbours(grounds: Grounds) -> list[str]:
     lost = worst.before - worst.after
     if lost <= 0:
         return ["No neighbour lost."]
-    name = worst.setting.split(": ", 1)[1]
-    return [f"The neighbour that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."]
+    kind, name = worst.setting.split(": ", 2)[1:]  # after "worst of 9"
+    return [f"The {kind} that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."]
 
 
 def _about_membership(grounds: Grounds) -> list[str]:
