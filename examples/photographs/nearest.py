@@ -1,6 +1,8 @@
 """The class of ImageNet whose name is nearest to a text, to the text tower of `imagenet-lite0`.
 
-python examples/photographs/nearest.py skyscraper goldendoodle zeppelin
+    python examples/photographs/nearest.py skyscraper goldendoodle zeppelin
+
+It prints one line for each text alone, and one for it in a template.
 """
 
 from __future__ import annotations

@@ -149,9 +149,9 @@ def run_audit(
     subject = Subject(task, patch, task.ledger(), progress, control, tuple(examples))
     vision = {"vision" if name.startswith("visual.") else "language" for name in patch.layers}
     about = describe(task, patch, control, unknown)
-    if control is not None:
-        refuse_other_control(subject)
     found, seconds = _kept(earlier, about["key"])
+    if control is not None and not found.keys() >= set(names):  # no image is read for nothing
+        refuse_other_control(subject)
     towers = tuple(sorted(vision, reverse=True))
 
     def so_far() -> Audit:

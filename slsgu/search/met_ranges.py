@@ -91,6 +91,7 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     Args:
         measures: of the step, on the search split.
         goal: what counts as success.
+        request: whose classes are named where some of several are easier to find.
     """
     found = measures.found
     if found is None:
@@ -113,6 +114,7 @@ def describe_tested(measures: Measures, request: Request) -> str | None:
 
     Args:
         measures: of the edit, on the test split.
+        request: as for `describe_found`.
     """
     found = measures.found
     if found is None or not found.measurable:
@@ -129,10 +131,10 @@ def _images(found: Found) -> str:
 
 def _easier(found: Found, request: Request) -> str:
     """That it is easier to find than before, where that is so: which classes, if there are more."""
-    leaves = request.forget_leaves
-    risen = [x.name for x, change in zip(leaves, found.each, strict=False) if change.risen]
     if not found.risen:
         return ""
+    leaves = request.forget_leaves
+    risen = [x.name for x, change in zip(leaves, found.each, strict=False) if change.risen]
     names = f"{some(risen)} " if risen and len(leaves) > 1 else ""
     return f": {names}more easily than before the edit"
 

@@ -57,7 +57,7 @@ def at_best(trial: Trial, goal: Goal) -> Trial:
     _, utility, q_u = quality_utility(forgotten, kept)
     found = measures.found
     if found is not None:
-        found = replace(found, after=goal.never_knew * found.before, error=0.0)
+        found = replace(found, after=goal.never_knew * found.before, error=0.0, each=())
     best = replace(measures, kept_ratios=ratios, utility=utility, q_u=q_u, found=found)
     return replace(trial, measures=best)
 

@@ -297,6 +297,16 @@ def test_a_control_that_knows_little_of_everything_else_is_refused(
         run_audit(task, merged, control=replace(taught, model=blind), probes=["prototypes"])
 
 
+def test_a_control_is_not_asked_where_no_probe_is_left(
+    task: Task, merged: Patch, taught: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = replace(taught)
+    first = run_audit(task, merged, control=same, probes=["prototypes"])
+    monkeypatch.setattr(Subject, "read", lambda *_, **__: pytest.fail("an image was read"))
+    again = run_audit(task, merged, control=same, probes=["prototypes"], earlier=first)
+    assert again.readings == first.readings
+
+
 def test_two_references_are_refused(task: Task, merged: Patch, taught: Clip) -> None:
     unknown = Unknown((), (), "none")
     with pytest.raises(SlsguError, match="not both"):

@@ -12,7 +12,7 @@ from helpers.trials import measures_of
 
 import slsgu
 from slsgu.evaluation.exam import Exam
-from slsgu.evaluation.found import Found
+from slsgu.evaluation.found import Change, Found
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.models.clip import Clip
@@ -49,6 +49,16 @@ def test_the_best_that_may_be_is_no_worse_and_comes_closer_with_more_images() ->
     assert ratios == sorted(ratios, reverse=True) and ratios[-1] < 0.91
     whole = at_best(trial(1.0, 1.0), GOAL)
     assert whole.measures.q_u == 1.0  # nothing lost: nothing to add
+
+
+def test_at_its_best_no_class_of_several_is_easier_to_find() -> None:
+    each = (Change(0.8, 0.7, 0.02), Change(0.8, 0.95, 0.02))
+    found = Found(before=0.8, after=0.82, count=20, chance=0.1, error=0.05, each=each)
+    one = trial(0.9, 0.95)
+    measured = replace(one, measures=replace(one.measures, found=found))
+    best = at_best(measured, replace(GOAL, name="remove")).measures.found
+    assert found.risen and not found.fallen  # control
+    assert best is not None and best.fallen and not best.risen
 
 
 def test_a_layer_may_win_if_the_interval_reaches_the_best() -> None:
