@@ -151,7 +151,7 @@ def run_audit(
     about = describe(task, patch, control, unknown)
     found, seconds = _kept(earlier, about["key"])
     if control is not None and not found.keys() >= set(names):  # no image is read for nothing
-        refuse_other_control(subject)
+        refuse_other_control(subject.tests, subject.views, task)
     towers = tuple(sorted(vision, reverse=True))
 
     def so_far() -> Audit:

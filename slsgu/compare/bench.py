@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slsgu.audit.control import control_title
 from slsgu.audit.pool import Pool
 from slsgu.audit.reference import Unknown
-from slsgu.audit.subject import Subject, View, examples_of, see
+from slsgu.audit.subject import Subject, View, examples_of
 from slsgu.baselines.controls import nothing
 from slsgu.baselines.fine_tuning import keep
 from slsgu.baselines.material import Material, Pictures, embedded, read_pictures
@@ -94,7 +93,8 @@ class Bench:
             elsewhere: where other images of what is to be forgotten are, with their classes.
 
         Raises:
-            ModelError: every image, or every text, gets the same embedding.
+            ModelError: every image, or every text, gets the same embedding; or the control knows
+                less than half of what the model knows of everything else.
             DataError: images cannot be used.
             SlsguError: two data sets have one name.
         """
@@ -109,8 +109,10 @@ class Bench:
         there = None if elsewhere is None else _elsewhere(task, elsewhere, ledger, progress)
         found = probes.read(examples[1], _asked(test, test.before))
         if control is not None:
-            seen = [_seen_by(control, samples, task, progress) for samples in (chosen, questions)]
-            reference = Reference(probes.read(*seen), control_title(control))
+            asked = [row for row, own in enumerate(test.exam.forget) if own]
+            reference = Reference.of_control(
+                control, probes, chosen, test.samples, asked, task, progress
+            )
         elif unknown is not None:
             subject = Subject(task, nothing(task, ledger).patch, progress=progress)
             reference = Reference.of_unknown(found, unknown, subject)
@@ -252,15 +254,6 @@ def _examples(task: Task, material: Material) -> tuple[list[Sample], tuple[Tenso
 def _asked(test: Pictures, values: Tensor) -> Tensor:
     """Of a value for each test image, those of what is to be forgotten."""
     return values[torch.from_numpy(test.exam.forget).to(values.device)]
-
-
-def _seen_by(control: Clip, samples: Sequence[Sample], task: Task, progress: Progress) -> Tensor:
-    """Embeddings of images by another model, which may prepare them in another way [N, d]."""
-    views = {"control": View(control)}
-    seen = see(
-        views, samples, split="control", ledger=Ledger(), reading=task.reading, progress=progress
-    )
-    return seen.embeddings("control")
 
 
 def _noted(others: Sequence[OtherSet], progress: Progress) -> tuple[OtherSet, ...]:

@@ -3,7 +3,7 @@ embeddings that are at hand, beside a model that never knew the concept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,18 @@ from torch import Tensor
 
 from slsgu.audit import linear as linear_probe
 from slsgu.audit import prototypes as prototype_probe
+from slsgu.audit.control import control_title, refuse_other_control
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.prototypes import draw
 from slsgu.audit.reference import Unknown
-from slsgu.audit.subject import Subject
+from slsgu.audit.subject import Images, Subject, View, see
+from slsgu.data.ledger import Ledger
+from slsgu.data.samples import Sample
+from slsgu.models.clip import Clip
+from slsgu.task.task import Task
+from slsgu.utils.progress import SILENT, Progress
 
 SHOTS = 5
 FIVE_SHOT, PROBE = "five_shot", "linear_probe"  # what the readings are called in files
@@ -86,6 +92,47 @@ class Reference:
             for name, value in before.items()
         }
         return cls(values, unknown.title)
+
+    @classmethod
+    def of_control(
+        cls,
+        control: Clip,
+        probes: Probes,
+        examples: Sequence[Sample],
+        tests: Sequence[Sample],
+        asked: Sequence[int],
+        task: Task,
+        progress: Progress = SILENT,
+    ) -> Reference:
+        """From a model that was trained without the concept, which may prepare images otherwise.
+
+        Args:
+            examples: what the probes learn from.
+            tests: the test images of the task.
+            asked: which of them the probes are asked, by place.
+            progress: told how many images are read.
+
+        Raises:
+            ModelError: it knows less than half of what the model knows of everything else.
+        """
+
+        def seen(samples: Sequence[Sample], views: Mapping[str, View]) -> Images:
+            return see(
+                views,
+                samples,
+                split="control",
+                ledger=Ledger(),
+                reading=task.reading,
+                progress=progress,
+            )
+
+        views = {"before": View(task.clip), "control": View(control)}
+        images = seen(tests, views)
+        refuse_other_control(images, views, task)
+        learned = seen(examples, {"control": views["control"]})
+        questions = images.chosen(asked)
+        found = probes.read(learned.embeddings("control"), questions.embeddings("control"))
+        return cls(found, control_title(control))
 
     def distance(self, found: Mapping[str, float | None]) -> float | None:
         """How far readings lie from the reference, on average, above or below it."""

@@ -91,11 +91,17 @@ def test_two_files_of_one_name_are_refused(cli: Cli, words: list[str], tmp_path:
     assert done.code == 0 and "[2/2] whole" in done.err
 
 
-def test_the_model_is_no_reference_of_itself(cli: Cli, words: list[str], tiny_dir: Path) -> None:
+def test_what_is_no_control_is_refused(
+    cli: Cli, words: list[str], tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [*words, "--methods", "nothing", "--out", "x"]
     done = cli(*words, "--control", words[4])
     assert done.code == 1 and "is the model itself: give one that was trained" in done.err
-    done = cli(*words, "--control", f"local-dir:{tiny_dir}")  # control
+    words += ["--control", f"local-dir:{tiny_dir}"]
+    done = cli(*words)
+    assert done.code == 1 and "no model like this one that only lacks the concept" in done.err
+    monkeypatch.setattr("slsgu.audit.control.HALF", 0.0)
+    done = cli(*words)  # control
     assert done.code == 0 and "never knew: a model that was trained without" in done.out
 
 

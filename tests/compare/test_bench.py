@@ -18,7 +18,7 @@ from slsgu.baselines.train import Budget
 from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Store
 from slsgu.compare.run import Effort, Job, jobs_of, run_cell, run_jobs
-from slsgu.errors import DataError, SlsguError
+from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.evaluation.proof import evaluate
 from slsgu.models.clip import Clip, weights_sha256
@@ -95,7 +95,16 @@ def test_the_reference_is_a_share_or_a_control(
     assert control.key() != bench.key()
 
 
-def test_a_control_is_asked_nothing_where_there_is_nothing_to_ask(task: Task, tiny: Clip) -> None:
+def test_a_control_that_knows_little_of_everything_else_is_refused(task: Task, tiny: Clip) -> None:
+    with pytest.raises(ModelError, match="it is no model like this one that only lacks"):
+        Bench.of(task, never_knew=0.5, control=tiny)
+    assert Bench.of(task, never_knew=0.5, control=task.clip).reference.values  # control: it does
+
+
+def test_a_control_is_asked_nothing_where_there_is_nothing_to_ask(
+    task: Task, tiny: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slsgu.audit.control.HALF", 0.0)  # this control knows nothing else either
     gone = [x for x in task.splits.test if x.leaf not in task.request.forget_leaves]
     none = replace(task, splits=replace(task.splits, test=tuple(gone)))
     bench = Bench.of(none, never_knew=0.5, control=tiny)
