@@ -21,6 +21,7 @@ from slsgu.search.method import Edit, Method
 from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.wording import in_a_line
+from slsgu.version import __version__
 
 QUICK_RATES = RATES[1:]
 CAP, SCALE = 480, 50  # image gradients of a run for every so many images to be forgotten
@@ -156,8 +157,9 @@ def _variant(method: Method) -> str:
 
 
 def comparison_key(bench: Bench, effort: Effort) -> str:
-    """What decides the figures of a cell, but for its method and seed."""
-    return json_sha256([bench.key(), asdict(effort.budget), effort.quick])
+    """What decides the figures of a cell, but for its method and seed: the version, too, since with
+    it a method may change."""
+    return json_sha256([__version__, bench.key(), asdict(effort.budget), effort.quick])
 
 
 def _prepared(method: Tunable, effort: Effort) -> Tunable:

@@ -17,7 +17,7 @@ from slsgu.baselines.merge import merge
 from slsgu.baselines.train import Budget
 from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Store
-from slsgu.compare.run import Effort, Job, jobs_of, run_cell, run_jobs
+from slsgu.compare.run import Effort, Job, comparison_key, jobs_of, run_cell, run_jobs
 from slsgu.errors import DataError, ModelError, SlsguError
 from slsgu.evaluation.other_sets import Also, find_others
 from slsgu.evaluation.proof import evaluate
@@ -199,6 +199,14 @@ def test_what_is_done_is_not_done_again(bench: Bench, tmp_path: Path) -> None:
     assert len(first.tuning) == 2 and not second.tuning and second.value == first.value
     run_jobs(bench, methods, jobs[2:], effort, Store(tmp_path, "another"))  # control
     assert calls == [1, 1]
+
+
+def test_another_version_compares_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    effort = Effort(BUDGET)
+    key = comparison_key(bench, effort)
+    assert comparison_key(bench, effort) == key  # control
+    monkeypatch.setattr("slsgu.compare.run.__version__", "0.0.0")
+    assert comparison_key(bench, effort) != key
 
 
 def test_a_method_that_fails_says_so_and_the_others_go_on(bench: Bench, tmp_path: Path) -> None:
