@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slsgu.audit.reference import Unknown
     from slsgu.audit.run import Audit
     from slsgu.models.clip import Clip
@@ -47,11 +49,11 @@ class AuditOutput:
         """The page with the figures."""
         return self.folder / "audit.html"
 
-    def earlier(self) -> Audit | None:
-        """What the folder holds already."""
+    def earlier(self, say: Callable[[str], None]) -> Audit | None:
+        """What the folder holds already; a file that cannot be used is told."""
         from slsgu.report.audit import read_audit
 
-        return read_audit(self.folder)
+        return read_audit(self.folder, say)
 
     def write(self, found: Audit, *, pages: bool = False) -> None:
         """Write what there is; the pages once all is."""

@@ -74,22 +74,55 @@ class Pool:
 
 
 def readings_of(
-    subject: Subject, reading: ProbeReading, value: Callable[[str], Tensor | float | None]
+    subject: Subject,
+    reading: ProbeReading,
+    value: Callable[[str], Tensor | float | None],
+    *,
+    asked: Sequence[Concept | None] = (),
 ) -> ProbeReading:
     """A reading with what each view gives.
 
     Args:
         value: by the name of a view, how often each image was found [M], or the accuracy alone;
             None where it has none. Images one by one say what before and after have in common.
+        asked: the class of each image [M], where each of several is to be told by itself, as
+            `classes` of the reading's further figures.
     """
     before, after = value("before"), value("after")
-    error = None
+    filled = replace(reading, before=_mean(before), after=_mean(after))
     if isinstance(before, Tensor) and isinstance(after, Tensor):
-        error = paired_error((after.double() - before.double()).cpu().numpy())
-    filled = replace(reading, before=_mean(before), after=_mean(after), pair_error=error)
+        filled = replace(filled, pair_error=_pair_error(before, after))
+        if classes := _by_class(before, after, asked):
+            filled = replace(filled, extra={**filled.extra, "classes": classes})
     if subject.control is None:
         return filled
     return replace(filled, never_knew=_mean(value("control")))
+
+
+def _pair_error(before: Tensor, after: Tensor) -> float:
+    return paired_error((after.double() - before.double()).cpu().numpy())
+
+
+def _by_class(
+    before: Tensor, after: Tensor, asked: Sequence[Concept | None]
+) -> dict[str, dict[str, float | int | None]]:
+    """Count, accuracy before and after, and the error of their difference, for each class; nothing
+    where there are less than two."""
+    places: dict[str, list[int]] = {}
+    for place, leaf in enumerate(asked):
+        if leaf is not None:
+            places.setdefault(leaf.key, []).append(place)
+    if len(places) < 2:
+        return {}
+    return {
+        key: {
+            "count": len(own),
+            "before": _mean(before[own]),
+            "after": _mean(after[own]),
+            "pair_error": _pair_error(before[own], after[own]),
+        }
+        for key, own in places.items()
+    }
 
 
 def _mean(found: Tensor | float | None) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from slsgu.utils.statistics import wilson
@@ -76,6 +76,14 @@ class ProbeReading:
             return None
         rise, half = self.after - self.before, 1.959964 * self.pair_error
         return max(-1.0, rise - half), min(1.0, rise + half)
+
+    @property
+    def classes(self) -> dict[str, ProbeReading]:
+        """The same of each class by itself, by name, where several were asked and it was read."""
+        return {
+            name: replace(self, **own, never_knew=None, extra={})
+            for name, own in self.extra.get("classes", {}).items()
+        }
 
     @property
     def rose(self) -> bool:

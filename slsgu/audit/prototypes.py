@@ -39,6 +39,7 @@ def prototypes(subject: Subject) -> Iterator[ProbeReading]:
             subject,
             ProbeReading(NAME, setting(shots), len(pool.asked), 1 / len(pool.places)),
             lambda view, drawn=drawn: _found(subject, pool, drawn, view),  # type: ignore[misc]
+            asked=pool.asked,
         )
 
 

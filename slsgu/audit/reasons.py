@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slsgu.audit import linear, membership, neighbours, relearning, retrieval, weights, words
+from slsgu.audit import linear, membership, neighbours, retrieval, weights, words
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.probe import ProbeReading
-from slsgu.audit.relearning import FASTER
+from slsgu.audit.prototypes import setting
+from slsgu.audit.relearning_reasons import about_forget_images, about_retain_images
 from slsgu.utils.wording import listed
+
+SHOTS_TOLD = 5  # images per class by which concepts are told one by one
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
         *_about_name(grounds),
         *_about_images(grounds),
         *_about_rise(word, grounds),
+        *_about_each(grounds),
         *_about_towers(grounds),
         *_about_only_after(grounds),
         *_about_worst(grounds),
-        *_about_retain_images(grounds),
-        *_about_forget_images(grounds),
+        *about_retain_images(grounds),
+        *about_forget_images(grounds),
         *_about_neighbours(grounds),
         *_about_membership(grounds),
         f"The never-knew reference is {grounds.reference}."
@@ -124,6 +127,23 @@ def _about_rise(word: str, grounds: Grounds) -> list[str]:
         f"Image by image, {len(rose)} of {len(grounds.images)} readings rose beyond their "
         f"interval; most surely {most.probe}, {most.setting}: by {low:.1f} to {high:.1f} points."
     ]
+
+
+def _about_each(grounds: Grounds) -> list[str]:
+    """Where several concepts are to be forgotten, which is found most, and which of them is easier
+    to find than before: their mean can hide it."""
+    told = [x for x in grounds.images if x.classes]
+    if not told:
+        return []
+    reading = next((x for x in told if x.setting == setting(SHOTS_TOLD)), told[-1])
+    classes = reading.classes
+    least, most = (pick(classes, key=lambda k: classes[k].after or 0) for pick in (min, max))
+    text = f"One by one, {reading.setting} find from {classes[least].after:.0%} ({least}) to "
+    text += f"{classes[most].after:.0%} ({most})"
+    rose = [f"{name} ({x.before:.0%} to {x.after:.0%})" for name, x in classes.items() if x.rose]
+    if not rose:
+        return [f"{text}; none is easier to find than before, beyond its interval."]
+    return [f"{text}; easier to find than before: {listed(rose)}."]
 
 
 def _about_images(grounds: Grounds) -> list[str]:
@@ -194,66 +214,6 @@ def _about_worst(grounds: Grounds) -> list[str]:
         return []
     worst = max(told, key=lambda x: (x.after or 0) - (x.floor or 0))
     return [f"Most is found through {worst.probe}, {worst.setting}: {worst.after:.0%}."]
-
-
-def _about_retain_images(grounds: Grounds) -> list[str]:
-    rows = [x for x in grounds.of(relearning.NAME) if x.setting == relearning.RETAIN_ONLY]
-    way_back = rows[0].extra.get("way_back") if rows else None
-    if way_back is None:
-        if relearning.NAME in grounds.missing or (rows and rows[0].after is not None):
-            return []  # it was never away
-        return ["Training could not be read, so this cannot count as “removed”."]
-    text = f"Fine-tuned on images of everything else only, it comes {way_back:.0%} of the way back"
-    control = rows[0].extra.get("control_way_back")
-    if control is not None:
-        return [f"{text}, a model that never knew {control:.0%}."]
-    return [f"{text}. Without a control, more than {FASTER:.0%} counts against it."]
-
-
-def _about_forget_images(grounds: Grounds) -> list[str]:
-    """The schedule that brings back most, and whether it decides."""
-    rows = [
-        x for x in grounds.of(relearning.NAME)
-        if x.setting != relearning.RETAIN_ONLY and "way_back" in x.extra
-    ]  # fmt: skip
-    if not rows:
-        return []
-    counted = [x for x in rows if x.extra.get("faster") is not None]
-    if counted:
-        worst = max(counted, key=lambda x: x.extra["faster"])
-        told = [
-            f"Training on {_images(worst)} of it brings it {worst.extra['way_back']:.0%} of the"
-            f" way back, a model that never knew {worst.extra['control_way_back']:.0%}."
-        ]
-    else:
-        told = []
-    idle = [x for x in rows if x not in counted]
-    return told + ([_why_idle(idle)] if idle else [])
-
-
-def _why_idle(idle: Sequence[ProbeReading]) -> str:
-    """The schedule that brings back most of those that decide nothing, and why it does not."""
-    worst = max(idle, key=lambda x: x.extra["way_back"])
-    text = f"Training on {_images(worst)} of it brings it {worst.extra['way_back']:.0%} of the way"
-    text += " back; "
-    if worst.extra.get("counts", True):
-        return text + (
-            "without a control nobody knows how fast a model that never knew would learn it, so "
-            "that decides nothing."
-        )
-    return text + (
-        f"that schedule teaches a new name only {worst.extra['teaches']:.0%} of the way, so it "
-        "decides nothing."
-    )
-
-
-def _images(reading: ProbeReading) -> str:
-    """What a schedule of relearning trains on.
-
-    >>> _images(ProbeReading("relearning", "5 forget images"))
-    '5 images'
-    """
-    return reading.setting.replace("forget ", "")
 
 
 def _about_neighbours(grounds: Grounds) -> list[str]:

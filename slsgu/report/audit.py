@@ -3,7 +3,9 @@ leads the report of a run."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from slsgu.utils.schema import (
     refuse_deep,
     text,
 )
+from slsgu.utils.wording import in_a_line
 from slsgu.version import __version__
 
 FILE, PAGE = "audit.json", "audit.html"
@@ -56,6 +59,11 @@ _FIGURES = record(
         "faster": or_none(number),
         "teaches": number,
         "counts": flag,
+        "classes": map_of(
+            record(
+                dict.fromkeys(("before", "after"), _share) | {"count": count, "pair_error": number}
+            )
+        ),
     },
 )
 
@@ -114,17 +122,30 @@ def write_audit(found: Audit, folder: Path) -> None:
     write_json(folder / FILE, plain({**found.to_json(), "version": __version__}))
 
 
-def read_audit(folder: Path) -> Audit | None:
-    """The audit in a folder; None where there is none that can be read: it is then made again."""
+def read_audit(folder: Path, say: Callable[[str], None] = lambda line: None) -> Audit | None:
+    """The audit in a folder; None where there is none that can be read: it is then made again.
+
+    Args:
+        say: told of a file that is there and cannot be used.
+    """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        return None
     try:
-        value = read_json(folder / FILE, "audit")
-        if not isinstance(value, dict) or value.get("schema") != 1:
-            return None
+        value = read_json(path, "audit")
+        if not isinstance(value, dict):
+            raise MisfitError("it is no object")
+        if value.get("schema") != 1:
+            raise MisfitError("it is not of this version")
         refuse_deep(value)
         HOLDS(value, "")
         found = Audit.from_json(value)
         _ = found.to_json()  # values that fit one by one need not fit each other
-    except (ArtifactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+    except (
+        ArtifactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+    ) as error:  # fmt: skip
+        told = str(error) if str(path) in str(error) else f"{path}: {error}"
+        say(f"note: the audit cannot be read and is made anew: {in_a_line(told)}")
         return None
     return found
 

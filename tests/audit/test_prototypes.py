@@ -140,6 +140,17 @@ def test_several_leaves_are_asked_and_each_for_its_own(make: Callable[..., Task]
         "5 images per class"
     ]
     assert five.count == len(task.forget_test_samples) == 2 * len(make("pug").forget_test_samples)
+    each = five.classes
+    assert set(each) == {leaf.key for leaf in task.request.forget_leaves}
+    assert sum(x.count for x in each.values()) == five.count
+    mean = sum(x.count * (x.after or 0) for x in each.values()) / five.count
+    assert mean == pytest.approx(five.after)
+    assert by_setting(Audit.from_json(run_audit(task, 0 * merge(task, task.ledger()).patch,
+                                                probes=[NAME]).to_json()))[
+        "5 images per class"
+    ].classes == each  # fmt: skip
+    alone = run_audit(make("pug"), 0 * merge(task, task.ledger()).patch, probes=[NAME])
+    assert not any(x.classes for x in alone)  # control: a single one is the whole
 
 
 def test_a_leaf_with_too_few_examples_is_named(make: Callable[..., Task]) -> None:

@@ -283,3 +283,19 @@ def test_a_group_is_told_of_by_its_name_and_by_those_of_its_leaves() -> None:
     text = verdict([*readings(0.5), leaves]).reasons
     assert any("By the names of its leaves, 80% were and 10% are." in x for x in text)
     assert not any("*" in reason for reason in text)
+
+
+def test_of_several_concepts_the_one_that_is_easier_to_find_is_named() -> None:
+    """The mean of the two falls, and hides that one of them rose."""
+
+    def told(after: float) -> str:
+        ship = {"count": 50, "before": 0.6, "after": after, "pair_error": 0.05}
+        cat = {"count": 50, "before": 0.9, "after": 0.2, "pair_error": 0.05}
+        extra = {"classes": {"ship": ship, "cat": cat}}
+        five = reading("prototypes", "5 images per class", 0.75, 0.5, extra=extra)
+        return " ".join(verdict(instead(readings(0.5), five)).reasons)
+
+    low, high = "find from 20% (cat) to 95% (ship)", "easier to find than before: ship (60% to 95%)"
+    assert low in told(0.95) and high in told(0.95)
+    assert "none is easier to find than before" in told(0.65)  # control: within its interval
+    assert "One by one" not in " ".join(verdict(readings(0.5)).reasons)

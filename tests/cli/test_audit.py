@@ -85,7 +85,9 @@ def test_a_second_audit_goes_on_where_the_first_stopped(cli: Callable[..., Ran],
     assert "prototypes: done before" in done.err
     assert "linear probe: done before" not in done.err
     (run / "audit.json").write_text("{}")  # control: nothing that can be used
-    assert "done before" not in cli("audit", "--run", run, *QUICK).err
+    anew = cli("audit", "--run", run, *QUICK).err
+    assert "done before" not in anew and "audit.json: it is not of this version" in anew
+    assert "cannot be read" not in done.err  # control: what can be used needs no words
 
 
 def test_an_audit_of_another_patch_does_not_lead(
