@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from slsgu.audit import relearning
+from slsgu.audit.grounds import Grounds
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.relearning import FASTER
-
-if TYPE_CHECKING:
-    from slsgu.audit.reasons import Grounds
 
 
 def about_retain_images(grounds: Grounds) -> list[str]:

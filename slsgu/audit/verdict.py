@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slsgu.audit import linear, prototypes, relearning, retrieval, weights, words
+from slsgu.audit.grounds import Grounds
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.probe import ProbeReading
-from slsgu.audit.reasons import Grounds, reasons
+from slsgu.audit.reasons import reasons
 
 Word = Literal[
     "suppressed", "partly removed", "removed", "more visible than before", "not forgotten",
