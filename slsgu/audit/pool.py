@@ -108,20 +108,21 @@ def _by_class(
 ) -> dict[str, dict[str, float | int | None]]:
     """Count, accuracy before and after, and the error of their difference, for each class; nothing
     where there are less than two."""
-    places: dict[str, list[int]] = {}
+    places: dict[Concept, list[int]] = {}
     for place, leaf in enumerate(asked):
         if leaf is not None:
-            places.setdefault(leaf.key, []).append(place)
+            places.setdefault(leaf, []).append(place)
     if len(places) < 2:
         return {}
+    names = [leaf.name for leaf in places]
     return {
-        key: {
+        leaf.name if names.count(leaf.name) == 1 else leaf.key: {
             "count": len(own),
             "before": _mean(before[own]),
             "after": _mean(after[own]),
             "pair_error": _pair_error(before[own], after[own]),
         }
-        for key, own in places.items()
+        for leaf, own in places.items()
     }
 
 

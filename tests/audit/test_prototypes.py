@@ -141,7 +141,7 @@ def test_several_leaves_are_asked_and_each_for_its_own(make: Callable[..., Task]
     ]
     assert five.count == len(task.forget_test_samples) == 2 * len(make("pug").forget_test_samples)
     each = five.classes
-    assert set(each) == {leaf.key for leaf in task.request.forget_leaves}
+    assert set(each) == {leaf.name for leaf in task.request.forget_leaves}
     assert sum(x.count for x in each.values()) == five.count
     mean = sum(x.count * (x.after or 0) for x in each.values()) / five.count
     assert mean == pytest.approx(five.after)
