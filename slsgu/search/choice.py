@@ -28,6 +28,7 @@ class Trial:
         relative_step: length of the whole change as a share of the norm of the layer.
         merge: how far the concept was merged with its siblings before the step.
         onto: with the mean of its siblings, or with the nearest of them.
+        unnamed: whether its name was taken before the step.
     """
 
     layer: str
@@ -36,6 +37,7 @@ class Trial:
     measures: Measures
     merge: float = 0.0
     onto: MergeOnto = "siblings"
+    unnamed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -43,6 +45,7 @@ class Trial:
             "relative_step": self.relative_step,
             "merge": self.merge,
             "merge_onto": self.onto,
+            "unnamed": self.unnamed,
             **self.measures.summary(),
         }
 
@@ -91,9 +94,9 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
 
 def _smallest(trials: Sequence[Trial]) -> list[Trial]:
     """The smallest step from each start of each layer."""
-    smallest: dict[tuple[str, float, str], Trial] = {}
+    smallest: dict[tuple[str, float, str, bool], Trial] = {}
     for trial in sorted(trials, key=lambda trial: trial.step):
-        smallest.setdefault((trial.layer, trial.merge, trial.onto), trial)
+        smallest.setdefault((trial.layer, trial.merge, trial.onto, trial.unnamed), trial)
     return list(smallest.values())
 
 

@@ -14,7 +14,7 @@ from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.evaluation.summary import Floats
-from slsgu.search.choice import EASED, Trial, choose, easier_to_find, harder_to_find
+from slsgu.search.choice import EASED, NEAR, Trial, choose, easier_to_find, harder_to_find
 from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_reach, trace
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
@@ -82,8 +82,8 @@ def search_layer(
     score: LayerScore,
     goal: Goal,
 ) -> tuple[Ray, Candidate]:
-    """Search one layer from each start, from those that leave the name where no step from any meets
-    the goal, and without one where none of these does. What was asked for is done as it was.
+    """Search one layer from each start, and without one where none of these meets the goal. What
+    was asked for is done as it was.
 
     Returns:
         The ray whose best step is chosen, and what was found on it.
@@ -112,12 +112,21 @@ def search_layer(
 def _search_starts(
     plan: Plan, search_set: SearchSet, base: Ray, start: Start, score: LayerScore, goal: Goal
 ) -> list[Tried]:
-    """Search one layer from each dial of a start, and of one that leaves the name where no step
-    from any dial meets the goal."""
+    """Search one layer from each dial of a start; where taking the name costs more than `NEAR` of
+    Q-U, as the names of a large group do, also from each dial of one that leaves it to the step."""
     tried = _search_from(plan, search_set, base, start, score, goal)
-    if not (start.names and start.merges) or plan.settings.unname or _met(tried, goal):
+    if not (start.names and start.merges) or plan.settings.unname:
         return tried
-    return _search_from(plan, search_set, base, replace(start, names=None), score, goal)
+    if _highest(tried, goal) >= 1 - NEAR:
+        return tried
+    named = replace(start, names=None)
+    return [*tried, *_search_from(plan, search_set, base, named, score, goal)]
+
+
+def _highest(tried: Sequence[Tried], goal: Goal) -> float:
+    """The highest Q-U of a step that holds; 0 if none does."""
+    holding = [x.measures for *_, c in tried for x in c.trials if goal.holds(x.measures)]
+    return max((measures.q_u or 0.0 for measures in holding), default=0.0)
 
 
 def _all_easier(tried: Sequence[Tried], goal: Goal) -> bool:
@@ -285,6 +294,6 @@ def _steps(settings: MethodSettings, ray: Ray, reach: float | None = None) -> Fl
 
 def _trials(ray: Ray, tried: Sequence[tuple[float, Measures]]) -> tuple[Trial, ...]:
     return tuple(
-        Trial(ray.layer.name, step, ray.relative(step), measures, ray.merge, ray.onto)
+        Trial(ray.layer.name, step, ray.relative(step), measures, ray.merge, ray.onto, ray.unnamed)
         for step, measures in tried
     )

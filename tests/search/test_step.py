@@ -92,6 +92,13 @@ def test_of_each_layer_the_smallest_step_counts_and_of_layers_the_highest_q_u() 
     assert choose([*one, held("b", 3, SURE, 0.99)], GOAL).layer == "b"
 
 
+def test_of_a_start_that_takes_the_name_and_one_that_does_not_each_counts() -> None:
+    taken, left = replace(held("a", 1, SURE, 0.95), unnamed=True), held("a", 2, SURE, 1.0)
+    assert choose([taken, left], GOAL) is left
+    alike = replace(left, unnamed=True)  # control: of one start, the smaller step
+    assert choose([taken, alike], GOAL) is taken
+
+
 def test_where_no_step_holds_the_most_likely_one_is_taken() -> None:
     trials = [held("a", 1, Unseen(0.2, 0.5, 9)), held("a", 2, UNSURE), held("b", 3, None, 0.9)]
     assert choose(trials[:2], GOAL).step == 2
