@@ -106,6 +106,8 @@ def print_result(result: Outcome, total: float) -> None:
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
     if tested := describe_tested(measures, result.task.request):
         click.echo(f"\n{tested}")
+    if measures.lost is not None and (lost := measures.lost.describe()):
+        click.echo(lost)
     print_also(result.also)
     print_moved(result.moved, result.goal)
     if back := describe_named_again(per_class(result.proof), result.task.request.title):

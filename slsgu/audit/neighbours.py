@@ -2,7 +2,8 @@
 
 Protocol: neighbours are the siblings of the forgotten leaves (the kept leaves under the closest
 ancestor that has any, `SIBLINGS` at most, the most alike first) and the `LOOK_ALIKES` other kept
-leaves whose mean image embedding before the patch is closest to that of the concept. Accuracy is
+leaves whose mean image embedding before the patch is closest to that of the concept; and of all
+other kept leaves the one that loses most, since an edit may cost what nobody thinks of. Accuracy is
 zero-shot, among all leaves of the taxonomy, on the test images of the neighbour.
 """
 

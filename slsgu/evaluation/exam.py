@@ -24,6 +24,7 @@ from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept, Taxonomy
 from slsgu.data.samples import Sample
 from slsgu.evaluation.bootstrap import bootstrap
+from slsgu.evaluation.lost import Lost, most_lost
 from slsgu.evaluation.metrics import Bools, Group, Measures, measure
 from slsgu.evaluation.summary import Floats
 
@@ -199,12 +200,21 @@ class Exam:
 
     def measure(self, before: Answers, after: Answers) -> Measures:
         """What happened between two sets of answers to this exam."""
-        return measure(self.groups, before.correct, after.correct)
+        measures = measure(self.groups, before.correct, after.correct)
+        return replace(measures, lost=self._most_lost(before.correct, after.correct))
 
     def measure_with_intervals(self, before: Answers, after: Answers, *, seed: int) -> Measures:
         """`measure`, with paired bootstrap intervals."""
         intervals = bootstrap(self.groups, before.correct, after.correct, seed=seed)
         return replace(self.measure(before, after), intervals=intervals)
+
+    def _most_lost(self, before: Bools, after: Bools) -> Lost | None:
+        """The class that loses most of everything else, at the finest level."""
+        level, labels = self.levels[-1], self.labels[:, -1]
+        kept = (labels >= 0) & ~self.forget
+        if level.depth == CAPTIONS:
+            return None
+        return most_lost(level.classes, labels[kept], before[kept, -1], after[kept, -1])
 
     def _groups(self) -> list[Group]:
         groups = []

@@ -80,7 +80,7 @@ class Found:
         """Whether more are found than before, beyond the 95 % interval of the change; of all
         classes together, or of any."""
         whole = Change(self.before, self.after, self.error)
-        return self.measurable and any(each.risen for each in (whole, *self.each))
+        return any(each.risen for each in (whole, *self.each))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from slsgu.concepts.request import KEPT, STATES
 from slsgu.evaluation.found import Found
+from slsgu.evaluation.lost import Lost
 from slsgu.evaluation.moved import Moved, means
 from slsgu.evaluation.summary import Floats, Summary
 from slsgu.evaluation.unseen import Unseen
@@ -99,6 +100,7 @@ class Measures:
             or are of too few images.
         found: how often a few images find the concept again, without its name; None likewise.
         moved: how far what a system reads has moved; None where the edit is for no other system.
+        lost: the class that loses most of everything else; None where there is none to tell of.
     """
 
     before: dict[str, float | None]
@@ -114,6 +116,7 @@ class Measures:
     unseen: Unseen | None = None
     found: Found | None = None
     moved: Moved | None = None
+    lost: Lost | None = None
 
     @property
     def forget_fine_after(self) -> float:

@@ -26,7 +26,9 @@ def verdict(result: Outcome) -> dict[str, Any]:
         if result.measures.found is not None:
             detail = f"{_sentence(describe_found(result.measures, goal, result.task.request))} "
         if (seen := describe_tested(measures, result.task.request)) is not None:
-            detail += _sentence(seen)
+            detail += f"{_sentence(seen)} "
+        if measures.lost is not None and (lost := measures.lost.describe()) is not None:
+            detail += _sentence(lost)
     elif searched and any(each.holds is False for each in result.also):
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
@@ -52,7 +54,7 @@ def _gone(result: Outcome) -> tuple[str, str]:
     both = (result.proof.measures.found, result.measures.found)  # the first that there is
     if (found := next((each for each in both if each is not None), None)) and found.risen:
         return "fair", "the name is forgotten, but example images find it more easily than before"
-    if result.goal.still_found(result.measures):
+    if any(result.goal.still_found(x) for x in (result.measures, result.proof.measures)):
         return "fair", "only its name is forgotten"
     return "good", "forgotten"
 

@@ -219,6 +219,7 @@ def _found(result: Outcome, measures: Measures) -> dict[str, Any] | None:
     leaves = zip(result.task.request.forget_leaves, found.each, strict=False)
     value = asdict(found) | {
         "never_knew": result.goal.never_knew * found.before,
+        "risen": found.risen,
         "easier": [leaf.key for leaf, change in leaves if change.risen],
     }
     del value["each"]

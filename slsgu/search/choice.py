@@ -8,7 +8,7 @@ from typing import Any
 
 from slsgu.evaluation.metrics import Measures
 from slsgu.search.goal import Goal
-from slsgu.task.settings import MergeOnto
+from slsgu.task.settings import NEVER_KNEW, MergeOnto
 
 NEAR = 0.02  # Q-U that may be given up for what it does not see
 # The merge that most concepts end at, where many images say how far.
@@ -56,7 +56,8 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     From each start of each layer the smallest step counts that meets the goal and whose target
     holds on unseen images (`Goal.holds`): a longer one moves the concept to a place of its own,
     where a few photographs find it more easily. Of these the highest Q-U is taken. But among those
-    whose Q-U is within `NEAR` of the highest, an edit for a larger system takes the one that moves
+    whose Q-U is within `NEAR` of the highest, what ruins no class of everything else comes first
+    (`Lost.ruined`). Of the rest, an edit for a larger system takes the one that moves
     what this reads of the concept farthest in proportion to everything else; to *remove* a concept,
     what leaves it surely easier to find is taken only where nothing else is likely to hold, and of
     those that leave it harder to find, the one that leaves it closest to what the model never
@@ -77,15 +78,16 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     if holding:
         found = _smallest(holding)
         least = max(trial.measures.q_u or 0 for trial in found) - NEAR
-        near = [trial for trial in found if (trial.measures.q_u or 0) >= least]
+        near = _sparing([trial for trial in found if (trial.measures.q_u or 0) >= least])
         if all(trial.measures.moved is not None for trial in near):
             return max(near, key=lambda trial: (_selectivity(trial), *_best(trial)))
         if goal.name == "remove":
             return max(near, key=lambda trial: _removal(trial, goal))
-        return max(found, key=_best)
+        return max(near, key=_best)
     if met:
         least = max(_prospect(trial, goal) for trial in met) - NEAR
         near = _smallest([trial for trial in met if _prospect(trial, goal) >= least])
+        near = _sparing(near)
         if goal.name == "remove":
             return max(near, key=lambda trial: _removal(trial, goal))
         return max(near, key=_best)
@@ -100,6 +102,16 @@ def _smallest(trials: Sequence[Trial]) -> list[Trial]:
     return list(smallest.values())
 
 
+def _sparing(trials: list[Trial]) -> list[Trial]:
+    """Trials that spare every class of everything else (`Lost.ruined`), where there are any."""
+    return [trial for trial in trials if not ruins(trial.measures)] or trials
+
+
+def ruins(measures: Measures) -> bool:
+    """Whether a class of everything else loses more than half of its images."""
+    return measures.lost is not None and measures.lost.ruined
+
+
 def _selectivity(trial: Trial) -> float:
     """How many times as far as everything else what a system reads of the concept moves."""
     moved = trial.measures.moved
@@ -109,10 +121,10 @@ def _selectivity(trial: Trial) -> float:
 def harder_to_find(measures: Measures, goal: Goal) -> bool:
     """Whether a few images find the concept less often than before, beyond what chance would do
     (`Found.fallen`), and, where they are many, rather as what the model never knew than as before
-    (`Goal.still_found`). True where that cannot be measured."""
+    (`Goal.still_found`). True where that cannot be measured, unless it is easier to find."""
     found = measures.found
     if found is None or not found.measurable:
-        return True
+        return not easier_to_find(measures)
     return found.fallen and not (found.count >= MANY and goal.still_found(measures))
 
 
@@ -154,8 +166,11 @@ def _removal(trial: Trial, goal: Goal) -> tuple[float, ...]:
 
 def _strangeness(trial: Trial, goal: Goal) -> float:
     """How far a concept is from what the model never knew: by how often a few search images find
-    it, and, since these are few, by how far the merge is from the usual one."""
+    it, and, since these are few, by how far the merge is from the usual one, where the share that
+    it is found by then is the usual one, too."""
     distance = goal.distance(trial.measures) or 0.0
+    if goal.never_knew != NEVER_KNEW:  # what is usual is known of no other share
+        return round(distance, 3)
     return round(distance + PRIOR * abs(trial.merge - USUAL_DIAL[trial.onto]), 3)
 
 

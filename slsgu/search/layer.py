@@ -14,7 +14,7 @@ from slsgu.evaluation.closed_form import Line
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.evaluation.summary import Floats
-from slsgu.search.choice import EASED, NEAR, Trial, choose, easier_to_find, harder_to_find
+from slsgu.search.choice import EASED, NEAR, Trial, choose, easier_to_find, harder_to_find, ruins
 from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_reach, trace
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
@@ -90,11 +90,13 @@ def search_layer(
     """
     settings, tried, asked_of_steps = plan.settings, list[Tried](), goal
     if start is not None:
-        tried = _search_starts(plan, search_set, base, start, score, goal)
+        sure = tried = _search_starts(plan, search_set, base, start, score, goal)
         eased = [replace(goal, confidence=x) for x in EASED if x < goal.confidence]
         while goal.name == "remove" and _all_easier(tried, asked_of_steps) and eased:
             asked_of_steps = eased.pop(0)
             tried = _search_starts(plan, search_set, base, start, score, asked_of_steps)
+        if asked_of_steps is not goal and _all_easier(tried, asked_of_steps):
+            tried, asked_of_steps = sure, goal
     asked = settings.merge is not None or settings.unname is not None
     if not tried or not (asked or _met(tried, goal)):
         line = base.line(search_set)
@@ -113,20 +115,19 @@ def _search_starts(
     plan: Plan, search_set: SearchSet, base: Ray, start: Start, score: LayerScore, goal: Goal
 ) -> list[Tried]:
     """Search one layer from each dial of a start; where taking the name costs more than `NEAR` of
-    Q-U, as the names of a large group do, also from each dial of one that leaves it to the step."""
+    Q-U, or ruins a class, also from each dial of one that leaves it to the step."""
     tried = _search_from(plan, search_set, base, start, score, goal)
-    if not (start.names and start.merges) or plan.settings.unname:
+    asked = not (start.names and start.merges) or plan.settings.unname
+    if asked or _any_spares(tried, goal):
         return tried
-    if _highest(tried, goal) >= 1 - NEAR:
-        return tried
-    named = replace(start, names=None)
-    return [*tried, *_search_from(plan, search_set, base, named, score, goal)]
+    left = replace(start, names=None)
+    return tried + _search_from(plan, search_set, base, left, score, goal)
 
 
-def _highest(tried: Sequence[Tried], goal: Goal) -> float:
-    """The highest Q-U of a step that holds; 0 if none does."""
+def _any_spares(tried: Sequence[Tried], goal: Goal) -> bool:
+    """Whether a step holds that costs little of everything else, and ruins no class of it."""
     holding = [x.measures for *_, c in tried for x in c.trials if goal.holds(x.measures)]
-    return max((measures.q_u or 0.0 for measures in holding), default=0.0)
+    return any((x.q_u or 0.0) >= 1 - NEAR and not ruins(x) for x in holding)
 
 
 def _all_easier(tried: Sequence[Tried], goal: Goal) -> bool:
@@ -141,8 +142,8 @@ def _search_from(
 ) -> list[Tried]:
     """Search one layer from each dial of a start. A concept is merged with the mean of its
     siblings; where what is best among these does not make it harder to find, or no step holds at
-    any dial, with the nearest of them. Where that is no better, with their mean all the same."""
-    first: list[Tried] = []
+    any dial, with the nearest of them. Where that does not either, all of them count."""
+    every: list[Tried] = []
     for onto in start.merges or ONTO[:1]:
         rays = [base.from_start(start, dial, onto) for dial in dials_of(plan.settings, start)]
         lines = parallel_lines(search_set, rays)
@@ -150,11 +151,11 @@ def _search_from(
             (ray, line, search_candidate(plan, search_set, ray, line, score, goal, drawn=False))
             for ray, line in zip(rays, lines, strict=True)
         ]
-        first = first or tried
+        every += tried
         holding = [x for *_, found in tried for x in found.trials if goal.holds(x.measures)]
         if holding and harder_to_find(choose(holding, goal).measures, goal):
             return tried
-    return first
+    return every
 
 
 def _met(tried: Sequence[Tried], goal: Goal) -> bool:

@@ -99,28 +99,33 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     text = f"{_images(found)}: {found.after:.1%} of the search images are found again, "
     text += f"{found.before:.1%} before"
     if not found.measurable:
-        return f"{text}, which cannot be told from chance ({found.chance:.1%})"
+        text += f", which cannot be told from chance ({found.chance:.1%})"
     if found.risen:
         return text + _easier(found, request)
-    if goal.name == "suppress":
+    if goal.name == "suppress" or not found.measurable:
         return text
-    text += f"; of what the model never knew, {goal.never_knew * found.before:.1%} would be"
+    text += f"; of what the model never knew, {goal.never_knew * found.before:.1%} is taken to be"
+    if found.after > found.before:
+        return f"{text}: perhaps more easily than before (too few images to be sure)"
     return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
 
 
 def describe_tested(measures: Measures, request: Request) -> str | None:
     """How often a few test images find the others of the concept, in a sentence without its full
-    stop; None where there are too few, or where they are not found before the edit.
+    stop; None where there are too few.
 
     Args:
         measures: of the edit, on the test split.
         request: as for `describe_found`.
     """
     found = measures.found
-    if found is None or not found.measurable:
+    if found is None:
         return None
     text = f"{_images(found)}: {found.after:.1%} of the test images are found again, "
-    return f"{text}{found.before:.1%} before{_easier(found, request)}"
+    text += f"{found.before:.1%} before"
+    if not found.measurable:
+        text += f", which cannot be told from chance ({found.chance:.1%})"
+    return text + _easier(found, request)
 
 
 def _images(found: Found) -> str:

@@ -32,6 +32,7 @@ from slsgu.utils.statistics import wilson
 
 ONE_IN = 4  # of the images that are kept, within each class
 FEWEST = 60  # of these, for a part to say anything
+HARDER = 0.99  # share of what was found before that may be found at best: less than before
 
 
 def part_of(exam: Exam) -> npt.NDArray[np.intp] | None:
@@ -57,8 +58,9 @@ def at_best(trial: Trial, goal: Goal) -> Trial:
     _, utility, q_u = quality_utility(forgotten, kept)
     found = measures.found
     if found is not None:
-        found = replace(found, after=goal.never_knew * found.before, error=0.0, each=())
-    best = replace(measures, kept_ratios=ratios, utility=utility, q_u=q_u, found=found)
+        share = min(goal.never_knew, HARDER)
+        found = replace(found, after=share * found.before, error=0.0, each=())
+    best = replace(measures, kept_ratios=ratios, utility=utility, q_u=q_u, found=found, lost=None)
     return replace(trial, measures=best)
 
 

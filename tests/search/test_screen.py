@@ -21,6 +21,7 @@ from slsgu.search import screen
 from slsgu.search.choice import Trial
 from slsgu.search.goal import Goal
 from slsgu.search.screen import at_best, may_win, part_of
+from slsgu.task.settings import NEVER_KNEW
 
 GOAL = Goal(0.05, {"retain_fine": 0.85}, name="suppress")
 
@@ -70,8 +71,8 @@ def test_a_layer_may_win_if_the_interval_reaches_the_best() -> None:
 
 
 def test_to_remove_a_concept_it_must_also_come_as_close_to_one_never_known() -> None:
-    remove = replace(GOAL, name="remove", never_knew=0.9)
-    found = Found(before=1.0, after=0.9, count=100, chance=0.01)
+    remove = replace(GOAL, name="remove", never_knew=NEVER_KNEW)
+    found = Found(before=1.0, after=NEVER_KNEW, count=100, chance=0.01)
 
     def merged(q_u: float, merge: float) -> Trial:
         base = trial(q_u, q_u, layer="proj")

@@ -251,7 +251,7 @@ def test_where_taking_the_name_costs_much_starts_that_leave_it_are_searched_too(
         return begun[-1]
 
     monkeypatch.setattr(Ray, "from_start", watched)
-    monkeypatch.setattr(layer_module, "_highest", lambda *tried: 1.0 if cheap else 0.9)
+    monkeypatch.setattr(layer_module, "_any_spares", lambda *tried: cheap)
     settings = slsgu.Settings(layer="visual.proj")
     plan = slsgu.make_plan(taught, ["beagle"], data=photos / "images", settings=settings)
     assert slsgu.run_plan(plan).edit.patch is not None

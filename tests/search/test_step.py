@@ -10,6 +10,7 @@ from helpers.trials import measures_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slsgu.evaluation.lost import Lost
 from slsgu.evaluation.metrics import KEYS
 from slsgu.evaluation.unseen import Unseen
 from slsgu.search.choice import Trial, choose, choose_paper
@@ -180,3 +181,12 @@ def test_where_the_goal_is_met_is_said_in_words() -> None:
     assert words((1, True), (2, False), (4, True), (8, True)) == (
         "at step 1 and from step 4 to step 8, the longest step measured"
     )
+
+
+def test_what_ruins_a_class_is_taken_only_where_nothing_else_holds() -> None:
+    gone = held("a", 1, SURE, 1.0)
+    gone = replace(gone, measures=replace(gone.measures, lost=Lost("tug", 10, 1.0, 0.3)))
+    spared, far = held("b", 2, SURE, 0.99), held("b", 2, SURE, 0.9)
+    assert choose([gone, spared], GOAL) is spared
+    assert choose([gone, far], GOAL) is gone  # control: that costs more in all
+    assert choose([gone], GOAL) is gone

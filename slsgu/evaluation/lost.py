@@ -1,0 +1,79 @@
+"""The class that an edit costs most of everything else: a mean over many classes hides that one of
+them is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slsgu.concepts.taxonomy import Concept
+
+FEWEST = 3  # images that must have been right before, for a class to count
+HALF = 0.5  # of the images that were right, which a class may lose
+TOLD = 0.1  # share of its images, from which on a loss is said
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The kept class that loses most.
+
+    Attributes:
+        name: of the class.
+        count: its images.
+        before, after: its accuracy at the finest level.
+    """
+
+    name: str
+    count: int
+    before: float
+    after: float
+
+    @property
+    def ruined(self) -> bool:
+        """Whether it loses more than half of the images that were right."""
+        return self.after < HALF * self.before
+
+    def describe(self) -> str | None:
+        """What is lost, in a sentence without its full stop; None where it is little."""
+        if self.before - self.after < TOLD:
+            return None
+        return (
+            f"of everything else, {self.name} loses most: {self.before:.1%} of its "
+            f"{self.count} images are named right before, {self.after:.1%} after"
+        )
+
+
+def most_lost(
+    classes: Sequence[Concept],
+    labels: npt.NDArray[np.int64],
+    before: npt.NDArray[np.bool_],
+    after: npt.NDArray[np.bool_],
+) -> Lost | None:
+    """The class that loses the largest share of its images; None where none has `FEWEST`.
+
+    Args:
+        classes: C classes.
+        labels: the class of each kept image [N].
+        before, after: whether each is right without and with the edit [N].
+
+    >>> from slsgu.concepts.taxonomy import Taxonomy
+    >>> dog, cat = Taxonomy.parse(["dog", "cat"]).leaves
+    >>> right = np.ones(6, dtype=bool)
+    >>> left = np.array([1, 1, 1, 1, 0, 0], dtype=bool)
+    >>> found = most_lost([dog, cat], np.array([0, 0, 0, 1, 1, 1]), right, left)
+    >>> found.name, round(found.after, 2), found.ruined
+    ('cat', 0.33, True)
+    """
+    count = len(classes)
+    images = np.bincount(labels, minlength=count)
+    old, new = (np.bincount(labels[right], minlength=count) for right in (before, after))
+    enough = old >= FEWEST
+    if not enough.any():
+        return None
+    shares = np.where(enough, (old - new) / np.maximum(images, 1), -np.inf)
+    worst = int(shares.argmax())
+    number = int(images[worst])
+    return Lost(classes[worst].name, number, float(old[worst]) / number, float(new[worst]) / number)

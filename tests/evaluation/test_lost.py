@@ -1,0 +1,43 @@
+"""The class that loses most is found among all that are kept, and said where it is much."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
+from slsgu.evaluation.exam import Answers, Exam
+from slsgu.evaluation.lost import FEWEST, Lost, most_lost
+
+TREE = Taxonomy.parse({"dog": ["beagle", "pug"], "boat": ["tug", "barge"]})
+TUG = TREE.leaves[2]
+
+
+def test_the_exam_tells_of_kept_classes_alone() -> None:
+    leaves = [leaf for leaf in TREE.leaves for _ in range(4)]
+    exam = Exam(leaves, TREE, Request.of(TREE, ["beagle"]))
+    before = np.ones((16, len(exam.levels)), dtype=bool)
+    after = before.copy()
+    after[:4, -1] = False  # what is to be forgotten
+    after[8:11, -1] = False
+    predicted = exam.labels
+    found = exam.measure(Answers(predicted, before), Answers(predicted, after)).lost
+    assert found == Lost("tug", 4, 1.0, 0.25) and found.ruined
+    nothing = exam.measure(Answers(predicted, before), Answers(predicted, before)).lost
+    assert nothing is not None and not nothing.ruined and nothing.describe() is None  # control
+
+
+@pytest.mark.parametrize(("left", "ruined"), [(2, False), (1, True)])
+def test_half_of_a_class_may_go(left: int, ruined: bool) -> None:
+    after = np.arange(4) < left
+    found = most_lost([TUG], np.zeros(4, dtype=int), np.ones(4, dtype=bool), after)
+    assert found is not None and found.ruined is ruined
+    assert "tug loses most: 100.0% of its 4 images" in str(found.describe())
+
+
+def test_a_class_that_was_hardly_known_does_not_count() -> None:
+    known = np.arange(8) < FEWEST - 1
+    assert most_lost([TUG], np.zeros(8, dtype=int), known, ~known) is None
+    known = np.arange(8) < FEWEST  # control
+    assert most_lost([TUG], np.zeros(8, dtype=int), known, ~known) is not None
