@@ -106,7 +106,7 @@ def audit(
         control=control,
         unknown=unknown,
         examples=_examples(task, given),
-        earlier=output.earlier(console.say),
+        earlier=output.earlier(console.say, whole=not probes),
         on_probe=output.write,
         progress=console,
     )

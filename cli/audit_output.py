@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,6 +24,7 @@ class AuditOutput:
 
     folder: Path
     run: Path | None
+    key: str
 
     @classmethod
     def of(
@@ -42,18 +45,36 @@ class AuditOutput:
         folder = out or run or RUNS / f"audit-{slug(task.request.title)}-{key[:8]}"
         if out is not None:
             refuse_taken(out, task.request)
-        return cls(folder, run if out is None else None)
+        return cls(folder, run if out is None else None, key)
 
     @property
     def page(self) -> Path:
         """The page with the figures."""
         return self.folder / "audit.html"
 
-    def earlier(self, say: Callable[[str], None]) -> Audit | None:
-        """What the folder holds already; a file that cannot be used is told."""
-        from slsgu.report.audit import read_audit
+    def earlier(self, say: Callable[[str], None], *, whole: bool) -> Audit | None:
+        """What the folder holds already; a file that cannot be used is told, and so is one that is
+        of other images, or of another edit or reference.
 
-        return read_audit(self.folder, say)
+        Args:
+            whole: whether all probes are read now.
+
+        Raises:
+            click.UsageError: such a one would be replaced by a part of an audit.
+        """
+        from slsgu.report.audit import FILE, read_audit
+
+        found = read_audit(self.folder, say)
+        if found is None or found.about.get("key") == self.key:
+            return found
+        path = self.folder / FILE
+        if not whole:
+            raise click.UsageError(
+                f"{path} is of other images, or of another edit or reference, and would be "
+                "replaced by some probes alone: give another --out, or leave out --probe"
+            )
+        say(f"note: {path} is of other images, or of another edit or reference, and is replaced")
+        return None
 
     def write(self, found: Audit, *, pages: bool = False) -> None:
         """Write what there is; the pages once all is."""

@@ -26,16 +26,19 @@ LOOK_ALIKES = 5
 
 
 def neighbours(subject: Subject) -> Iterator[ProbeReading]:
-    """Read the accuracy of every neighbour; the one that lost most comes first."""
-    found = list(_each(subject))
-    lost = [x for x in found if x.before is not None and x.after is not None and x.measurable]
-    worst = max(lost, key=lambda x: (x.before or 0) - (x.after or 0), default=None)
-    if worst is not None:
-        yield replace(worst, setting=f"worst of {len(lost)}: {worst.setting}")
-    yield from found or [ProbeReading(NAME, "none", note="no kept class has images", kind="keep")]
+    """Read the accuracy of every neighbour; the one that lost most comes first, and then the kept
+    class that did, of all that have images."""
+    each = list(_each(subject))
+    near = [reading for reading, neighbour in each if neighbour]
+    for lost in ([x for x in near if x.measurable], [x for x, _ in each if x.measurable]):
+        worst = max(lost, key=lambda x: (x.before or 0) - (x.after or 0), default=None)
+        if worst is not None:
+            yield replace(worst, setting=f"worst of {len(lost)}: {worst.setting}")
+    yield from near or [ProbeReading(NAME, "none", note="no kept class has images", kind="keep")]
 
 
-def _each(subject: Subject) -> Iterator[ProbeReading]:
+def _each(subject: Subject) -> Iterator[tuple[ProbeReading, bool]]:
+    """A reading of every kept class that has images, neighbours first, and whether it is one."""
     classes = subject.task.taxonomy.leaves
     templates = subject.task.templates
     texts = {name: v.class_embeddings(classes, templates) for name, v in subject.views.items()}
@@ -43,7 +46,10 @@ def _each(subject: Subject) -> Iterator[ProbeReading]:
     for index, sample in enumerate(subject.tests.samples):
         assert sample.leaf is not None
         rows.setdefault(sample.leaf, []).append(index)
-    for kind, leaf in closest(subject, rows):
+    near = closest(subject, rows)
+    beside = {leaf for _, leaf in near}
+    others = [("class", x) for x in subject.task.request.retain_leaves if x in rows]
+    for kind, leaf in [*near, *(pair for pair in others if pair[1] not in beside)]:
         label = classes.index(leaf)
 
         def correct(view: str, own: list[int] = rows[leaf], label: int = label) -> Tensor:
@@ -53,7 +59,7 @@ def _each(subject: Subject) -> Iterator[ProbeReading]:
         empty = ProbeReading(
             NAME, f"{kind}: {leaf.name}", len(rows[leaf]), 1 / len(classes), kind="keep"
         )
-        yield readings_of(subject, empty, correct)
+        yield readings_of(subject, empty, correct), leaf in beside
 
 
 def closest(subject: Subject, rows: dict[Concept, list[int]]) -> list[tuple[str, Concept]]:

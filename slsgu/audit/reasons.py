@@ -23,7 +23,7 @@ def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
         *_why_not_measurable(word, grounds),
         *_about_name(grounds),
         *_about_images(grounds),
-        *_about_rise(word, grounds),
+        *_about_rise(grounds),
         *_about_each(grounds),
         *_about_towers(grounds),
         *_about_only_after(grounds),
@@ -76,9 +76,10 @@ def _about_name(grounds: Grounds) -> list[str]:
             " are."]  # fmt: skip
 
 
-def _about_rise(word: str, grounds: Grounds) -> list[str]:
+def _about_rise(grounds: Grounds) -> list[str]:
+    """Which readings of images rose, whatever the verdict: their mean may hide it."""
     rose = [x for x in grounds.images if x.rose and x.rise_interval is not None]
-    if word != "more visible than before" or not rose:
+    if not rose:
         return []
     most = max(rose, key=lambda x: (x.rise_interval or (0.0, 0.0))[0])
     low, high = (100 * bound for bound in most.rise_interval or (0.0, 0.0))
@@ -176,14 +177,15 @@ def _about_worst(grounds: Grounds) -> list[str]:
 
 
 def _about_neighbours(grounds: Grounds) -> list[str]:
-    worst = next((x for x in grounds.of(neighbours.NAME) if "worst" in x.setting), None)
-    if worst is None or worst.before is None or worst.after is None:
-        return []
-    lost = worst.before - worst.after
-    if lost <= 0:
-        return ["No neighbour lost."]
-    kind, name = worst.setting.split(": ", 2)[1:]  # after "worst of 9"
-    return [f"The {kind} that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."]
+    told = list[str]()
+    for worst in (x for x in grounds.of(neighbours.NAME) if x.setting.startswith("worst of")):
+        kind, name = worst.setting.split(": ", 2)[1:]  # after "worst of 9"
+        if (worst.before or 0) > (worst.after or 0):
+            text = f"The {kind} that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."
+        else:
+            text = "No other class lost." if told else "No neighbour lost."
+        told += [text] if text not in told else []
+    return told
 
 
 def _about_membership(grounds: Grounds) -> list[str]:

@@ -9,7 +9,8 @@ read (chance, where there is no reference):
 * *no verdict*: a probe that the rule looks at has not been read.
 * *more visible than before*: the mean over R rose by more than `RISE`, and some reading in R rose
   beyond the interval of its differences image by image; or a deciding reading that was not
-  measurable finds it more than half of the time.
+  measurable rose like that, and finds it more than half of the time (without words: more often
+  than chance).
 * *not measurable*: no reading is, or the reference itself finds more than half by the name.
 * *not forgotten*: the name still finds more than half of what lay between before and the floor.
 * *suppressed*: left >= `SUPPRESSED`.
@@ -161,9 +162,14 @@ def _decides(reading: ProbeReading) -> bool:
 
 
 def _only_after(reading: ProbeReading) -> bool:
-    """Whether it found nothing before the edit, and finds more than half after it."""
-    over = reading.after is not None and reading.after > HALF
-    return over and not reading.measurable and not reading.at_floor and reading.rose
+    """Whether it found nothing before the edit, and finds more than half after it; without words,
+    more than chance."""
+    interval, chance = reading.after_interval, reading.chance
+    if interval is None or reading.measurable or reading.at_floor or not reading.rose:
+        return False
+    if is_image_side(reading):
+        return chance is not None and interval[0] > chance
+    return reading.after is not None and reading.after > HALF
 
 
 def _stays_forgotten(readings: Sequence[ProbeReading]) -> bool:

@@ -94,12 +94,30 @@ def test_without_a_reference_chance_is_the_floor() -> None:
 
 
 def test_what_is_not_measurable_decides_nothing() -> None:
-    unseen = [replace(x, before=0.03, after=0.4) for x in readings(0.5)]
+    unseen = [replace(x, before=0.03, after=0.04) for x in readings(0.5)]
     found = judge(unseen, reference=None, towers=("vision",))
     assert found.word == "not measurable" and found.left is None
-    extra = reading("prototypes", "20 images per class", 0.03, 0.4, never_knew=0.0)
+    extra = reading("prototypes", "20 images per class", 0.03, 0.04, never_knew=0.0)
     assert word([*readings(0.5), extra]) == "removed"
-    assert word([*readings(0.5), replace(extra, before=0.9)]) != "removed"  # control
+    assert word([*readings(0.5), replace(extra, before=0.9, after=0.4)]) != "removed"  # control
+
+
+def test_images_that_found_nothing_and_find_it_now_are_more_visible() -> None:
+    risen = reading("prototypes", "20 images per class", 0.03, 0.3, never_knew=0.0)
+    found = verdict([*readings(0.5), risen])
+    assert found.word == "more visible than before"
+    assert any("20 images per class, 3% were found before" in x for x in found.reasons)
+    name = reading("other words", "alias: x", 0.03, 0.3, never_knew=0.0)
+    assert word([*readings(0.5), name]) == "removed"  # control: a word must find more than half
+
+
+def test_a_reading_that_rose_is_told_whatever_the_verdict() -> None:
+    five = reading("prototypes", "5 images per class", 0.5, 0.8, pair_error=0.04)
+    found = verdict(instead(readings(0.55), five))
+    assert found.word != "more visible than before"
+    assert any("most surely prototypes, 5 images per class: by 22" in x for x in found.reasons)
+    quiet = replace(five, after=0.5)  # control
+    assert not any("most surely" in x for x in verdict(instead(readings(0.55), quiet)).reasons)
 
 
 def test_a_reference_that_knows_the_name_is_none() -> None:
