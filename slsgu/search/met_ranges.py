@@ -104,7 +104,7 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
         return text + _easier(found, request)
     if goal.name == "suppress" or not found.measurable:
         return text
-    text += f"; of what the model never knew, {goal.never_knew * found.before:.1%} is taken to be"
+    text += f"; a model that never knew it is taken to find {goal.never_knew * found.before:.1%}"
     if found.after > found.before:
         return f"{text}: perhaps more easily than before (too few images to be sure)"
     return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
