@@ -29,7 +29,7 @@ from .values import also_from, load_clip, settings_from
 
 if TYPE_CHECKING:
     from slsgu.compare.bench import Bench
-    from slsgu.compare.cells import Store
+    from slsgu.compare.cells import Cell, Store
     from slsgu.compare.run import Effort, Job
     from slsgu.search.method import Method
     from slsgu.task.task import Task
@@ -90,6 +90,7 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
             _say_what_is_left(todo, store, console)
         cells = run_jobs(bench, given.methods, todo, effort, store)
         if share is None:
+            cells += given.earlier(effort, store)
             output.publish(bench, cells, effort, as_json=as_json)
 
 
@@ -121,10 +122,23 @@ class _Given:
     @classmethod
     def of(cls, options: dict[str, Any]) -> _Given:
         refuse_two_references(options)
+        if options["never_knew"] is not None and (options["control"] or options["unknown"]):
+            raise click.UsageError(
+                "--never-knew stands in for a reference: give it without --control and --unknown"
+            )
         if options["quick"] and options["test_images"] is None:
             options = {**options, "test_images": 20}
         methods, own = _methods(options)
         return cls(options, methods, own)
+
+    def earlier(self, effort: Effort, store: Store) -> list[Cell]:
+        """The cells of methods that were not named now, and that this comparison has already."""
+        from slsgu.baselines.methods import METHODS
+        from slsgu.compare.run import jobs_of
+
+        others = {name: METHODS[name] for name in METHODS if name not in self.methods}
+        cells = (store.load(job.method, job.seed) for job in jobs_of(others, effort))
+        return [cell for cell in cells if cell is not None]
 
     def effort(self, task: Task) -> Effort:
         """How much is spent on each method."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from slsgu.audit.verdict import KNOWS
 from slsgu.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,23 +30,55 @@ def refuse_other_control(images: Images, views: Mapping[str, View], task: Task) 
     Raises:
         ModelError: it is not a model like this one without the concept.
     """
-    leaves, forget = task.taxonomy.leaves, set(task.request.forget_leaves)
+    forget = set(task.request.forget_leaves)
     kept = [n for n, x in enumerate(images.samples) if x.leaf and x.leaf not in forget]
     if not kept:
         return
-    others = images.chosen(kept)
-    labels = torch.tensor([leaves.index(x.leaf) for x in others.samples if x.leaf is not None])
-    shares = []
-    for name in ("before", "control"):
-        classes = views[name].class_embeddings(leaves, task.templates)
-        found = (others.embeddings(name) @ classes.T).argmax(dim=1).cpu()
-        shares.append(float((found == labels).float().mean()))
-    if shares[1] < HALF * shares[0]:
+    before, control = _named(images.chosen(kept), views, task)
+    if control < HALF * before:
         raise ModelError(
-            f"the control {views['control'].clip.name} names {shares[1]:.1%} of the images of "
-            f"everything else right, the model {shares[0]:.1%}: it is no model like this one that "
+            f"the control {views['control'].clip.name} names {control:.1%} of the images of "
+            f"everything else right, the model {before:.1%}: it is no model like this one that "
             "only lacks the concept. Give one of the same recipe and data, without the concept"
         )
+
+
+def refuse_knowing_control(images: Images, views: Mapping[str, View], task: Task) -> None:
+    """Refuse a control that names half as many images of the concept as the model does, or more.
+
+    Args:
+        images: test images, seen by the model ("before") and by the control ("control").
+        views: the two, by these names.
+        task: what is to be forgotten.
+
+    Raises:
+        ModelError: it was trained with the concept.
+    """
+    forget = set(task.request.forget_leaves)
+    asked = [n for n, x in enumerate(images.samples) if x.leaf in forget]
+    if not asked:
+        return
+    before, control = _named(images.chosen(asked), views, task)
+    if before and control >= KNOWS * before:
+        raise ModelError(
+            f"the control {views['control'].clip.name} names {control:.1%} of the images of "
+            f"{task.request.title} right, the model {before:.1%}: it was trained with the concept, "
+            "or on too little to tell. Give one that was trained without it"
+        )
+
+
+def _named(images: Images, views: Mapping[str, View], task: Task) -> tuple[float, float]:
+    """The share of images that are named right among all leaves, by the model and by the control;
+    each has a class."""
+    leaves = task.taxonomy.leaves
+    labels = torch.tensor([leaves.index(x.leaf) for x in images.samples if x.leaf is not None])
+
+    def share(name: str) -> float:
+        classes = views[name].class_embeddings(leaves, task.templates)
+        found = (images.embeddings(name) @ classes.T).argmax(dim=1).cpu()
+        return float((found == labels).float().mean())
+
+    return share("before"), share("control")
 
 
 def control_title(control: Clip) -> str:

@@ -143,7 +143,8 @@ class Bench:
             "templates": list(task.templates),
             "seed": task.seed,
             "reference": self.reference.to_json(),
-            "also": printed([[x.also.name, x.also.source, x.also.taxonomy] for x in self.others]),
+            "precision": task.clip.precision,
+            "also": printed([x.describe() for x in self.others]),
             **elsewhere,
         })  # fmt: skip
 

@@ -61,7 +61,7 @@ class Cell:
 
 
 class Store:
-    """The cells of one comparison in a folder.
+    """The cells of one comparison in a folder. Those of others, with other options, may be there.
 
     Args:
         key: of all that decides what a cell says; a cell of another comparison is not used.
@@ -122,4 +122,4 @@ class Store:
         name = slug(method)
         if name != method:  # another method may have the same name in small letters
             name += f"-{json_sha256(method)[:8]}"
-        return self._folder / f"{name}-{seed}.json"
+        return self._folder / f"{name}-{seed}-{self._key_of(method)[:8]}.json"

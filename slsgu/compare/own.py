@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from slsgu.baselines.iterative import Tunable
 from slsgu.compare.cell_schema import cell_of
 from slsgu.compare.cells import Cell
@@ -50,15 +52,28 @@ def leaving(clip: Clip, method: str) -> Iterator[None]:
         method: its name, for the message.
 
     Raises:
-        ModelError: it has changed the model.
+        ModelError: it has changed the model: its weights, its mode or its hooks.
     """
-    before = weights_sha256(clip.model)
-    yield
-    if weights_sha256(clip.model) != before:
+    before = weights_sha256(clip.model), _state(clip)
+    number, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(number)
+        torch.set_grad_enabled(gradients)
+    if (weights_sha256(clip.model), _state(clip)) != before:
         raise ModelError(
             f"{method}: method() has changed the model itself, so nothing else can be measured on "
             "it: let it work on a copy, and return the change as a Patch"
         )
+
+
+def _state(clip: Clip) -> list[tuple[bool, int, int]]:
+    """Of every module, whether it trains, and how many hooks run before and after it."""
+    return [
+        (module.training, len(module._forward_pre_hooks), len(module._forward_hooks))
+        for module in clip.model.modules()
+    ]
 
 
 def message(error: BaseException) -> str:

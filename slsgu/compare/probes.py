@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slsgu.audit import linear as linear_probe
 from slsgu.audit import prototypes as prototype_probe
-from slsgu.audit.control import control_title, refuse_other_control
+from slsgu.audit.control import control_title, refuse_knowing_control, refuse_other_control
 from slsgu.audit.points import EMBEDDING
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
@@ -113,7 +113,8 @@ class Reference:
             progress: told how many images are read.
 
         Raises:
-            ModelError: it knows less than half of what the model knows of everything else.
+            ModelError: it knows less than half of what the model knows of everything else, or half
+                of what it knows of the concept or more.
         """
 
         def seen(samples: Sequence[Sample], views: Mapping[str, View]) -> Images:
@@ -129,6 +130,7 @@ class Reference:
         views = {"before": View(task.clip), "control": View(control)}
         images = seen(tests, views)
         refuse_other_control(images, views, task)
+        refuse_knowing_control(images, views, task)
         learned = seen(examples, {"control": views["control"]})
         questions = images.chosen(asked)
         found = probes.read(learned.embeddings("control"), questions.embeddings("control"))

@@ -44,7 +44,7 @@ COLUMNS = (
     Column("retain_fine", "others fine", better="high"),
     Column("retain_coarse", "others coarse", better="high"),
     Column("forget_at_5", "forget@5", better="low", brief=True),
-    Column("elsewhere", "forget fine, elsewhere", better="low"),
+    Column("elsewhere", "forget fine, elsewhere", better="low", brief=True),
     Column("five_shot", "5-shot", brief=True),
     Column("linear_probe", "linear probe", brief=True),
     Column("distance", "from never knew", better="low", brief=True),

@@ -80,6 +80,11 @@ class OtherSet:
     entries: tuple[dict[str, str], ...] = ()
     result: Proof | None = None
 
+    def describe(self) -> dict[str, Any]:
+        """What decides how a model does on it, as JSON values."""
+        images = [[x.leaf.key if x.leaf else None, x.fingerprint] for x in self.images]
+        return {"name": self.also.name, "taxonomy": self.taxonomy.sha256, "images": images}
+
     @classmethod
     def find(
         cls,

@@ -61,8 +61,11 @@ def test_tables_figures_and_what_is_done_is_kept(
     edited = cli(*words)
     assert "[3/3] mine" in edited.err and "[1/3]" not in edited.err and "[2/3]" not in edited.err
     times = {path: path.stat().st_mtime_ns for path in times}
-    cli(*words, "--cap", "48")  # control: another comparison is made anew
-    assert {path: path.stat().st_mtime_ns for path in times} != times
+    other = cli(*words, "--cap", "48")  # control: another comparison is made anew, beside this one
+    assert "[3/3]" in other.err and len([*(folder / "cells").iterdir()]) > len(times)
+    back = cli(*words[: words.index("merge, ga")], "ga", "--out", "there", *also)
+    assert "[1/1]" not in back.err and {path: path.stat().st_mtime_ns for path in times} == times
+    assert "ga" in back.out and "merge" in back.out  # what is there already is shown, too
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,7 @@ def test_what_is_no_control_is_refused(
     done = cli(*words)
     assert done.code == 1 and "no model like this one that only lacks the concept" in done.err
     monkeypatch.setattr("slsgu.audit.control.HALF", 0.0)
+    monkeypatch.setattr("slsgu.audit.control.KNOWS", 2.0)
     done = cli(*words)  # control
     assert done.code == 0 and "never knew: a model that was trained without" in done.out
 

@@ -80,6 +80,7 @@ def test_the_reference_is_a_share_or_a_control(
     task: Task, bench: Bench, tiny: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slsgu.audit.control.HALF", 0.0)  # this control knows nothing else either
+    monkeypatch.setattr("slsgu.audit.control.KNOWS", 2.0)  # and the concept as well as anything
     assert bench.reference.values["five_shot"] == pytest.approx(0.5 * bench.before["five_shot"])
     found = {"five_shot": 0.7, "linear_probe": None}
     never = bench.reference.values["five_shot"]
@@ -98,13 +99,15 @@ def test_the_reference_is_a_share_or_a_control(
 def test_a_control_that_knows_little_of_everything_else_is_refused(task: Task, tiny: Clip) -> None:
     with pytest.raises(ModelError, match="it is no model like this one that only lacks"):
         Bench.of(task, never_knew=0.5, control=tiny)
-    assert Bench.of(task, never_knew=0.5, control=task.clip).reference.values  # control: it does
+    with pytest.raises(ModelError, match="it was trained with the concept"):  # control: it does
+        Bench.of(task, never_knew=0.5, control=task.clip)
 
 
 def test_a_control_is_asked_nothing_where_there_is_nothing_to_ask(
     task: Task, tiny: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slsgu.audit.control.HALF", 0.0)  # this control knows nothing else either
+    monkeypatch.setattr("slsgu.audit.control.KNOWS", 2.0)  # and the concept as well as anything
     gone = [x for x in task.splits.test if x.leaf not in task.request.forget_leaves]
     none = replace(task, splits=replace(task.splits, test=tuple(gone)))
     bench = Bench.of(none, never_knew=0.5, control=tiny)
