@@ -81,12 +81,13 @@ def _print_part(part: Mapping[str, Any]) -> None:
     """Where a patch, or a part of a sum of patches, came from and what it did."""
     from slsgu.evaluation.metrics import WORDS
     from slsgu.patch.header import model_names
+    from slsgu.search.met_ranges import describe_taken
 
     request, test = part.get("request", {}), part.get("test", {})
     made = [f"slsgu {part.get('version', '')}".rstrip()]
     made += [f"{part[key]} {word}" for key, word in _MADE_BY if part.get(key)]
-    if part.get("unnamed"):
-        made.append("name taken")
+    if taken := part.get("unnamed"):
+        made.append(describe_taken(taken))
     if part.get("merge"):
         onto = " onto the nearest sibling" if part.get("merge_onto") == "nearest" else ""
         made.append(f"merge {part['merge']:g}{onto}")

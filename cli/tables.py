@@ -137,7 +137,7 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
 
     chosen = trace.chosen
     trials = [x for c in trace.candidates for x in c.final if x.layer == chosen.layer]
-    start = describe_start(chosen, unnamed=bool(result.edit.patch.metadata.get("unnamed")))
+    start = describe_start(chosen)
     click.echo(
         f"{result.task.request.title}: {chosen.layer} ({trace.tower} tower), {start}"
         f"step {chosen.step:.6g} ({share(chosen.relative_step)} the layer's norm)"

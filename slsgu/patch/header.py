@@ -76,7 +76,7 @@ _PART: dict[str, Check] = {
     "asked_by": text,
     "reason": text,
     "success": flag,
-    "unnamed": flag,
+    "unnamed": number,
     "without_images": flag,
 }
 HEADER = record(

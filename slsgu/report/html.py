@@ -202,7 +202,7 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
     ]
     if result.trace is not None:
         chosen, settings = result.trace.chosen, result.trace.settings
-        start = describe_start(chosen, unnamed=bool(details.get("unnamed")))
+        start = describe_start(chosen)
         step = f"{chosen.step:.6g} ({share(chosen.relative_step, digits=2)} the norm of the layer's"
         facts += [
             ("Step size", f"{start}{step} weights)"),

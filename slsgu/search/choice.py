@@ -28,7 +28,7 @@ class Trial:
         relative_step: length of the whole change as a share of the norm of the layer.
         merge: how far the concept was merged with its siblings before the step.
         onto: with the mean of its siblings, or with the nearest of them.
-        unnamed: whether its name was taken before the step.
+        unnamed: how much of its name was taken before the step.
     """
 
     layer: str
@@ -37,7 +37,7 @@ class Trial:
     measures: Measures
     merge: float = 0.0
     onto: MergeOnto = "siblings"
-    unnamed: bool = False
+    unnamed: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,7 +96,7 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
 
 def _smallest(trials: Sequence[Trial]) -> list[Trial]:
     """The smallest step from each start of each layer."""
-    smallest: dict[tuple[str, float, str, bool], Trial] = {}
+    smallest: dict[tuple[str, float, str, float], Trial] = {}
     for trial in sorted(trials, key=lambda trial: trial.step):
         smallest.setdefault((trial.layer, trial.merge, trial.onto, trial.unnamed), trial)
     return list(smallest.values())

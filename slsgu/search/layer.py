@@ -19,7 +19,7 @@ from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_r
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
 from slsgu.search.ray import Ray, parallel_lines
-from slsgu.search.start import DIALS, Start
+from slsgu.search.start import DIALS, LESS, Start
 from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
 from slsgu.task.settings import ONTO, MethodSettings
@@ -83,10 +83,7 @@ def search_layer(
     goal: Goal,
 ) -> tuple[Ray, Candidate]:
     """Search one layer from each start, and without one where none of these meets the goal. What
-    was asked for is done as it was.
-
-    Returns:
-        The ray whose best step is chosen, and what was found on it.
+    was asked for is done as it was. The ray of the best step is returned, and what was found on it.
     """
     settings, tried, asked_of_steps = plan.settings, list[Tried](), goal
     if start is not None:
@@ -115,13 +112,17 @@ def _search_starts(
     plan: Plan, search_set: SearchSet, base: Ray, start: Start, score: LayerScore, goal: Goal
 ) -> list[Tried]:
     """Search one layer from each dial of a start; where taking the name costs more than `NEAR` of
-    Q-U, or ruins a class, also from each dial of one that leaves it to the step."""
+    Q-U, or ruins a class, also of starts that take a part of it, or leave it to the step."""
     tried = _search_from(plan, search_set, base, start, score, goal)
     asked = not (start.names and start.merges) or plan.settings.unname
     if asked or _any_spares(tried, goal):
         return tried
-    left = replace(start, names=None)
-    return tried + _search_from(plan, search_set, base, left, score, goal)
+    less = [replace(start, taken=share) for share in LESS]
+    for other in (*less, replace(start, names=None)):
+        tried = tried + _search_from(plan, search_set, base, other, score, goal)
+        if _any_spares(tried, goal):
+            break
+    return tried
 
 
 def _any_spares(tried: Sequence[Tried], goal: Goal) -> bool:
@@ -286,8 +287,7 @@ def concept_images(search_set: SearchSet, ray: Ray) -> SearchSet:
 
 
 def _steps(settings: MethodSettings, ray: Ray, reach: float | None = None) -> Floats:
-    """Steps that may be taken on a curve, ascending: as far as doubling would have come, or to a
-    reach, which is the last one."""
+    """Steps on a curve, ascending: as far as doubling would have come, or to a reach, the last."""
     limit = math.ldexp(ray.first, settings.trials - 1)
     steps = np.geomspace(SHORTEST * ray.first, limit, TRIED)
     return steps if reach is None else np.append(steps[steps < 0.99 * reach], reach)

@@ -144,8 +144,20 @@ def _easier(found: Found, request: Request) -> str:
     return f": {names}more easily than before the edit"
 
 
-def describe_start(trial: Trial, *, unnamed: bool) -> str:
+def describe_taken(share: float) -> str:
+    """How much of a name was taken, in words; empty if it was left.
+
+    >>> describe_taken(1.0), describe_taken(0.6), describe_taken(0.0)
+    ('name taken', '0.6 of the name taken', '')
+    """
+    if not share:
+        return ""
+    return "name taken" if share == 1 else f"{share:g} of the name taken"
+
+
+def describe_start(trial: Trial) -> str:
     """What was done to the layer before the step, to stand before "step"; empty if nothing was."""
-    name = "name taken, " if unnamed else ""
+    name = describe_taken(trial.unnamed)
+    name = f"{name}, " if name else ""
     onto = " onto the nearest sibling" if trial.onto == "nearest" else ""
     return name + (f"merge {trial.merge:g}{onto}, " if trial.merge else "")

@@ -34,7 +34,7 @@ class Ray:
         start: what is added before any step (`slsgu.search.start`); None for nothing.
         merge: how far `start` merges the concept with its siblings.
         onto: with the mean of its siblings, or with the nearest of them.
-        unnamed: whether `start` takes its name.
+        unnamed: how much of its name `start` takes.
     """
 
     layer: Layer
@@ -43,7 +43,7 @@ class Ray:
     start: Tensor | None = None
     merge: float = 0.0
     onto: MergeOnto = "siblings"
-    unnamed: bool = False
+    unnamed: float = 0.0
 
     @classmethod
     def of(
@@ -66,7 +66,8 @@ class Ray:
             dial: how far it merges.
             onto: with what.
         """
-        added, unnamed = start.at(dial, onto).to(self.weight), start.names is not None
+        added = start.at(dial, onto).to(self.weight)
+        unnamed = 0.0 if start.names is None else start.taken
         return replace(self, start=added, merge=dial, onto=onto, unnamed=unnamed)
 
     @property

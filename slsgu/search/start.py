@@ -29,6 +29,8 @@ from slsgu.task.plan import Plan
 from slsgu.task.settings import MergeOnto
 from slsgu.task.task import Task
 
+# How much of the names is taken, where more costs too much.
+LESS = (0.6,)
 # How far to merge, where the goal decides.
 DIALS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
 
@@ -57,11 +59,13 @@ class Start:
         merges: what merges all the way [o, i], by what with: the mean of the siblings, and the
             nearest. Empty where there is nothing to merge with.
         names: what takes the names; None leaves them.
+        taken: how much of the names is taken: 1 until they score what those of the siblings do.
     """
 
     projection: LastProjection
     merges: Mapping[MergeOnto, Tensor]
     names: Names | None
+    taken: float = 1.0
 
     @classmethod
     def of(
@@ -99,7 +103,8 @@ class Start:
         moved = dial * self.merges[onto] if onto in self.merges else torch.zeros_like(weight)
         if self.names is not None:
             names = self.names
-            moved = moved + unnamed(weight + moved, names.differences, names.taken, names.offset)
+            change = unnamed(weight + moved, names.differences, names.taken, names.offset)
+            moved = moved + self.taken * change
         return self.projection.stored(moved)
 
 

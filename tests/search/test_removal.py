@@ -151,7 +151,7 @@ def test_words_say_what_a_few_images_find() -> None:
     assert "chance" in describe_found(trial(0.2, 0.0, before=0.0).measures, REMOVE, DOG)
     assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE, DOG)
     assert text.startswith("from five images: ")
-    assert describe_start(trial(0.2, 0.8), unnamed=True) == "name taken, merge 0.2, "
-    assert describe_start(trial(0.0, 0.8), unnamed=False) == ""
+    assert describe_start(replace(trial(0.2, 0.8), unnamed=1.0)) == "name taken, merge 0.2, "
+    assert describe_start(trial(0.0, 0.8)) == ""
     near = replace(trial(0.8, 0.8), onto="nearest")
-    assert describe_start(near, unnamed=False) == "merge 0.8 onto the nearest sibling, "
+    assert describe_start(near) == "merge 0.8 onto the nearest sibling, "

@@ -80,7 +80,7 @@ def test_the_search_begins_from_the_merged_projection(make: Callable[..., Plan])
     for dial in (0.0, 0.5, 1.0):
         outcome = slsgu.run_plan(make("beagle", step=1e-7, merge=dial))
         assert outcome.edit.patch.metadata["merge"] == dial
-        assert outcome.edit.patch.metadata["unnamed"] is False
+        assert outcome.edit.patch.metadata["unnamed"] == 0
         found[dial] = moved(outcome)
     assert found[0.5] == pytest.approx(found[0.0] / 2, rel=1e-3)
     assert found[1.0] < 1e-3 * found[0.0]
@@ -256,4 +256,5 @@ def test_where_taking_the_name_costs_much_starts_that_leave_it_are_searched_too(
     plan = slsgu.make_plan(taught, ["beagle"], data=photos / "images", settings=settings)
     assert slsgu.run_plan(plan).edit.patch is not None
     assert any(ray.unnamed for ray in begun)
+    assert any(0 < ray.unnamed < 1 for ray in begun) is not cheap
     assert any(not ray.unnamed for ray in begun) is not cheap

@@ -94,9 +94,9 @@ def test_of_each_layer_the_smallest_step_counts_and_of_layers_the_highest_q_u() 
 
 
 def test_of_a_start_that_takes_the_name_and_one_that_does_not_each_counts() -> None:
-    taken, left = replace(held("a", 1, SURE, 0.95), unnamed=True), held("a", 2, SURE, 1.0)
+    taken, left = replace(held("a", 1, SURE, 0.95), unnamed=1.0), held("a", 2, SURE, 1.0)
     assert choose([taken, left], GOAL) is left
-    alike = replace(left, unnamed=True)  # control: of one start, the smaller step
+    alike = replace(left, unnamed=1.0)  # control: of one start, the smaller step
     assert choose([taken, alike], GOAL) is taken
 
 
