@@ -30,7 +30,8 @@ def neighbours(subject: Subject) -> Iterator[ProbeReading]:
     class that did, of all that have images."""
     each = list(_each(subject))
     near = [reading for reading, neighbour in each if neighbour]
-    for lost in ([x for x in near if x.measurable], [x for x, _ in each if x.measurable]):
+    told = [near] if len(near) == len(each) else [near, [reading for reading, _ in each]]
+    for lost in ([x for x in readings if x.measurable] for readings in told):
         worst = max(lost, key=lambda x: (x.before or 0) - (x.after or 0), default=None)
         if worst is not None:
             yield replace(worst, setting=f"worst of {len(lost)}: {worst.setting}")

@@ -24,21 +24,19 @@ class Lost:
         name: of the class.
         count: its images.
         before, after: its accuracy at the finest level.
+        ruined: whether any class, this or another, loses more than half of the images that were
+            right.
     """
 
     name: str
     count: int
     before: float
     after: float
-
-    @property
-    def ruined(self) -> bool:
-        """Whether it loses more than half of the images that were right."""
-        return self.after < HALF * self.before
+    ruined: bool
 
     def describe(self) -> str | None:
         """What is lost, in a sentence without its full stop; None where it is little."""
-        if self.before - self.after < TOLD:
+        if round(self.before - self.after, 9) < TOLD:
             return None
         return (
             f"of everything else, {self.name} loses most: {self.before:.1%} of its "
@@ -76,4 +74,10 @@ def most_lost(
     shares = np.where(enough, (old - new) / np.maximum(images, 1), -np.inf)
     worst = int(shares.argmax())
     number = int(images[worst])
-    return Lost(classes[worst].name, number, float(old[worst]) / number, float(new[worst]) / number)
+    return Lost(
+        name=classes[worst].name,
+        count=number,
+        before=float(old[worst]) / number,
+        after=float(new[worst]) / number,
+        ruined=bool((enough & (new < HALF * old)).any()),
+    )

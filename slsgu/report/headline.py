@@ -27,8 +27,6 @@ def verdict(result: Outcome) -> dict[str, Any]:
             detail = f"{_sentence(describe_found(result.measures, goal, result.task.request))} "
         if (seen := describe_tested(measures, result.task.request)) is not None:
             detail += f"{_sentence(seen)} "
-        if measures.lost is not None and (lost := measures.lost.describe()) is not None:
-            detail += _sentence(lost)
     elif searched and any(each.holds is False for each in result.also):
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"
     elif searched:
@@ -40,11 +38,13 @@ def verdict(result: Outcome) -> dict[str, Any]:
         tone, text = "bad", "forgotten, but more was lost than the floors allow"
     else:
         tone, text = "bad", "not forgotten within the floors"
+    if measures.lost is not None and (lost := measures.lost.describe()) is not None:
+        detail = f"{detail} {_sentence(lost)}"
     return {
         "tone": tone,
         "text": f"{title}: {text}",
         "changes": _changes(result),
-        "detail": (detail[:1].upper() + detail[1:]).rstrip(),
+        "detail": " ".join((detail[:1].upper() + detail[1:]).split()),
     }
 
 
@@ -53,7 +53,11 @@ def _gone(result: Outcome) -> tuple[str, str]:
     find it, too."""
     both = (result.proof.measures.found, result.measures.found)  # the first that there is
     if (found := next((each for each in both if each is not None), None)) and found.risen:
-        return "fair", "the name is forgotten, but example images find it more easily than before"
+        what = "it" if found.after > found.before else "some of it"
+        return (
+            "fair",
+            f"the name is forgotten, but example images find {what} more easily than before",
+        )
     if any(result.goal.still_found(x) for x in (result.measures, result.proof.measures)):
         return "fair", "only its name is forgotten"
     return "good", "forgotten"

@@ -168,8 +168,10 @@ def _strangeness(trial: Trial, goal: Goal) -> float:
     """How far a concept is from what the model never knew: by how often a few search images find
     it, and, since these are few, by how far the merge is from the usual one, where the share that
     it is found by then is the usual one, too."""
-    distance = goal.distance(trial.measures) or 0.0
-    if goal.never_knew != NEVER_KNEW:  # what is usual is known of no other share
+    distance = goal.distance(trial.measures)
+    if distance is None:
+        distance = 0.0
+    elif goal.never_knew != NEVER_KNEW:  # what is usual is known of no other share
         return round(distance, 3)
     return round(distance + PRIOR * abs(trial.merge - USUAL_DIAL[trial.onto]), 3)
 

@@ -65,7 +65,7 @@ class Goal:
         found = measures.found
         if found is None or not found.measurable:
             return False
-        return found.after > (1 + self.never_knew) / 2 * found.before
+        return found.after >= (1 + self.never_knew) / 2 * found.before
 
     def probability(self, measures: Measures) -> float | None:
         """The probability that the target holds on unseen images; None where it cannot be

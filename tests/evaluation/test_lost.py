@@ -23,7 +23,7 @@ def test_the_exam_tells_of_kept_classes_alone() -> None:
     after[8:11, -1] = False
     predicted = exam.labels
     found = exam.measure(Answers(predicted, before), Answers(predicted, after)).lost
-    assert found == Lost("tug", 4, 1.0, 0.25) and found.ruined
+    assert found == Lost("tug", 4, 1.0, 0.25, ruined=True)
     nothing = exam.measure(Answers(predicted, before), Answers(predicted, before)).lost
     assert nothing is not None and not nothing.ruined and nothing.describe() is None  # control
 
@@ -41,3 +41,19 @@ def test_a_class_that_was_hardly_known_does_not_count() -> None:
     assert most_lost([TUG], np.zeros(8, dtype=int), known, ~known) is None
     known = np.arange(8) < FEWEST  # control
     assert most_lost([TUG], np.zeros(8, dtype=int), known, ~known) is not None
+
+
+def test_a_weak_class_may_be_ruined_where_another_loses_more_points() -> None:
+    labels = np.repeat([0, 1], 10)
+    before = np.concatenate([np.ones(10, dtype=bool), np.arange(10) < 3])
+    after = np.concatenate([np.arange(10) < 6, np.zeros(10, dtype=bool)])
+    found = most_lost(TREE.leaves[:2], labels, before, after)
+    assert found is not None and found.name == "beagle" and found.ruined
+    after[10:] = before[10:]  # control
+    spared = most_lost(TREE.leaves[:2], labels, before, after)
+    assert spared is not None and not spared.ruined
+
+
+def test_ten_points_are_told() -> None:
+    assert Lost("tug", 50, 0.9, 0.8, ruined=False).describe()
+    assert Lost("tug", 50, 0.9, 0.82, ruined=False).describe() is None  # control

@@ -185,7 +185,9 @@ def test_where_the_goal_is_met_is_said_in_words() -> None:
 
 def test_what_ruins_a_class_is_taken_only_where_nothing_else_holds() -> None:
     gone = held("a", 1, SURE, 1.0)
-    gone = replace(gone, measures=replace(gone.measures, lost=Lost("tug", 10, 1.0, 0.3)))
+    gone = replace(
+        gone, measures=replace(gone.measures, lost=Lost("tug", 10, 1.0, 0.3, ruined=True))
+    )
     spared, far = held("b", 2, SURE, 0.99), held("b", 2, SURE, 0.9)
     assert choose([gone, spared], GOAL) is spared
     assert choose([gone, far], GOAL) is gone  # control: that costs more in all
