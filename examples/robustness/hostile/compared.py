@@ -61,7 +61,7 @@ def _words(bench: Bench, *methods: str) -> list[str]:
 def _cell(bench: Bench) -> Case:
     """A cell that may be made again, but not believed."""
     rng = bench.rng
-    path = bench.copy("cmp", writable=True) / "cells" / "merge-0.json"
+    (path,) = (bench.copy("cmp", writable=True) / "cells").glob("merge-0-*.json")
     if rng.random() < 0.8:
         value, told = mutate_value(rng, json.loads(path.read_text(encoding="utf-8")))
         path.write_text(dump_json(value), encoding="utf-8", errors="surrogatepass")
