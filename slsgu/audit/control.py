@@ -30,11 +30,10 @@ def refuse_other_control(images: Images, views: Mapping[str, View], task: Task) 
     Raises:
         ModelError: it is not a model like this one without the concept.
     """
-    forget = set(task.request.forget_leaves)
-    kept = [n for n, x in enumerate(images.samples) if x.leaf and x.leaf not in forget]
-    if not kept:
+    named = _named(images, views, task, forgotten=False)
+    if named is None:
         return
-    before, control = _named(images.chosen(kept), views, task)
+    before, control = named
     if control < HALF * before:
         raise ModelError(
             f"the control {views['control'].clip.name} names {control:.1%} of the images of "
@@ -54,11 +53,10 @@ def refuse_knowing_control(images: Images, views: Mapping[str, View], task: Task
     Raises:
         ModelError: it was trained with the concept.
     """
-    forget = set(task.request.forget_leaves)
-    asked = [n for n, x in enumerate(images.samples) if x.leaf in forget]
-    if not asked:
+    named = _named(images, views, task, forgotten=True)
+    if named is None:
         return
-    before, control = _named(images.chosen(asked), views, task)
+    before, control = named
     if before and control >= KNOWS * before:
         raise ModelError(
             f"the control {views['control'].clip.name} names {control:.1%} of the images of "
@@ -67,10 +65,16 @@ def refuse_knowing_control(images: Images, views: Mapping[str, View], task: Task
         )
 
 
-def _named(images: Images, views: Mapping[str, View], task: Task) -> tuple[float, float]:
-    """The share of images that are named right among all leaves, by the model and by the control;
-    each has a class."""
-    leaves = task.taxonomy.leaves
+def _named(
+    images: Images, views: Mapping[str, View], task: Task, *, forgotten: bool
+) -> tuple[float, float] | None:
+    """The share of the concept's images, or of those of everything else, that are named right among
+    all leaves, by the model and by the control; None where there are none."""
+    leaves, forget = task.taxonomy.leaves, set(task.request.forget_leaves)
+    rows = [n for n, x in enumerate(images.samples) if x.leaf and (x.leaf in forget) == forgotten]
+    if not rows:
+        return None
+    images = images.chosen(rows)
     labels = torch.tensor([leaves.index(x.leaf) for x in images.samples if x.leaf is not None])
 
     def share(name: str) -> float:
