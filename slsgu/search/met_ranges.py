@@ -96,10 +96,7 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     found = measures.found
     if found is None:
         return "there are too few search images to look for the concept without its name"
-    text = f"{_images(found)}: {found.after:.1%} of the search images are found again, "
-    text += f"{found.before:.1%} before"
-    if not found.measurable:
-        text += f", which cannot be told from chance ({found.chance:.1%})"
+    text = _again(found, "search")
     if found.risen:
         return text + _easier(found, request)
     if goal.name == "suppress" or not found.measurable:
@@ -121,11 +118,16 @@ def describe_tested(measures: Measures, request: Request) -> str | None:
     found = measures.found
     if found is None:
         return None
-    text = f"{_images(found)}: {found.after:.1%} of the test images are found again, "
+    return _again(found, "test") + _easier(found, request)
+
+
+def _again(found: Found, split: str) -> str:
+    """How often images of a split are found again, and were before."""
+    text = f"{_images(found)}: {found.after:.1%} of the {split} images are found again, "
     text += f"{found.before:.1%} before"
-    if not found.measurable:
-        text += f", which cannot be told from chance ({found.chance:.1%})"
-    return text + _easier(found, request)
+    if found.measurable:
+        return text
+    return f"{text}, which cannot be told from chance ({found.chance:.1%})"
 
 
 def _images(found: Found) -> str:
