@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from matplotlib.text import Annotation
 from PIL import Image
 
 from slsgu.report.plots.compare import CONTOURS, FIGURES, q_u_seconds, quality_utility, save_figures
+from slsgu.report.plots.names import SIZE
 
 
 def row(
@@ -31,7 +33,7 @@ ROWS.append(row("ours", "ours", quality=1, utility=1, q_u=1, all_seconds=0, dist
 
 def names(ax: Axes) -> dict[str, Annotation]:
     found = [x for x in ax.texts if isinstance(x, Annotation)]
-    return {x.get_text(): x for x in found if not x.get_text().startswith("Q-U")}
+    return {x.get_text(): x for x in found if x.get_text() and not x.get_text().startswith("Q-U")}
 
 
 def axes() -> Axes:
@@ -50,6 +52,38 @@ def test_every_method_is_named_and_no_name_covers_another(draw: Any) -> None:
     one, two = list(found.values())[:2]  # control: in one place they do
     two.xy, two.xyann = one.xy, one.xyann
     assert two.get_window_extent().overlaps(one.get_window_extent())
+
+
+def test_marks_on_top_of_each_other_share_one_list() -> None:
+    """Each name for itself would stand beside a mark that is another's."""
+    twins = [row(name, q_u=1.0, all_seconds=9.0) for name in ("one", "two", "three")]
+    ax = axes()
+    q_u_seconds([*twins, row("far", q_u=0.6, all_seconds=90.0)], ax)
+    boxes = {name: text.get_window_extent() for name, text in names(ax).items()}
+    listed = [boxes[name] for name in ("one", "two", "three")]
+    step = 1.25 * SIZE * ax.figure.dpi / 72
+    for higher, lower in itertools.pairwise(listed):
+        assert higher.y0 - lower.y0 == pytest.approx(step, abs=3)
+        assert min(abs(higher.x0 - lower.x0), abs(higher.x1 - lower.x1)) < 1
+    alone = ax.transData.transform((90.0, 0.6))
+    assert abs(boxes["far"].x0 - alone[0]) < 20 * ax.figure.dpi / 72
+
+
+def test_every_name_stands_nearest_to_its_own_mark() -> None:
+    """Those that lie apart; where that is not possible a line leads to the mark."""
+    ax = axes()
+    q_u_seconds(ROWS, ax)
+    dots = {x["method"]: (max(x["means"]["all_seconds"], 1e-3), x["means"]["q_u"]) for x in ROWS}
+    places = {name: ax.transData.transform(dot) for name, dot in dots.items()}
+    led = [tuple(x.xy) for x in ax.texts if isinstance(x, Annotation) and not x.get_text()]
+    for name, text in names(ax).items():
+        box = text.get_window_extent()
+
+        def away(other: str, box: Any = box) -> float:
+            x, y = places[other]
+            return float(np.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1)))
+
+        assert min(places, key=away) == name or dots[name] in led
 
 
 def test_lines_of_equal_q_u_are_named_at_their_lower_end() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from slsgu.report.plots.names import name_marks
 from slsgu.report.plots.style import (
     BLUE,
     FAINT,
@@ -35,8 +35,6 @@ KINDS = {  # colour, marker and what it is called
 }
 CONTOURS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 SHOWN = 0.5  # least Q-U of what is drawn: a method below it would crowd all others
-_SIZE = 7.5
-_STEPS = 36  # places around a point at which its name is tried
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -50,7 +48,7 @@ def quality_utility(rows: Rows, ax: Axes) -> Axes:
     quality, utility = np.meshgrid(grid, grid)
     q_u = 2 * quality * utility / (quality + utility)
     ax.contour(quality, utility, q_u, levels=CONTOURS, colors=FAINT, linewidths=1, zorder=0)
-    ax.set_xlim(left, 1 + 0.07 * (1 - left))
+    ax.set_xlim(left, 1 + 0.2 * (1 - left))
     ax.set_ylim(low, 1.0)
     for level in CONTOURS:  # at its lower end: where all is forgotten, or at the bottom
         end = (1.0, level / (2 - level))
@@ -62,6 +60,7 @@ def quality_utility(rows: Rows, ax: Axes) -> Axes:
                 f"Q-U {level:g}", end, (3, 3) if below else (3, -7), textcoords="offset points",
                 fontsize=7, color=GREY,
             )  # fmt: skip
+    ax.xaxis.set_major_locator(FixedLocator([tick for tick in ax.get_xticks() if tick <= 1]))
     ax.set_xlabel("quality: how far the name is gone", fontsize=8.5, color=INK)
     ax.set_ylabel("utility: how much is kept", fontsize=8.5, color=INK)
     return _scatter(rows, "quality", "utility", ax)
@@ -153,58 +152,5 @@ def _scatter(rows: Rows, x: str, y: str, ax: Axes, *, above: float | None = None
     ax.margins(0.08)
     if points:
         ax.legend(loc="best", fontsize=8, frameon=False)
-    _names(points, kinds, ax)
+    name_marks(points, {name: KINDS[kinds[name]][0] for name in points}, ax)
     return ax
-
-
-def _names(points: Mapping[str, tuple[float, float]], kinds: Mapping[str, str], ax: Axes) -> None:
-    """The name beside each mark, where it covers the fewest marks and names."""
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
-    dots = {name: ax.transData.transform(place) for name, place in points.items()}
-    unit = ax.figure.dpi / 72
-    box = ax.bbox
-    taken: list[tuple[float, float, float, float]] = [
-        (x - 4 * unit, y - 4 * unit, x + 4 * unit, y + 4 * unit) for x, y in dots.values()
-    ]
-    for text in ax.texts:
-        left, low, right, high = text.get_window_extent().extents
-        taken.append((left, low, right, high))
-    for name, (x, y) in sorted(dots.items(), key=lambda item: (-item[1][1], item[1][0])):
-        width, height = len(name) * _SIZE * 0.56 * unit, _SIZE * 1.25 * unit
-        places = []
-        for radius in (7, 15, 26, 40, 58, 80):
-            for turn in range(_STEPS):
-                angle = 2 * np.pi * turn / _STEPS
-                dx, dy = radius * unit * np.cos(angle), radius * unit * np.sin(angle)
-                left = x + dx - width * (1 - np.cos(angle)) / 2
-                low = y + dy - height / 2
-                area = (left, low, left + width, low + height)
-                inside = (
-                    box.x0 <= area[0]
-                    and area[2] <= box.x1
-                    and (box.y0 <= area[1] and area[3] <= box.y1)
-                )
-                hit = sum(_overlap(area, other) for other in taken)
-                places.append((hit + (0 if inside else 1e4) + radius * unit / 4, area, radius))
-        _, area, radius = min(places, key=lambda place: place[0])
-        taken.append(area)
-        middle = ((area[0] + area[2]) / 2, (area[1] + area[3]) / 2)
-        ax.annotate(
-            name, points[name],
-            ((middle[0] - x) / unit, (middle[1] - y) / unit), textcoords="offset points",
-            ha="center", va="center", fontsize=_SIZE, color=KINDS[kinds[name]][0], zorder=4,
-            path_effects=[withStroke(linewidth=2, foreground="white")], parse_math=False,
-            arrowprops=(
-                {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
-                if radius > 15 else None
-            ),
-        )  # fmt: skip
-
-
-def _overlap(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> float:
-    """The area that two boxes share."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0.0, wide) * max(0.0, high)
