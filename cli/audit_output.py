@@ -64,6 +64,9 @@ class AuditOutput:
         """
         from slsgu.report.audit import FILE, read_audit
 
+        begun = read_audit(self.folder, say, finished=False)
+        if begun is not None and begun.about.get("key") == self.key:
+            return begun
         found = read_audit(self.folder, say)
         if found is None or found.about.get("key") == self.key:
             return found
@@ -73,14 +76,17 @@ class AuditOutput:
                 f"{path} is of other images, or of another edit or reference, and would be "
                 "replaced by some probes alone: give another --out, or leave out --probe"
             )
-        say(f"note: {path} is of other images, or of another edit or reference, and is replaced")
+        say(
+            f"note: {path} is of other images, or of another edit or reference, and will be "
+            "replaced once this audit is done"
+        )
         return None
 
     def write(self, found: Audit, *, pages: bool = False) -> None:
-        """Write what there is; the pages once all is."""
+        """Write what there is; `audit.json` and the pages once all is."""
         from slsgu.report.audit import lead_report, write_audit, write_page
 
-        write_audit(found, self.folder)
+        write_audit(found, self.folder, finished=pages)
         if pages:
             write_page(found, self.page)
             if self.run is not None:

@@ -36,6 +36,7 @@ from slsgu.utils.wording import in_a_line
 from slsgu.version import __version__
 
 FILE, PAGE = "audit.json", "audit.html"
+UNFINISHED = "audit.unfinished.json"  # what has been read so far, until all is
 BEGIN, END = "<!-- audit -->", "<!-- /audit -->"  # in report.html, what lies between is ours
 _OURS = re.compile(f"{BEGIN}.*?{END}", re.S)
 
@@ -113,22 +114,28 @@ HOLDS = record(
 TONES = {"removed": "good", "partly removed": "fair", "no verdict": "fair"}  # any other is bad
 
 
-def write_audit(found: Audit, folder: Path) -> None:
-    """Write `audit.json`.
+def write_audit(found: Audit, folder: Path, *, finished: bool = True) -> None:
+    """Write `audit.json`; while there is more to be read, what there is, beside it.
 
     Raises:
         SlsguError: the disk refuses.
     """
-    write_json(folder / FILE, plain({**found.to_json(), "version": __version__}))
+    value = plain({**found.to_json(), "version": __version__})
+    write_json(folder / (FILE if finished else UNFINISHED), value)
+    if finished:
+        (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def read_audit(folder: Path, say: Callable[[str], None] = lambda line: None) -> Audit | None:
+def read_audit(
+    folder: Path, say: Callable[[str], None] = lambda line: None, *, finished: bool = True
+) -> Audit | None:
     """The audit in a folder; None where there is none that can be read: it is then made again.
 
     Args:
         say: told of a file that is there and cannot be used.
+        finished: whether one that was interrupted is not meant.
     """
-    path = folder / FILE
+    path = folder / (FILE if finished else UNFINISHED)
     if not os.path.lexists(path):
         return None
     try:
@@ -177,7 +184,7 @@ def refuse_taken(folder: Path, request: Request) -> None:
 
 def remove_audit(folder: Path) -> None:
     """Take away an audit and its page."""
-    for name in (FILE, PAGE):
+    for name in (FILE, PAGE, UNFINISHED):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -90,6 +90,25 @@ def test_a_second_audit_goes_on_where_the_first_stopped(cli: Callable[..., Ran],
     assert "cannot be read" not in done.err  # control: what can be used needs no words
 
 
+def test_an_interrupted_audit_replaces_nothing_and_is_gone_on_with(
+    cli: Callable[..., Ran], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = ["audit", "--run", run, "--probe", "prototypes"]
+    assert cli(*one).code == 0
+    kept = (run / "audit.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "slsgu.audit.linear.right", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        assert cli("audit", "--run", run, "--seed", "1").code != 0
+    assert (run / "audit.json").read_bytes() == kept
+    assert (run / "audit.unfinished.json").exists()
+    done = cli("audit", "--run", run, "--seed", "1", *QUICK)
+    assert "prototypes: done before" in done.err, done.err
+    assert (run / "audit.json").read_bytes() != kept
+    assert not (run / "audit.unfinished.json").exists()
+
+
 def test_an_audit_of_another_patch_does_not_lead(
     cli: Callable[..., Ran], run: Path, world: list[str]
 ) -> None:
