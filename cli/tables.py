@@ -104,7 +104,7 @@ def print_result(result: Outcome, total: float) -> None:
     ):
         bounds = measures.intervals.get(name.lower().replace("-", "_"))
         click.echo(f"{name:<9}  {percent(value):>6}  {interval(bounds)}")
-    if tested := describe_tested(measures, result.task.request):
+    if tested := describe_tested(measures, result.goal, result.task.request):
         click.echo(f"\n{tested}")
     if measures.lost is not None and (lost := measures.lost.describe()):
         click.echo(lost)
@@ -133,7 +133,12 @@ def print_edit(title: str, edit: Edit) -> None:
 
 def _print_choice(result: Outcome, trace: SearchTrace) -> None:
     """The layer and the step, and from where to where a step on this layer meets the goal."""
-    from slsgu.search.met_ranges import describe_met, describe_start, describe_unseen
+    from slsgu.search.met_ranges import (
+        describe_left_undone,
+        describe_met,
+        describe_start,
+        describe_unseen,
+    )
 
     chosen = trace.chosen
     trials = [x for c in trace.candidates for x in c.final if x.layer == chosen.layer]
@@ -147,6 +152,8 @@ def _print_choice(result: Outcome, trace: SearchTrace) -> None:
             f"on the search images, the goal is met {describe_met(trials, result.goal)}; "
             f"the step taken is {chosen.step:.4g}"
         )
+    if undone := describe_left_undone(chosen, trace.settings):
+        click.echo(f"note: {undone}")
     click.echo(f"unseen images: {describe_unseen(chosen.measures, result.goal)}")
 
 

@@ -21,7 +21,7 @@ class Lost:
     """The kept class that loses most.
 
     Attributes:
-        name: of the class.
+        name: of the class; its path where another has the same name.
         count: its images.
         before, after: its accuracy at the finest level.
         ruined: whether any class, this or another, loses more than half of the images that were
@@ -75,9 +75,14 @@ def most_lost(
     worst = int(shares.argmax())
     number = int(images[worst])
     return Lost(
-        name=classes[worst].name,
+        name=_told_apart(classes[worst], classes),
         count=number,
         before=float(old[worst]) / number,
         after=float(new[worst]) / number,
         ruined=bool((enough & (new < HALF * old)).any()),
     )
+
+
+def _told_apart(leaf: Concept, classes: Sequence[Concept]) -> str:
+    alone = sum(other.name == leaf.name for other in classes) == 1
+    return leaf.name if alone else leaf.key

@@ -25,7 +25,7 @@ def verdict(result: Outcome) -> dict[str, Any]:
         tone, text = _gone(result)
         if result.measures.found is not None:
             detail = f"{_sentence(describe_found(result.measures, goal, result.task.request))} "
-        if (seen := describe_tested(measures, result.task.request)) is not None:
+        if (seen := describe_tested(measures, goal, result.task.request)) is not None:
             detail += f"{_sentence(seen)} "
     elif searched and any(each.holds is False for each in result.also):
         tone, text = "bad", "forgotten, but more was lost elsewhere than the floors allow"

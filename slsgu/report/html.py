@@ -210,7 +210,7 @@ def _edit_facts(result: Outcome) -> list[tuple[str, str]]:
             ("By example images", describe_found(chosen.measures, result.goal, request)),
             ("Forget loss, direction", f"{settings.forget_loss_used}, {settings.direction_used}"),
         ]
-    if tested := describe_tested(result.proof.measures, request):
+    if tested := describe_tested(result.proof.measures, result.goal, request):
         facts.append(("By example images, test", tested))
     return facts
 

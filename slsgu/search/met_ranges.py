@@ -14,6 +14,7 @@ from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.unseen import LEAST_TARGET
 from slsgu.search.choice import Trial
 from slsgu.search.goal import Goal
+from slsgu.task.settings import MethodSettings
 from slsgu.utils.wording import some
 
 
@@ -107,18 +108,22 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
 
 
-def describe_tested(measures: Measures, request: Request) -> str | None:
+def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | None:
     """How often a few test images find the others of the concept, in a sentence without its full
     stop; None where there are too few.
 
     Args:
         measures: of the edit, on the test split.
-        request: as for `describe_found`.
+        goal, request: as for `describe_found`.
     """
     found = measures.found
     if found is None:
         return None
-    return _again(found, "test") + _easier(found, request)
+    text = _again(found, "test")
+    if found.risen:
+        return text + _easier(found, request)
+    only = goal.name == "remove" and goal.still_found(measures)
+    return f"{text}: only the name is forgotten" if only else text
 
 
 def _again(found: Found, split: str) -> str:
@@ -155,6 +160,20 @@ def describe_taken(share: float) -> str:
     if not share:
         return ""
     return "name taken" if share == 1 else f"{share:g} of the name taken"
+
+
+def describe_left_undone(trial: Trial, settings: MethodSettings) -> str | None:
+    """What was asked for and the edit does not have, in a sentence without its full stop; None
+    where there is nothing of the kind."""
+    asked = {"--merge": (settings.merge, trial.merge), "--unname": (settings.unname, trial.unnamed)}
+    undone = [name for name, (wanted, done) in asked.items() if wanted and not done]
+    if not undone:
+        return None
+    have, they = ("have", "they are") if len(undone) > 1 else ("has", "it is")
+    return (
+        f"{' and '.join(undone)} {have} changed nothing: {they} for the last projection of the "
+        "image side, and where a concept has siblings. --layer chooses the layer"
+    )
 
 
 def describe_start(trial: Trial) -> str:

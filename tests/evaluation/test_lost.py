@@ -57,3 +57,13 @@ def test_a_weak_class_may_be_ruined_where_another_loses_more_points() -> None:
 def test_ten_points_are_told() -> None:
     assert Lost("tug", 50, 0.9, 0.8, ruined=False).describe()
     assert Lost("tug", 50, 0.9, 0.82, ruined=False).describe() is None  # control
+
+
+def test_a_name_that_two_classes_have_is_told_with_its_path() -> None:
+    tree = Taxonomy.parse({"bird": ["crane", "owl"], "machine": ["crane", "drill"]})
+    labels, known = np.repeat([0, 2], 4), np.ones(8, dtype=bool)
+    after = np.array([1, 1, 1, 1, 0, 0, 0, 0], dtype=bool)
+    found = most_lost(tree.leaves, labels, known, after)
+    assert found is not None and found.name == "machine/crane"
+    alone = most_lost(tree.leaves[1:], labels // 2, known, after)  # control
+    assert alone is not None and alone.name == "crane"

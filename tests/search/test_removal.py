@@ -13,8 +13,13 @@ from slsgu.evaluation.found import Change, Found
 from slsgu.evaluation.unseen import Unseen
 from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
 from slsgu.search.goal import Goal
-from slsgu.search.met_ranges import describe_found, describe_start, describe_tested
-from slsgu.task.settings import NEVER_KNEW
+from slsgu.search.met_ranges import (
+    describe_found,
+    describe_left_undone,
+    describe_start,
+    describe_tested,
+)
+from slsgu.task.settings import NEVER_KNEW, MethodSettings
 
 FLOORS = {"forget_coarse": 0.85, "retain_fine": 0.85, "retain_coarse": 0.85}
 REMOVE = Goal(0.05, FLOORS, name="remove", never_knew=0.9)
@@ -134,11 +139,11 @@ def test_no_class_of_several_may_become_easier_to_find() -> None:
     assert choose([within, falls], REMOVE) is within
     text = describe_found(rises.measures, REMOVE, DOG)
     assert text.endswith("90.0% before: pug more easily than before the edit")
-    assert describe_tested(falls.measures, DOG) == (
+    assert describe_tested(falls.measures, REMOVE, DOG) == (
         "from five images: 80.0% of the test images are found again, 90.0% before"
     )
     two = replace(rises.measures.found or Found(1, 1, 1, 1), shots=1)
-    seen = describe_tested(replace(rises.measures, found=two), DOG) or ""
+    seen = describe_tested(replace(rises.measures, found=two), REMOVE, DOG) or ""
     assert seen.startswith("from one image: ")
 
 
@@ -148,6 +153,9 @@ def test_words_say_what_a_few_images_find() -> None:
     assert "only the name" not in text
     assert "only the name" in describe_found(trial(0.2, 0.99).measures, REMOVE, DOG)
     assert "90.0%" not in describe_found(trial(0.2, 0.8).measures, SUPPRESS, DOG)
+    assert "only the name" in (describe_tested(trial(0.2, 0.99).measures, REMOVE, DOG) or "")
+    assert "only the name" not in (describe_tested(trial(0.2, 0.8).measures, REMOVE, DOG) or "")
+    assert "only the name" not in (describe_tested(trial(0.2, 0.99).measures, SUPPRESS, DOG) or "")
     assert "chance" in describe_found(trial(0.2, 0.0, before=0.0).measures, REMOVE, DOG)
     assert "too few" in describe_found(measures_of(0.0, 1.0, 1.0), REMOVE, DOG)
     assert text.startswith("from five images: ")
@@ -155,3 +163,14 @@ def test_words_say_what_a_few_images_find() -> None:
     assert describe_start(trial(0.0, 0.8)) == ""
     near = replace(trial(0.8, 0.8), onto="nearest")
     assert describe_start(near) == "merge 0.8 onto the nearest sibling, "
+
+
+def test_what_was_asked_for_and_not_done_is_said() -> None:
+    asked = MethodSettings(merge=0.5, unname=True)
+    told = describe_left_undone(trial(0.0, 0.8), asked) or ""
+    assert told.startswith("--merge and --unname have changed nothing: they are for the last")
+    merged = trial(0.5, 0.8)
+    assert (describe_left_undone(merged, asked) or "").startswith("--unname has changed nothing")
+    assert describe_left_undone(replace(merged, unnamed=0.6), asked) is None  # control
+    assert describe_left_undone(trial(0.0, 0.8), MethodSettings()) is None
+    assert describe_left_undone(trial(0.0, 0.8), MethodSettings(merge=0.0, unname=False)) is None
