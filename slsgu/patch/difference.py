@@ -41,7 +41,7 @@ def difference(
     changed = [name for name, tensor in before.items() if not _equal(tensor, after[name])]
     if not changed:
         raise LayerMismatchError(
-            "the two checkpoints hold the same weights: there is nothing to make a patch of"
+            "the two models hold the same weights: there is no edit between them"
         )
     if odd := [name for name in changed if _is_no_weight(name, before[name], after[name])]:
         raise LayerMismatchError(

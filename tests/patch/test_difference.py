@@ -91,7 +91,7 @@ def test_storing_in_half_precision_is_no_difference() -> None:
 
 def test_what_is_no_patch_is_refused_with_a_count_and_an_example() -> None:
     before, after = state(), state()
-    with pytest.raises(LayerMismatchError, match="nothing to make a patch of"):
+    with pytest.raises(LayerMismatchError, match="there is no edit between them"):
         difference(before, after)
     with pytest.raises(LayerMismatchError, match=r"second checkpoint lacks 1 .*\(a\.bias\)"):
         difference(before, {n: t for n, t in after.items() if n != "a.bias"})
