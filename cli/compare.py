@@ -11,7 +11,7 @@ import click
 
 from .compare_options import compare_options
 from .compare_output import CompareOutput
-from .compare_workers import methods_of, own_share, spread
+from .compare_workers import end_with_parent, methods_of, own_share, spread
 from .console import Console
 from .data_options import (
     also_option,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @model_options
 @data_options
 @reference_options
-@also_option
+@also_option("Another data set, whose accuracy becomes a column")
 @gradient_image_option
 @search_image_option
 @test_image_option("50; with --quick: 20")
@@ -69,6 +69,8 @@ def compare(out: Path | None, as_json: bool, jobs: int, **options: Any) -> None:
     share = own_share()
     given = _Given.of(options)
     console = Console()
+    if share is not None:
+        end_with_parent()
     task = given.task()
     effort = given.effort(task)
     output = CompareOutput(out or RUNS / f"compare-{slug(task.request.title)}")

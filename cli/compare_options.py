@@ -10,6 +10,8 @@ import click
 
 from .groups import option, stack
 
+LEAST_CAP = 32  # one step of a method that takes forget and retain images
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 compare_options: Callable[[F], F] = stack(
@@ -39,7 +41,7 @@ compare_options: Callable[[F], F] = stack(
     option(
         "Method",
         "--cap",
-        type=click.IntRange(16, 1_000_000),
+        type=click.IntRange(LEAST_CAP, 1_000_000),
         metavar="N",
         help="Most image gradients that an iterative method trains on in one run.  [default: 480 "
         "for every 50 images to be forgotten; with --quick: 240]",

@@ -56,7 +56,7 @@ class CompareOutput:
         Raises:
             SlsguError: the disk refuses, and the earlier ones stay; or no method made an edit.
         """
-        from slsgu.compare.files import as_csv, as_markdown, screen_table
+        from slsgu.compare.files import as_csv, as_markdown, notes_of, screen_table
         from slsgu.compare.files import as_json as to_json
         from slsgu.compare.table import rows_of
         from slsgu.errors import SlsguError
@@ -81,7 +81,7 @@ class CompareOutput:
             return
         echo_table(screen_table(bench, rows))
         click.echo(f"\nnever knew: {bench.reference.title}")
-        for line in failed:
+        for line in (*notes_of(bench, rows), *failed):
             click.echo(line)
         for name in self.names:
             click.echo(f"{name:<20}  {self.folder / name}")

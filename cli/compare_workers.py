@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def own_share() -> tuple[int, int] | None:
     return int(parts[1]), int(parts[2])
 
 
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends: a process that is
+    killed cannot say so, but the pipe that it holds is closed. What is done is on the disk."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def methods_of(share: tuple[int, int], methods: Iterable[str]) -> set[str]:
     """Which of the methods a process runs."""
     number, of = share
@@ -50,7 +63,7 @@ def spread(jobs: int, folder: Path) -> None:
     try:
         for number in range(jobs):
             env = environment(**{SHARE: f"{number}/{jobs}"})
-            started.append(subprocess.Popen(words, env=env))
+            started.append(subprocess.Popen(words, env=env, stdin=subprocess.PIPE))
         codes = [process.wait() for process in started]
     finally:
         for process in started:

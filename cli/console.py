@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slsgu.data.ledger import Ledger
 
 
+_GAP = "  "  # between columns
 LISTED = 50  # skipped images that are named one by one; report and result.json have all
 
 
@@ -91,16 +93,37 @@ def _escaped(character: str) -> str:
 
 def echo_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """Columns padded to fit; the first `left` columns are flush left, the rest flush right. The
-    first row is the heading."""
+    first row is the heading. What is wider than the terminal is printed in parts, one below the
+    other, each with the first column; a file or a pipe gets it whole."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for index, row in enumerate(rows):
-        cells = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
-        if index == 0:
-            click.echo("  ".join("-" * width for width in widths))
+    for number, part in enumerate(_parts(widths, _terminal_width())):
+        if number:
+            click.echo()
+        for index, row in enumerate(rows):
+            cells = [row[i].ljust(widths[i]) if i < left else row[i].rjust(widths[i]) for i in part]
+            click.echo(_GAP.join(cells).rstrip())
+            if index == 0:
+                click.echo(_GAP.join("-" * widths[i] for i in part))
+
+
+def _terminal_width() -> int | None:
+    """How many characters a line of the terminal has; None where nobody is watching."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _parts(widths: Sequence[int], most: int | None) -> list[list[int]]:
+    """The columns that stand beside each other, so that no line is longer than `most`.
+
+    >>> _parts([6, 3, 3, 3], 17), _parts([6, 3, 3, 3], None), _parts([6, 3, 3], 4)
+    ([[0, 1, 2], [0, 3]], [[0, 1, 2, 3]], [[0, 1], [0, 2]])
+    """
+    parts = [[0]]
+    for column in range(1, len(widths)):
+        wide = sum(widths[i] + len(_GAP) for i in parts[-1]) + widths[column]
+        if most is not None and wide > most and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(column)
+    return parts
 
 
 def percent(value: float | None) -> str:

@@ -186,11 +186,20 @@ def test_image_option(default: str) -> Callable[[F], F]:
     )
 
 
-also_option: Callable[[F], F] = option(
-    "Data",
-    "--also",
-    multiple=True,
-    metavar="NAME=SOURCE[:TAXONOMY]",
-    help="Another data set whose accuracy must hold: class folders, or a table or shards with "
-    "classes. May be given several times; --floor NAME=X sets its floor.",
-)
+MUST_HOLD = "Another data set, whose accuracy must hold (--floor NAME=X says how much of it)"
+
+
+def also_option(what: str) -> Callable[[F], F]:
+    """Other data sets.
+
+    Args:
+        what: is said of them.
+    """
+    return option(
+        "Data",
+        "--also",
+        multiple=True,
+        metavar="NAME=SOURCE[:TAXONOMY]",
+        help=f"{what}: class folders, or a table or shards with classes. May be given several "
+        "times.",
+    )

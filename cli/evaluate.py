@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console, echo_json
-from .data_options import also_option, data_options, model_options
+from .data_options import MUST_HOLD, also_option, data_options, model_options
 from .groups import GroupedCommand, option
 from .options import concept_option, json_option
 from .run_options import explaining_names, read_run, task_of_run, with_run
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @concept_option("What counts as forgotten.  [default: what the patch was made for]")
 @model_options
 @data_options
-@also_option
+@also_option(MUST_HOLD)
 @option(
     "Data",
     "--test-images",

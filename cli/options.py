@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .data_options import (
+    MUST_HOLD,
     also_option,
     data_options,
     gradient_image_option,
@@ -115,7 +116,7 @@ request_options: Callable[[F], F] = stack(
     record_options,
     model_options,
     data_options,
-    also_option,
+    also_option(MUST_HOLD),
     gradient_image_option,
     search_image_option,
     test_image_option("50"),

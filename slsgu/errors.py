@@ -10,10 +10,13 @@ class SlsguError(Exception):
 
     Attributes:
         see: a command that lists what there is, which the command line shows after the message.
+        problem: the message without the advice that ends it, for whoever cannot follow that: it
+            may name an option that another command has.
     """
 
-    def __init__(self, *message: object, see: str | None = None) -> None:
-        super().__init__(*message)
+    def __init__(self, *message: object, see: str | None = None, advice: str = "") -> None:
+        self.problem = " ".join(map(str, message))
+        super().__init__(*((f"{self.problem}. {advice}",) if advice else message))
         self.see = see
 
 

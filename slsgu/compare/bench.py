@@ -14,20 +14,19 @@ from torch import Tensor
 
 from slsgu.audit.pool import Pool
 from slsgu.audit.reference import Unknown
-from slsgu.audit.subject import Subject, View, examples_of
+from slsgu.audit.subject import Subject, View
 from slsgu.baselines.controls import nothing
 from slsgu.baselines.fine_tuning import keep
 from slsgu.baselines.material import Material, Pictures, embedded, read_pictures
 from slsgu.baselines.train import Budget, as_patch, spread, train
 from slsgu.compare.cell_schema import ALSO
+from slsgu.compare.images import chosen_examples, pictures_elsewhere
 from slsgu.compare.probes import Probes, Reference
 from slsgu.data.ledger import Ledger
-from slsgu.data.samples import Sample
-from slsgu.data.splits.test_only import images_of
-from slsgu.errors import DataError
 from slsgu.evaluation.exam import Answers
 from slsgu.evaluation.other_sets import Also, OtherSet, find_others
 from slsgu.evaluation.proof import refuse_broken
+from slsgu.evaluation.refusals import unknown_to_model
 from slsgu.models.clip import Clip
 from slsgu.models.sense import refuse_uninformative
 from slsgu.patch.patch import Patch
@@ -103,10 +102,10 @@ class Bench:
         others = _noted(find_others(task, also), progress)
         material = Material.of(task, ledger, progress)
         test = read_pictures(task, task.splits.test, "test", ledger, progress)
-        chosen, examples = _examples(task, material)
+        chosen, examples = chosen_examples(task, material)
         questions = [x for x, own in zip(test.samples, test.exam.forget, strict=True) if own]
         probes = Probes(Pool.from_samples(chosen, questions), task.seed)
-        there = None if elsewhere is None else _elsewhere(task, elsewhere, ledger, progress)
+        there = None if elsewhere is None else pictures_elsewhere(task, elsewhere, ledger, progress)
         found = probes.read(examples[1], _asked(test, test.before))
         if control is not None:
             asked = [row for row, own in enumerate(test.exam.forget) if own]
@@ -120,6 +119,8 @@ class Bench:
             reference = Reference.of_share(found, never_knew)
         bench = cls(material, test, probes, examples, reference, others, there, ledger, progress)
         _ = bench.before  # now: what cannot be measured stops no method that has run
+        for note in bench.notes:
+            progress.say(f"note: {note}")
         return bench
 
     @property
@@ -130,6 +131,14 @@ class Bench:
     def before(self) -> Score:
         """What is measured of the unedited model."""
         return self.measure(nothing(self.task, self.ledger).patch, relearn=False)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of every figure: what the model does not know, and what cannot be
+        measured with these images."""
+        unedited = self.test.exam.measure(self._unedited, self._unedited)
+        unknown = unknown_to_model(self.task.request, unedited, "test")
+        return tuple(note for note in (unknown, *self.probes.why_not()) if note)
 
     def key(self) -> str:
         """Whether two benches measure the same: a hash of all that decides it."""
@@ -240,18 +249,6 @@ class Bench:
         return {"forget_fine": forget_fine, **self.probes.read(examples, asked)}
 
 
-def _examples(task: Task, material: Material) -> tuple[list[Sample], tuple[Tensor, Tensor]]:
-    """The gradient images that probes learn from, as the audit chooses them: samples, pixels and
-    embeddings by the unedited model."""
-    parts = [x for x in (material.forget, material.retain) if x is not None]
-    samples = [sample for part in parts for sample in part.samples]
-    place = {sample.fingerprint: index for index, sample in enumerate(samples)}
-    rows = [place[x.fingerprint] for x in examples_of(task) if x.fingerprint in place]
-    pixels = torch.cat([part.pixels for part in parts])[rows]
-    before = torch.cat([part.before for part in parts])[rows]
-    return [samples[row] for row in rows], (pixels, before)
-
-
 def _asked(test: Pictures, values: Tensor) -> Tensor:
     """Of a value for each test image, those of what is to be forgotten."""
     return values[torch.from_numpy(test.exam.forget).to(values.device)]
@@ -262,24 +259,6 @@ def _noted(others: Sequence[OtherSet], progress: Progress) -> tuple[OtherSet, ..
     for note in (note for each in others for note in each.notes):
         progress.say(f"note: {note}")
     return tuple(replace(each, notes=()) for each in others)
-
-
-def _elsewhere(task: Task, source: str, ledger: Ledger, progress: Progress) -> Pictures:
-    """Images of what is to be forgotten from another source, without those of the task, whatever
-    file holds their pixels."""
-    found = images_of(
-        source,
-        task.taxonomy,
-        task.request.forget_leaves,
-        limit=task.data.limits.test,
-        seed=task.seed,
-        excluded=task.excluded,
-        strict=task.data.strict,
-    )
-    if not found.samples:
-        reasons = "; ".join(found.left_out.notes()) or "none has the name of a class"
-        raise DataError(f"no image of {task.request.title} in {source} can be used ({reasons})")
-    return read_pictures(task, found.samples, "elsewhere", ledger, progress)
 
 
 def _accuracy(labels: npt.NDArray[np.int64], images: Tensor, classes: Tensor) -> float:

@@ -82,6 +82,7 @@ _PARTS = record(
         "settings": map_of(anything),
         "failed": words,
     },
+    {"note": words},
     closed=True,
 )
 

@@ -35,6 +35,7 @@ class Cell:
         variant: which formula it is.
         settings: of the edit.
         failed: why there is no edit; empty if there is one.
+        note: what must be known of the edit; usually empty.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Cell:
     variant: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     failed: str = ""
+    note: str = ""
 
     @property
     def tuning_seconds(self) -> float:
@@ -89,7 +91,7 @@ class Store:
         Raises:
             ArtifactError: a folder is in its way.
         """
-        path = self._path(method, seed)
+        path = self.path(method, seed)
         if not os.path.lexists(path):
             return None
         if path.is_dir():
@@ -112,13 +114,14 @@ class Store:
         self._folder.mkdir(parents=True, exist_ok=True)
         key = self._key_of(cell.method)
         value = printed({"key": key, **cell.to_json()})
-        write_json(self._path(cell.method, cell.seed), value)
+        write_json(self.path(cell.method, cell.seed), value)
 
     def _key_of(self, method: str) -> str:
         own = self._of_method.get(method)
         return self._key if own is None else json_sha256([self._key, own])
 
-    def _path(self, method: str, seed: int) -> Path:
+    def path(self, method: str, seed: int) -> Path:
+        """The file of a cell."""
         name = slug(method)
         if name != method:  # another method may have the same name in small letters
             name += f"-{json_sha256(method)[:8]}"

@@ -21,6 +21,7 @@ from slsgu.utils.wording import markdown, printable, printed
 from slsgu.version import __version__
 
 SCHEMA = 1
+_MARK = "*"  # behind the name of a method of which more must be known
 _FORMULA = re.compile("[=+@\\-\t\r\uff1d\uff0b\uff0d\uff20]")  # begins one, also in full width
 
 
@@ -40,6 +41,7 @@ def as_json(
         "effort": asdict(effort),
         "reference": bench.reference.to_json(),
         "before": bench.before,
+        "notes": list(bench.notes),
         "columns": [asdict(column) for column in columns_of(rows)],
         "rows": [row.to_json() for row in rows],
         "cells": [cell.to_json() for cell in cells],
@@ -81,10 +83,12 @@ def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -
         f"Never knew: {markdown(bench.reference.title)}. An iterative method trains on at most "
         f"{effort.budget.cap} image gradients a run.",
         "",
+        *(line for note in bench.notes for line in (f"Note: {markdown(note)}.", "")),
         *_rule(["method", "variant", "knob"]),
     ]
     for row in rows:
-        lines.append(_line([_name(row), markdown(row.failed or row.variant), _knob(row)]))
+        words = "; ".join((row.failed or row.variant, *row.notes))
+        lines.append(_line([_name(row), markdown(words), _knob(row)]))
     return "\n".join(lines) + "\n"
 
 
@@ -97,8 +101,14 @@ def screen_table(bench: Bench, rows: Sequence[Row]) -> list[list[str]]:
     table.append(["(never knew)", *(_never(bench, column) for column in columns)])
     for row in rows:
         figures = [written(row.means.get(column.key), column) for column in columns]
-        table.append([row.method, *figures])
+        table.append([f"{row.method}{_MARK if row.notes else ''}", *figures])
     return table
+
+
+def notes_of(bench: Bench, rows: Sequence[Row]) -> list[str]:
+    """What must be known of the table on the screen, a line each."""
+    marked = [f"{_MARK} {row.method}: {note}" for row in rows for note in row.notes]
+    return [*marked, *(f"note: {note}" for note in bench.notes)]
 
 
 def _measured(rows: Sequence[Row]) -> set[str]:

@@ -76,7 +76,7 @@ def _state(clip: Clip) -> list[tuple[bool, int, int]]:
     ]
 
 
-def message(error: BaseException) -> str:
+def message(error: object) -> str:
     """The message of an error, in one line that can be read, even if it fails to make one."""
     try:
         return in_a_line(str(error))

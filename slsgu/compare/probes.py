@@ -57,6 +57,15 @@ class Probes:
             found[PROBE] = float(right.double().mean())
         return found
 
+    def why_not(self) -> list[str]:
+        """Of each probe that cannot be read, that it cannot, and why."""
+        shots = {"5-shot": SHOTS, "linear probe": linear_probe.FEWEST}
+        return [
+            f"{name} is not measured, for {reason}"
+            for name, fewest in shots.items()
+            if (reason := self.pool.why_not(fewest))
+        ]
+
 
 @dataclass(frozen=True)
 class Reference:

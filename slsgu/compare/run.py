@@ -20,7 +20,7 @@ from slsgu.errors import SlsguError
 from slsgu.search.method import Edit, Method
 from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
-from slsgu.utils.wording import in_a_line
+from slsgu.utils.wording import in_a_line, listed
 from slsgu.version import __version__
 
 QUICK_RATES = RATES[1:]
@@ -90,6 +90,11 @@ def run_jobs(
             spent, worked = spent + time.perf_counter() - start, worked + job.weight
             left = sum(each.weight for each in jobs[number + 1 :])
             bench.progress.say(_told(cell, number + 1, len(jobs), left * spent / worked))
+        elif cell.failed:
+            bench.progress.say(
+                f"note: {_named(cell)} failed in an earlier run and is not tried again: "
+                f"{cell.failed}. To try it again, remove {store.path(cell.method, cell.seed)}"
+            )
         cells.append(cell)
     return cells
 
@@ -110,7 +115,8 @@ def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: floa
                 refuse_odd(cell)
                 return cell
         except SlsguError as error:
-            return replace(empty, failed=message(error) or type(error).__name__)
+            words = message(getattr(error, "problem", error))
+            return replace(empty, failed=words or type(error).__name__)
 
 
 def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort, *, own: bool) -> Cell:
@@ -146,7 +152,16 @@ def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort, *, own: b
         gradients=edit.gradients,
         seconds=sum(edit.seconds.values()),
         settings=dict(edit.settings),
+        note=_unmet(edit, bench.task.request.title),
     )
+
+
+def _unmet(edit: Edit, title: str) -> str:
+    """That a search has not met its own goal, in words; empty if it has, or has none."""
+    if edit.trace is None or edit.measures is None:
+        return ""
+    misses = edit.trace.goal.misses(edit.measures, title)
+    return f"does not meet its goal on the search images: {listed(misses)}" if misses else ""
 
 
 def _variant(method: Method) -> str:
@@ -191,5 +206,8 @@ def _told(cell: Cell, done: int, total: int, left: float) -> str:
         q_u = cell.score["q_u"]
         what = f"Q-U {'-' if q_u is None else f'{q_u:.1%}'}, {cell.seconds:.0f} s"
     ahead = f", about {max(1, round(left / 60))} min left" if done < total else ""
-    seed = f", seed {cell.seed}" if cell.seed else ""
-    return f"[{done}/{total}] {cell.method}{seed}: {what}{ahead}"
+    return f"[{done}/{total}] {_named(cell)}: {what}{ahead}"
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.method}, seed {cell.seed}" if cell.seed else cell.method

@@ -48,9 +48,9 @@ COLUMNS = (
     Column("five_shot", "5-shot", brief=True),
     Column("linear_probe", "linear probe", brief=True),
     Column("distance", "from never knew", better="low", brief=True),
-    Column("relearned_forget_fine", "name, 20 steps on", better="low", brief=True),
-    Column("relearned_five_shot", "5-shot, 20 steps on"),
-    Column("relearned_linear_probe", "probe, 20 steps on"),
+    Column("relearned_forget_fine", "name, after 20 steps", better="low", brief=True),
+    Column("relearned_five_shot", "5-shot, after 20 steps"),
+    Column("relearned_linear_probe", "probe, after 20 steps"),
     Column("gradients", "gradients", "count", better="low"),
     Column("all_gradients", "gradients, tuning too", "count", better="low", brief=True),
     Column("seconds", "seconds", "seconds", better="low"),
@@ -74,6 +74,7 @@ class Row:
         at_edge: whether nothing was tried beyond it.
         variant: which formula it is.
         failed: why there are no figures; empty if there are some.
+        notes: what must be known of the figures: runs that failed, a goal that was not met.
     """
 
     method: str
@@ -85,6 +86,7 @@ class Row:
     at_edge: bool
     variant: str
     failed: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,7 +112,7 @@ def rows_of(cells: Sequence[Cell]) -> list[Row]:
 
 
 def _row(name: str, cells: Sequence[Cell]) -> Row:
-    failed = next((cell.failed for cell in cells if cell.failed), "")
+    failures = [cell.failed for cell in cells if cell.failed]
     done = [cell for cell in cells if not cell.failed]
     first = cells[0]
     figures = [_figures(cell, first) for cell in done]
@@ -130,8 +132,23 @@ def _row(name: str, cells: Sequence[Cell]) -> Row:
         knob=first.value,
         at_edge=at_edge(first.value, tried),
         variant=first.variant,
-        failed=failed,
+        failed="" if done else failures[0],
+        notes=_notes(cells, failures if done else []),
     )
+
+
+def _notes(cells: Sequence[Cell], failures: Sequence[str]) -> tuple[str, ...]:
+    """What must be known of the figures of a method, that of several runs once."""
+    notes = []
+    if failures:
+        notes.append(f"{len(failures)} of {len(cells)} runs failed: {failures[0]}")
+    told: dict[str, int] = {}
+    for cell in cells:
+        if cell.note:
+            told[cell.note] = told.get(cell.note, 0) + 1
+    for note, count in told.items():
+        notes.append(note if len(cells) == 1 else f"{count} of {len(cells)} runs: {note}")
+    return tuple(notes)
 
 
 def _figures(cell: Cell, first: Cell) -> dict[str, float | None]:

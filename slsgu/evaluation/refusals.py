@@ -19,22 +19,40 @@ def refuse_unmeasurable(request: Request, unchanged: Measures, *, embedded: bool
         ConceptError: the model does not know the concept, or nothing that must be kept can be
             told from chance.
     """
-    rows = [row for row in unchanged.levels if row.forgotten and row.fine]
-    if rows and not rows[0].measurable:
-        title = repr(request.title)
-        what = f"the model does not know {title} in the first place"
-        if _too_few(rows[0]):
-            what = f"there are too few search images to tell whether the model knows {title}"
-        raise ConceptError(f"{what}: {_of_chance(rows[0])}. {_way_out(rows[0], embedded)}")
+    if (row := _finest(unchanged)) is not None and not row.measurable:
+        raise ConceptError(unknown_to_model(request, unchanged), advice=_way_out(row, embedded))
     kept = [row for row in unchanged.levels if not row.forgotten]
     if unchanged.utility is None:
         few = "; there are too few search images to tell" if any(map(_too_few, kept)) else ""
         raise ConceptError(
             "nothing that must be kept can be measured: "
             + "; ".join(f"at level {row.level}, {_of_chance(row)}" for row in kept)
-            + few
-            + ". Give a retain set, other classes or another parent, or --force to go on blindly"
+            + few,
+            advice="Give a retain set, other classes or another parent, or --force to go on "
+            "blindly",
         )
+
+
+def unknown_to_model(request: Request, unchanged: Measures, images: str = "search") -> str:
+    """That the model cannot be seen to know what it is to forget, in words; empty if it can.
+
+    Args:
+        unchanged: the measures of the unedited model.
+        images: which ones they are of.
+    """
+    row = _finest(unchanged)
+    if row is None or row.measurable:
+        return ""
+    title = repr(request.title)
+    what = f"the model does not know {title} in the first place"
+    if _too_few(row):
+        what = f"there are too few {images} images to tell whether the model knows {title}"
+    return f"{what}: {_of_chance(row)}"
+
+
+def _finest(unchanged: Measures) -> LevelAccuracy | None:
+    """The accuracy on what is to be forgotten, at the finest level."""
+    return next((row for row in unchanged.levels if row.forgotten and row.fine), None)
 
 
 def _of_chance(row: LevelAccuracy) -> str:

@@ -245,7 +245,7 @@ def test_names_of_data_sets_are_safe_wherever_they_stand(
         (["--methods", ","], "--methods , names no method. There are slsgu,"),
         (["--methods", " , "], "names no method"),
         (["--seeds", "1" + "0" * 20], "is not in the range 1<=x<=100"),
-        (["--cap", "1" + "0" * 21], "is not in the range 16<=x<=1000000"),
+        (["--cap", "1" + "0" * 21], "is not in the range 32<=x<=1000000"),
     ],
 )
 def test_values_that_nobody_means_are_refused(

@@ -32,7 +32,9 @@ def bench(title: str) -> Bench:
     splits = SimpleNamespace(description={"kind": title}, of=lambda split: ())
     reference = SimpleNamespace(title=title, values={}, to_json=lambda: {"title": title})
     task = SimpleNamespace(request=described, clip=described, splits=splits)
-    return cast(Bench, SimpleNamespace(task=task, reference=reference, before={"q_u": 0.0}))
+    return cast(
+        Bench, SimpleNamespace(task=task, reference=reference, before={"q_u": 0.0}, notes=(title,))
+    )
 
 
 def test_no_file_holds_what_a_terminal_would_obey() -> None:

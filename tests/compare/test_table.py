@@ -85,6 +85,17 @@ def test_the_highest_comes_first_and_what_failed_last() -> None:
     assert kind_of("ga") == "baseline" and kind_of("mine") == "yours"
 
 
+def test_of_several_runs_those_that_failed_are_counted() -> None:
+    (row,) = rows_of([cell(), cell(seed=1, failed="no memory", score={}), cell(seed=2)])
+    assert row.seeds == 2 and not row.failed and row.means["q_u"] == pytest.approx(0.9)
+    assert row.notes == ("1 of 3 runs failed: no memory",)
+    notes = [cell(note="goal"), cell(seed=1), cell(seed=2, note="goal")]
+    assert rows_of(notes)[0].notes == ("2 of 3 runs: goal",)
+    assert rows_of([cell()])[0].notes == ()  # control
+    (lost,) = rows_of([cell(failed="no memory", score={})])
+    assert lost.failed == "no memory" and lost.notes == () and lost.seeds == 0
+
+
 def test_the_csv_has_every_figure() -> None:
     rows = rows_of([cell(), cell(seed=1)])
     columns = columns_of(rows)
