@@ -10,7 +10,9 @@ document.querySelectorAll(".sortable table").forEach((table) => {
     heading.tabIndex = 0;
     heading.setAttribute("role", "button");
     const sort = () => {
-      const down = heading.getAttribute("aria-sort") !== "descending";
+      const numbers = [...body.rows].some((row) => typeof value(row, column) === "number");
+      const turned = heading.getAttribute("aria-sort") === (numbers ? "descending" : "ascending");
+      const down = numbers !== turned; // numbers begin with the largest, names with A
       table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", down ? "descending" : "ascending");
       const order = (a, b) => {
@@ -18,7 +20,7 @@ document.querySelectorAll(".sortable table").forEach((table) => {
         const text = [x, y].map((each) => typeof each === "string");
         if (text[0] !== text[1]) return text[0] - text[1]; // what is not measured comes last
         const less = text[0] ? x.localeCompare(y) : x - y;
-        return down && !text[0] ? -less : less;
+        return down ? -less : less;
       };
       [...body.rows].sort(order).forEach((row) => body.append(row));
     };

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import BboxBase
 
 from slsgu.report.plots.style import GREY, text_width
 
@@ -31,20 +32,29 @@ def name_marks(marks: Mapping[str, Place], colours: Mapping[str, str], ax: Axes)
     """
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]
     unit = ax.figure.dpi / 72
-    dots = {name: tuple(ax.transData.transform(place) / unit) for name, place in marks.items()}
+    dots: dict[str, Place] = {}
+    for name, place in marks.items():
+        x, y = ax.transData.transform(place) / unit
+        dots[name] = (float(x), float(y))
     taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in dots.values()]
-    for text in ax.texts:
-        taken.append(tuple(text.get_window_extent().extents / unit))
+    taken += [_box(text.get_window_extent(), unit) for text in ax.texts]
     if legend := ax.get_legend():
-        taken.append(tuple(legend.get_window_extent().extents / unit))
-    frame: Box = tuple(ax.bbox.extents / unit)
+        taken.append(_box(legend.get_window_extent(), unit))
+    frame = _box(ax.bbox, unit)
     # The longest lists first: they find a place the least easily.
     for names in sorted(_together(dots), key=lambda names: (-len(names), -dots[names[0]][1])):
         dot = dots[names[0]]
         size = (max(text_width(name, SIZE) for name in names) + 2, len(names) * _LINE)
-        box, far = min(_places(dot, size), key=lambda place: _cost(dot, *place, taken, frame))
+        costs = {(box, far): _cost(dot, box, far, taken, frame) for box, far in _places(dot, size)}
+        box, far = min(costs, key=costs.__getitem__)
         taken.append(box)
         _write(names, colours, ax, (marks[names[0]], dot), box, line=far > _NEAR)
+
+
+def _box(extent: BboxBase, unit: float) -> Box:
+    """An area of pixels, in points."""
+    left, low, right, high = (float(x) / unit for x in extent.extents)
+    return left, low, right, high
 
 
 def _together(dots: Mapping[str, Place]) -> list[list[str]]:
