@@ -19,7 +19,7 @@ from slsgu.search.curve import Known, WholeCurve, choose_step, confirmed, find_r
 from slsgu.search.goal import Goal
 from slsgu.search.pareto import LayerScore
 from slsgu.search.ray import Ray, parallel_lines
-from slsgu.search.start import DIALS, LESS, Start
+from slsgu.search.start import LESS, Start, dials_of
 from slsgu.search.step import search_step
 from slsgu.task.plan import Plan
 from slsgu.task.settings import ONTO, MethodSettings
@@ -117,8 +117,7 @@ def _search_starts(
     asked = not (start.names and start.merges) or plan.settings.unname
     if asked or _any_spares(tried, goal):
         return tried
-    less = [replace(start, taken=share) for share in LESS]
-    for other in (*less, replace(start, names=None)):
+    for other in (replace(start, taken=LESS), replace(start, names=None)):
         tried = tried + _search_from(plan, search_set, base, other, score, goal)
         if _any_spares(tried, goal):
             break
@@ -127,15 +126,19 @@ def _search_starts(
 
 def _any_spares(tried: Sequence[Tried], goal: Goal) -> bool:
     """Whether a step holds that costs little of everything else, and ruins no class of it."""
-    holding = [x.measures for *_, c in tried for x in c.trials if goal.holds(x.measures)]
-    return any((x.q_u or 0.0) >= 1 - NEAR and not ruins(x) for x in holding)
+    return any((x.q_u or 0.0) >= 1 - NEAR and not ruins(x) for x in _holding(tried, goal))
 
 
 def _all_easier(tried: Sequence[Tried], goal: Goal) -> bool:
     """Whether steps hold, and after all of them a few images surely find the concept more easily
     than before."""
-    holding = [x.measures for *_, c in tried for x in c.trials if goal.holds(x.measures)]
+    holding = _holding(tried, goal)
     return bool(holding) and all(easier_to_find(measures) for measures in holding)
+
+
+def _holding(tried: Sequence[Tried], goal: Goal) -> list[Measures]:
+    """The measures of every step that holds."""
+    return [x.measures for *_, c in tried for x in c.trials if goal.holds(x.measures)]
 
 
 def _search_from(
@@ -162,13 +165,6 @@ def _search_from(
 def _met(tried: Sequence[Tried], goal: Goal) -> bool:
     """Whether any step meets the goal."""
     return any(goal.met(trial.measures) for *_, found in tried for trial in found.trials)
-
-
-def dials_of(settings: MethodSettings, start: Start) -> tuple[float, ...]:
-    """How far to merge: what was asked for, or else what is tried to remove a concept."""
-    if not start.merges:
-        return (0.0,)
-    return DIALS if settings.merge is None else (settings.merge,)
 
 
 def search_candidate(

@@ -26,11 +26,10 @@ from slsgu.models.layers import Layer
 from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
 from slsgu.search.taps import Taps
 from slsgu.task.plan import Plan
-from slsgu.task.settings import MergeOnto
+from slsgu.task.settings import MergeOnto, MethodSettings
 from slsgu.task.task import Task
 
-# How much of the names is taken, where more costs too much.
-LESS = (0.6,)
+LESS = 0.6  # of the names is taken, where the whole of them costs too much
 # How far to merge, where the goal decides.
 DIALS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
 
@@ -106,6 +105,13 @@ class Start:
             change = unnamed(weight + moved, names.differences, names.taken, names.offset)
             moved = moved + self.taken * change
         return self.projection.stored(moved)
+
+
+def dials_of(settings: MethodSettings, start: Start) -> tuple[float, ...]:
+    """How far to merge: what was asked for, or else what is tried to remove a concept."""
+    if not start.merges:
+        return (0.0,)
+    return DIALS if settings.merge is None else (settings.merge,)
 
 
 def whole_merges(
