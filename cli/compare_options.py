@@ -44,7 +44,7 @@ compare_options: Callable[[F], F] = stack(
         type=click.IntRange(LEAST_CAP, 1_000_000),
         metavar="N",
         help="Most image gradients that an iterative method trains on in one run.  [default: 480 "
-        "for every 50 images to be forgotten; with --quick: 240]",
+        "for every 50 images to be forgotten; with --quick, half of that]",
     ),
     option(
         "Method",

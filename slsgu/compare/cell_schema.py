@@ -3,7 +3,7 @@ fit each other. Whoever writes such a file chooses what stands in a table."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from slsgu.utils.schema import (
@@ -106,8 +106,19 @@ def cell_of(method: str, seed: int, figures: Collection[str] = ()) -> Check:
         for name in ("q_u", *figures):
             if name not in value["score"]:
                 raise MisfitError(f"score.{printable(name)} is missing")
+        _refuse_odd_q_u(value["score"])
         tried = [each["value"] for each in value["tuning"]]
         if value["value"] not in (tried or ([None] if seed == 0 else [value["value"]])):
             raise MisfitError(f"value is {value['value']}, and tuning has not tried it")
 
     return check
+
+
+def _refuse_odd_q_u(score: Mapping[str, Any]) -> None:
+    """Q-U is the harmonic mean of quality and utility."""
+    quality, utility, q_u = score.get("quality"), score.get("utility"), score["q_u"]
+    if quality is None or utility is None or q_u is None:
+        return
+    mean = 2 * quality * utility / (quality + utility) if quality + utility else 0.0
+    if abs(mean - q_u) > 1e-6:
+        raise MisfitError(f"score.q_u is {q_u}, and not that of its quality and utility")

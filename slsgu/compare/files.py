@@ -81,14 +81,14 @@ def as_markdown(title: str, bench: Bench, rows: Sequence[Row], effort: Effort) -
     lines += [
         "",
         f"Never knew: {markdown(bench.reference.title)}. An iterative method trains on at most "
-        f"{effort.budget.cap} image gradients a run.",
+        f"{effort.budget.cap} image gradients a run. ± is the standard deviation over runs.",
         "",
         *(line for note in bench.notes for line in (f"Note: {markdown(note)}.", "")),
-        *_rule(["method", "variant", "knob"]),
+        *_rule(["method", "variant", "knob", "runs"]),
     ]
     for row in rows:
         words = "; ".join((row.failed or row.variant, *row.notes))
-        lines.append(_line([_name(row), markdown(words), _knob(row)]))
+        lines.append(_line([_name(row), markdown(words), _knob(row), str(row.seeds)]))
     return "\n".join(lines) + "\n"
 
 
@@ -132,7 +132,7 @@ def _knob(row: Row) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None else f"{value:.10g}"
 
 
 def _text(text: str) -> str:

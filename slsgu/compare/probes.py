@@ -83,7 +83,7 @@ class Reference:
     def of_share(cls, before: Mapping[str, float | None], share: float) -> Reference:
         """A share of what is found before the edit, as `--never-knew` has it."""
         values = {name: None if x is None else share * x for name, x in before.items()}
-        return cls(values, f"{share:.0%} of what is found before the edit")
+        return cls(values, f"{100 * share:.4g}% of what is found before the edit")
 
     @classmethod
     def of_unknown(

@@ -15,7 +15,7 @@ from slsgu.compare.bench import Bench
 from slsgu.compare.cells import Cell, Store
 from slsgu.compare.own import blaming, leaving, message, refuse_no_change, refuse_odd, refuse_unfit
 from slsgu.compare.table import kind_of
-from slsgu.compare.tune import tune
+from slsgu.compare.tune import TUNING, tune
 from slsgu.errors import SlsguError
 from slsgu.search.method import Edit, Method
 from slsgu.task.task import Task
@@ -24,6 +24,10 @@ from slsgu.utils.wording import in_a_line, listed
 from slsgu.version import __version__
 
 QUICK_RATES = RATES[1:]
+BLIND = (
+    "could not be tuned, for Q-U cannot be measured on the search images: the strongest value was "
+    "taken"
+)
 CAP, SCALE = 480, 50  # image gradients of a run for every so many images to be forgotten
 
 
@@ -84,7 +88,8 @@ def run_jobs(
         cell = store.load(job.method, job.seed)
         if cell is None:
             start = time.perf_counter()
-            value = next((c.value for c in cells if c.method == job.method), None)
+            tuned = [c.value for c in cells if c.method == job.method and c.value is not None]
+            value = tuned[0] if tuned else None
             cell = run_cell(bench, job, methods[job.method], effort, value)
             store.save(cell)
             spent, worked = spent + time.perf_counter() - start, worked + job.weight
@@ -130,12 +135,14 @@ def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort, *, own: b
     """
     value, seed = empty.value, empty.seed
     tuning: tuple[Mapping[str, object], ...] = ()
+    note = ""
     if isinstance(method, Tunable):
         method = _prepared(method, effort).seeded(seed)
         if value is None:
             tuned = tune(method, lambda each: _carry_out(bench, each))
             edit, value = tuned.edit, tuned.value
             tuning = tuple(each.to_json() for each in tuned.tried)
+            note = BLIND if tuned.blind else ""
         else:
             edit = _carry_out(bench, method.at(value))
     else:
@@ -152,7 +159,7 @@ def _filled(empty: Cell, bench: Bench, method: Method, effort: Effort, *, own: b
         gradients=edit.gradients,
         seconds=sum(edit.seconds.values()),
         settings=dict(edit.settings),
-        note=_unmet(edit, bench.task.request.title),
+        note=note or _unmet(edit, bench.task.request.title),
     )
 
 
@@ -174,7 +181,7 @@ def _variant(method: Method) -> str:
 def comparison_key(bench: Bench, effort: Effort) -> str:
     """What decides the figures of a cell, but for its method and seed: the version, too, since with
     it a method may change."""
-    return json_sha256([__version__, bench.key(), asdict(effort.budget), effort.quick])
+    return json_sha256([__version__, TUNING, bench.key(), asdict(effort.budget), effort.quick])
 
 
 def _prepared(method: Tunable, effort: Effort) -> Tunable:
@@ -205,7 +212,8 @@ def _told(cell: Cell, done: int, total: int, left: float) -> str:
     else:
         q_u = cell.score["q_u"]
         what = f"Q-U {'-' if q_u is None else f'{q_u:.1%}'}, {cell.seconds:.0f} s"
-    ahead = f", about {max(1, round(left / 60))} min left" if done < total else ""
+    minutes = round(left / 60)
+    ahead = f", {f'about {minutes}' if minutes else 'less than 1'} min left" if done < total else ""
     return f"[{done}/{total}] {_named(cell)}: {what}{ahead}"
 
 

@@ -114,7 +114,7 @@ def rows_of(cells: Sequence[Cell]) -> list[Row]:
 def _row(name: str, cells: Sequence[Cell]) -> Row:
     failures = [cell.failed for cell in cells if cell.failed]
     done = [cell for cell in cells if not cell.failed]
-    first = cells[0]
+    first = next((cell for cell in cells if cell.tuning), cells[0])
     figures = [_figures(cell, first) for cell in done]
     means: dict[str, float | None] = {}
     deviations: dict[str, float | None] = {}
@@ -152,7 +152,8 @@ def _notes(cells: Sequence[Cell], failures: Sequence[str]) -> tuple[str, ...]:
 
 
 def _figures(cell: Cell, first: Cell) -> dict[str, float | None]:
-    """The figures of one run. Tuning was done once, with the first seed: each run owes it."""
+    """The figures of one run. Tuning was done once, with the first seed that did not fail: each run
+    owes it."""
     return {
         **cell.score,
         "gradients": cell.gradients,

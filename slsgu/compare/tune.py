@@ -1,12 +1,14 @@
 """Fair tuning: the one knob of a method, turned on the search split, by Q-U there.
 
 The values of its grid first; then, while the best lies at an edge of what was tried, one beyond it,
-at most `BEYOND` times. So no method is judged by a rate that was too small or too large for it.
-Where no value has forgotten anything, a stronger one is tried.
+at most `BEYOND` times; then one between the best and its neighbour on either side. So no method is
+judged by a rate that was too small or too large for it. Where no value has forgotten anything, a
+stronger one is tried.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +17,9 @@ from slsgu.baselines.iterative import Tunable
 from slsgu.errors import SlsguError
 from slsgu.search.method import Edit
 
+TUNING = 2  # raised whenever the same method would be tuned otherwise
 BEYOND = 2
-ENOUGH = 0.99  # a Q-U that leaves nothing to look for beyond an edge
+ENOUGH = 0.99  # a Q-U that leaves nothing to look for outside the grid
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,17 @@ class Tuned:
         value: of the knob.
         edit: that it makes.
         tried: everything that was tried.
+        blind: whether Q-U could not be measured, so that the strongest value was taken.
     """
 
     value: float
     edit: Edit
     tried: tuple[Tried, ...]
+    blind: bool = False
 
 
 def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
-    """Try the grid, and beyond it.
+    """Try the grid, beyond it, and between its values.
 
     Args:
         run: carries a method out; its edit says what it does on the search split.
@@ -95,8 +100,28 @@ def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
         if best.q_u >= ENOUGH or not at_edge(best.value, values):
             break
         attempt(best.value * factor if best.value == max(values) else best.value / factor)
+    best = _best(tried, method)
+    if best.quality > 0 and best.q_u < ENOUGH and factor != 1:
+        for value in _between(best.value, [each.value for each in tried]):
+            attempt(value)
     value = _best(tried, method).value
-    return Tuned(value, edits[value], tuple(tried))
+    blind = all(edit.measures is None or edit.measures.q_u is None for edit in edits.values())
+    return Tuned(value, edits[value], tuple(tried), blind)
+
+
+def _between(value: float, tried: Sequence[float]) -> list[float]:
+    """Values between one and its neighbours, in geometric order.
+
+    >>> _between(4, [1, 4, 16]), _between(16, [1, 4, 16])
+    ([2.0, 8.0], [8.0])
+    """
+    below = max((other for other in tried if other < value), default=None)
+    above = min((other for other in tried if other > value), default=None)
+    return [
+        float(f"{math.sqrt(value * other):.6g}")
+        for other in (below, above)
+        if other is not None and value * other > 0
+    ]
 
 
 def at_edge(value: float | None, tried: Sequence[float]) -> bool:

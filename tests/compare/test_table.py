@@ -75,6 +75,14 @@ def test_tuning_is_paid_for() -> None:
     assert plain.means["all_seconds"] == 7 and plain.means["all_gradients"] == 10
 
 
+def test_tuning_is_paid_for_where_the_first_run_has_failed() -> None:
+    lost = cell(failed="no memory", score={}, tuning=(), value=None)
+    tuned = cell(seed=1, tuning=cell().tuning)
+    (row,) = rows_of([lost, tuned, cell(seed=2)])
+    assert row.means["all_gradients"] == 20 and row.knob == 4.0
+    assert row.means["all_seconds"] == pytest.approx((7 - 5) + 3 + 5)
+
+
 def test_the_highest_comes_first_and_what_failed_last() -> None:
     rows = rows_of([
         cell("ga"), cell("npo-kl", score={"q_u": 0.9}), cell("ft", failed="no images", score={}),

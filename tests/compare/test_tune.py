@@ -46,25 +46,38 @@ def tried(method: Knob) -> tuple[float, list[float]]:
 
 
 def test_the_best_of_the_grid_is_taken() -> None:
-    assert tried(Knob(4)) == (4, [1, 4, 16])
+    assert tried(Knob(4, peak=0.99)) == (4, [1, 4, 16])
+
+
+def test_between_the_best_and_its_neighbours_is_looked() -> None:
+    """What forgets at one value and breaks at the next is best between them."""
+    assert tried(Knob(7)) == (8, [1, 4, 16, 2, 8])
+    assert tried(Knob(1e9, peak=0.5)) == (256, [1, 4, 16, 64, 256, 128])  # no neighbour above
+    assert tried(Knob(4, values=(4.0,))) == (4, [4])  # of one value nothing says how far apart
+
+
+def test_where_q_u_cannot_be_measured_it_is_said() -> None:
+    blind = Measures({}, {}, {}, {}, None, None, None, 0.0, ())
+    run = lambda each: replace(each(), measures=blind)  # noqa: E731
+    assert tune(Knob(4), run).blind and not tune(Knob(4), lambda each: each()).blind
 
 
 @pytest.mark.parametrize(
     ("best", "value", "values"),
     [
-        (64, 64, [1, 4, 16, 64, 256]),
-        (1e9, 256, [1, 4, 16, 64, 256]),
-        (0.25, 0.25, [1, 4, 16, 0.25, 0.0625]),
+        (64, 64, [1, 4, 16, 64, 256, 32, 128]),
+        (1e9, 256, [1, 4, 16, 64, 256, 128]),
+        (0.25, 0.25, [1, 4, 16, 0.25, 0.0625, 0.125, 0.5]),
     ],
 )
 def test_an_edge_is_gone_beyond(best: float, value: float, values: list[float]) -> None:
     assert tried(Knob(best)) == (value, values)
-    assert len(values) <= 3 + BEYOND
+    assert len(values) <= 3 + BEYOND + 2
 
 
 def test_what_is_near_perfect_is_not_gone_beyond() -> None:
     assert tried(Knob(16, peak=0.995)) == (16, [1, 4, 16])
-    assert tried(Knob(16, peak=0.98))[1] == [1, 4, 16, 64]  # control: then 16 is no edge
+    assert tried(Knob(16, peak=0.98))[1] == [1, 4, 16, 64, 8, 32]  # control: then 16 is no edge
 
 
 @pytest.mark.parametrize(("rising", "weakest"), [(True, 0.0625), (False, 256)])
@@ -80,7 +93,7 @@ def test_where_nothing_is_forgotten_a_stronger_value_is_tried(
 
 
 def test_the_cost_is_of_every_value_but_reading_counts_once() -> None:
-    found = tune(Knob(4), lambda each: each())
+    found = tune(Knob(4, peak=0.99), lambda each: each())
     assert sum(each.seconds for each in found.tried) == 6.0
     assert sum(each.gradients for each in found.tried) == 30
 

@@ -64,7 +64,8 @@ def test_marks_on_top_of_each_other_share_one_list() -> None:
     step = 1.25 * SIZE * ax.figure.dpi / 72
     for higher, lower in itertools.pairwise(listed):
         assert higher.y0 - lower.y0 == pytest.approx(step, abs=3)
-        assert min(abs(higher.x0 - lower.x0), abs(higher.x1 - lower.x1)) < 1
+        sides = [(box.x0, box.x1, box.x0 + box.x1) for box in (higher, lower)]
+        assert min(abs(a - b) for a, b in zip(*sides, strict=True)) < 1
     alone = ax.transData.transform((90.0, 0.6))
     assert abs(boxes["far"].x0 - alone[0]) < 20 * ax.figure.dpi / 72
 

@@ -60,7 +60,7 @@ def quality_utility(rows: Rows, ax: Axes) -> Axes:
                 f"Q-U {level:g}", end, (3, 3) if below else (3, -7), textcoords="offset points",
                 fontsize=7, color=GREY,
             )  # fmt: skip
-    ax.xaxis.set_major_locator(FixedLocator([tick for tick in ax.get_xticks() if tick <= 1]))
+    ax.xaxis.set_major_locator(FixedLocator([tick for tick in ax.get_xticks() if tick < 1 + 1e-9]))
     ax.set_xlabel("quality: how far the name is gone", fontsize=8.5, color=INK)
     ax.set_ylabel("utility: how much is kept", fontsize=8.5, color=INK)
     return _scatter(rows, "quality", "utility", ax)
@@ -108,7 +108,7 @@ def save_figures(value: Mapping[str, Any], folder: Path) -> list[Path]:
     rows = [row for row in done if (row["means"]["q_u"] or 0.0) >= SHOWN]
     note = f"{concepts}, test images; the mean over seeds"
     if lower := len(done) - len(rows):
-        note += f". {lower} below Q-U {SHOWN:g} not drawn"
+        note += f". {lower} not drawn: Q-U below {SHOWN:g}, or not measured"
     paths = []
     for name, (draw, title) in FIGURES.items():
         with drawing():

@@ -16,6 +16,7 @@ TOGETHER = 8.0  # marks whose middles lie as near as this, in points, share a li
 _LINE = SIZE * 1.25
 _MARK = 4.0  # half a mark
 _STEPS = 36  # places around a mark at which its list is tried
+_APART = 4.0  # between two names side by side
 _NEAR = 10.0  # a list further from its mark than this gets a line to it
 _FAR = (7.0, 15.0, 26.0, 40.0, 58.0, 80.0, 105.0, 135.0)
 
@@ -100,8 +101,8 @@ def _cost(dot: Place, box: Box, far: float, taken: Sequence[Box], frame: Box) ->
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """The area that two boxes share."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
+    """The area that two boxes share, or nearly share, side by side."""
+    wide = min(one[2], other[2]) - max(one[0], other[0]) + _APART
     high = min(one[3], other[3]) - max(one[1], other[1])
     return max(0.0, wide) * max(0.0, high)
 
