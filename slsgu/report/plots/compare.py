@@ -108,7 +108,7 @@ def save_figures(value: Mapping[str, Any], folder: Path) -> list[Path]:
     rows = [row for row in done if (row["means"]["q_u"] or 0.0) >= SHOWN]
     note = f"{concepts}, test images; the mean over seeds"
     if lower := len(done) - len(rows):
-        note += f". {lower} not drawn: Q-U below {SHOWN:g}, or not measured"
+        note += f". Not drawn: {lower} without a Q-U of {SHOWN:g}"
     paths = []
     for name, (draw, title) in FIGURES.items():
         with drawing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -37,8 +38,7 @@ def name_marks(marks: Mapping[str, Place], colours: Mapping[str, str], ax: Axes)
     for name, place in marks.items():
         x, y = ax.transData.transform(place) / unit
         dots[name] = (float(x), float(y))
-    taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in dots.values()]
-    taken += [_box(text.get_window_extent(), unit) for text in ax.texts]
+    taken = [_box(text.get_window_extent(), unit) for text in ax.texts]
     if legend := ax.get_legend():
         taken.append(_box(legend.get_window_extent(), unit))
     frame = _box(ax.bbox, unit)
@@ -46,9 +46,15 @@ def name_marks(marks: Mapping[str, Place], colours: Mapping[str, str], ax: Axes)
     for names in sorted(_together(dots), key=lambda names: (-len(names), -dots[names[0]][1])):
         dot = dots[names[0]]
         size = (max(text_width(name, SIZE) for name in names) + 2, len(names) * _LINE)
-        costs = {(box, far): _cost(dot, box, far, taken, frame) for box, far in _places(dot, size)}
+        others = [place for name, place in dots.items() if name not in names]
+        costs = {
+            (box, far): _cost(dot, box, far, others, taken, frame)
+            for box, far in _places(dot, size)
+        }
         box, far = min(costs, key=costs.__getitem__)
         taken.append(box)
+        if far > _NEAR:
+            taken += [(x - 1, y - 1, x + 1, y + 1) for x, y in _line(dot, box)]
         _write(names, colours, ax, (marks[names[0]], dot), box, line=far > _NEAR)
 
 
@@ -83,28 +89,41 @@ def _places(dot: Place, size: tuple[float, float]) -> Iterator[tuple[Box, float]
             yield (x - wide, y - high, x + wide, y + high), far
 
 
-def _cost(dot: Place, box: Box, far: float, taken: Sequence[Box], frame: Box) -> float:
-    """What speaks against a place: what it covers, what its line crosses, and how far it is."""
+def _cost(
+    dot: Place, box: Box, far: float, others: Sequence[Place], taken: Sequence[Box], frame: Box
+) -> float:
+    """What speaks against a place: what it covers, which other marks it stands beside, what its
+    line crosses, and how far it is."""
     inside = frame[0] <= box[0] and box[2] <= frame[2] and frame[1] <= box[1] and box[3] <= frame[3]
-    covered = sum(_overlap(box, other) for other in taken)
+    marks = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in (dot, *others)]
+    covered = sum(_overlap(box, mark) for mark in marks)
+    covered += sum(10 * _overlap(box, name, apart=_APART) for name in taken)
     crossed = 0
     if far > _NEAR:
-        end = _nearest(dot, box)
-        for share in np.linspace(0.0, 1.0, 12):
-            x, y = (dot[i] + share * (end[i] - dot[i]) for i in (0, 1))
+        for x, y in _line(dot, box):
             crossed += sum(
                 a <= x <= c and b <= y <= d
-                for a, b, c, d in taken
+                for a, b, c, d in (*marks, *taken)
                 if not (a <= dot[0] <= c and b <= dot[1] <= d)
             )
-    return covered + 60 * crossed + far / 4 + (0 if inside else 1e4)
+    beside = sum(max(0.0, 1.2 * _NEAR - math.dist(other, _nearest(other, box))) for other in others)
+    return covered + 2 * beside + 60 * crossed + far / 4 + (0 if inside else 1e4)
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """The area that two boxes share, or nearly share, side by side."""
-    wide = min(one[2], other[2]) - max(one[0], other[0]) + _APART
+def _overlap(one: Box, other: Box, *, apart: float = 0.0) -> float:
+    """The area that two boxes share, or would if one were wider by `apart`."""
+    wide = min(one[2], other[2]) - max(one[0], other[0]) + apart
     high = min(one[3], other[3]) - max(one[1], other[1])
     return max(0.0, wide) * max(0.0, high)
+
+
+def _line(dot: Place, box: Box) -> list[Place]:
+    """Points on the line from a mark to its names."""
+    x, y = _nearest(dot, box)
+    return [
+        (dot[0] + share * (x - dot[0]), dot[1] + share * (y - dot[1]))
+        for share in np.linspace(0.0, 1.0, 12)
+    ]
 
 
 def _nearest(dot: Place, box: Box) -> Place:
