@@ -28,6 +28,7 @@ def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
         *_about_towers(grounds),
         *_about_only_after(grounds),
         *_about_worst(grounds),
+        *_about_averages(grounds),
         *about_retain_images(grounds),
         *about_forget_images(grounds),
         *_about_neighbours(grounds),
@@ -164,7 +165,8 @@ def _about_only_after(grounds: Grounds) -> list[str]:
 
 
 def _about_worst(grounds: Grounds) -> list[str]:
-    """What finds most, without averages with the original, which do not decide."""
+    """What finds most by words, whatever is read of images, and without averages with the
+    original, which are told by themselves."""
     told = [
         x for probe in (words.NAME, weights.NAME, retrieval.NAME) for x in grounds.of(probe)
         if x.measurable and x.after is not None and not x.at_floor and not x.averaged
@@ -173,7 +175,22 @@ def _about_worst(grounds: Grounds) -> list[str]:
     if not told:
         return []
     worst = max(told, key=lambda x: (x.after or 0) - (x.floor or 0))
-    return [f"Most is found through {worst.probe}, {worst.setting}: {worst.after:.0%}."]
+    return [f"By words, most is found through {worst.probe}, “{worst.setting}”: {worst.after:.0%}."]
+
+
+def _about_averages(grounds: Grounds) -> list[str]:
+    """How little of the original weights brings the name back."""
+    told = [
+        x for x in grounds.of(weights.NAME)
+        if x.averaged and x.measurable and x.after is not None and not x.at_floor
+    ]  # fmt: skip
+    if not told:
+        return []
+    least = told[0]  # the smallest share of the original
+    return [
+        f"Whoever has the original model can average the two: {least.setting}, the name finds "
+        f"{least.after:.0%}."
+    ]
 
 
 def _about_neighbours(grounds: Grounds) -> list[str]:

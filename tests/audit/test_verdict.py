@@ -279,10 +279,14 @@ def test_the_edit_shows_its_images_only_where_it_shows_more_than_before(
     assert any("shows which images" in reason for reason in told) is shows
 
 
-def test_an_average_is_not_what_is_told_of_as_a_leak() -> None:
+def test_an_average_is_told_by_itself_and_not_as_a_leak() -> None:
     text = verdict(readings(0.5, worst=0.4)).reasons
-    assert "Most is found through other words, worst template: a {}: 40%." in text
-    assert not any("averaged" in reason for reason in text)
+    assert "By words, most is found through other words, “worst template: a {}”: 40%." in text
+    told = [reason for reason in text if "averaged" in reason]
+    assert told == [
+        "Whoever has the original model can average the two: averaged with 50% of the original, "
+        "the name finds 90%."
+    ]
     rounded = reading("weights", "rounded to int8", 1.0, 0.9, never_knew=0.0)
     assert any("rounded" in x for x in verdict([*readings(0.5), rounded]).reasons)  # control
 
