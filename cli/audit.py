@@ -219,9 +219,14 @@ def _task(
     made_on = {part.get("data") for part in with_images(patch.parts)}
     drawn = task.splits.description.get("kind") == "drawings"  # no split shares any with another
     if made_on - {task.splits.sha256} and not drawn:
+        way = (
+            "--run DIR knows them"
+            if given.of_run is None
+            else "the run knows them: leave out --concept, --data, --taxonomy and --seed"
+        )
         console.say(
             "note: it is not known which images the edit was made from: some may be among those "
-            "that are asked (--run DIR knows them)"
+            f"that are asked ({way})"
         )
     return task
 

@@ -64,7 +64,7 @@ class AuditOutput:
         """
         from slsgu.report.audit import FILE, read_audit
 
-        begun = read_audit(self.folder, say, finished=False)
+        begun = read_audit(self.folder, say, begun=self.key)
         if begun is not None and begun.about.get("key") == self.key:
             return begun
         found = read_audit(self.folder, say)

@@ -36,7 +36,7 @@ from slsgu.utils.wording import in_a_line
 from slsgu.version import __version__
 
 FILE, PAGE = "audit.json", "audit.html"
-UNFINISHED = "audit.unfinished.json"  # what has been read so far, until all is
+UNFINISHED = "audit.unfinished-{}.json"  # what has been read of an audit, by its key, until all is
 BEGIN, END = "<!-- audit -->", "<!-- /audit -->"  # in report.html, what lies between is ours
 _OURS = re.compile(f"{BEGIN}.*?{END}", re.S)
 
@@ -121,21 +121,27 @@ def write_audit(found: Audit, folder: Path, *, finished: bool = True) -> None:
         SlsguError: the disk refuses.
     """
     value = plain({**found.to_json(), "version": __version__})
-    write_json(folder / (FILE if finished else UNFINISHED), value)
+    begun = folder / _unfinished(found.about["key"])
+    write_json(folder / FILE if finished else begun, value)
     if finished:
-        (folder / UNFINISHED).unlink(missing_ok=True)
+        begun.unlink(missing_ok=True)
+
+
+def _unfinished(key: str) -> str:
+    """The file of an audit that has not read everything yet."""
+    return UNFINISHED.format(key[:8])
 
 
 def read_audit(
-    folder: Path, say: Callable[[str], None] = lambda line: None, *, finished: bool = True
+    folder: Path, say: Callable[[str], None] = lambda line: None, *, begun: str | None = None
 ) -> Audit | None:
     """The audit in a folder; None where there is none that can be read: it is then made again.
 
     Args:
         say: told of a file that is there and cannot be used.
-        finished: whether one that was interrupted is not meant.
+        begun: the key of one that was interrupted, if that is meant.
     """
-    path = folder / (FILE if finished else UNFINISHED)
+    path = folder / (FILE if begun is None else _unfinished(begun))
     if not os.path.lexists(path):
         return None
     try:
@@ -184,8 +190,9 @@ def refuse_taken(folder: Path, request: Request) -> None:
 
 def remove_audit(folder: Path) -> None:
     """Take away an audit and its page."""
-    for name in (FILE, PAGE, UNFINISHED):
-        (folder / name).unlink(missing_ok=True)
+    begun = folder.glob(UNFINISHED.format("*"))
+    for path in (folder / FILE, folder / PAGE, *begun):
+        path.unlink(missing_ok=True)
 
 
 def write_page(found: Audit, path: Path) -> None:

@@ -54,7 +54,10 @@ def test_an_early_sigterm_is_answered(tmp_path: Path, when: float) -> None:
         running.send_signal(signal.SIGTERM)
         told = running.communicate(timeout=60)[1]
     assert running.returncode == 143
-    assert told == "Interrupted: finished files are whole, unfinished ones are gone.\n"
+    assert (
+        told
+        == "Interrupted: finished files are whole. The same command goes on from what is done.\n"
+    )
     assert not list(tmp_path.rglob("*.part"))
 
 
