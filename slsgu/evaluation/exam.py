@@ -209,12 +209,25 @@ class Exam:
         return replace(self.measure(before, after), intervals=intervals)
 
     def _most_lost(self, before: Bools, after: Bools) -> Lost | None:
-        """The class that loses most of everything else, at the finest level."""
-        level, labels = self.levels[-1], self.labels[:, -1]
-        kept = (labels >= 0) & ~self.forget
-        if level.depth == CAPTIONS:
+        """The class that loses most of everything else, at the level at which it loses most."""
+        finest, labels = self.levels[-1], self.labels[:, -1]
+        if finest.depth == CAPTIONS:
             return None
-        return most_lost(level.classes, labels[kept], before[kept, -1], after[kept, -1])
+        most: Lost | None = None
+        for column in reversed(range(len(self.levels))):  # of equals, the finest
+            rows = (labels >= 0) & ~self.forget & (self.labels[:, column] >= 0)
+            found = most_lost(
+                finest.classes, labels[rows], before[rows, column], after[rows, column]
+            )
+            if found is None:
+                continue
+            if column < len(self.levels) - 1:
+                found = replace(found, level=self.levels[column].depth)
+            if most is None:
+                most = found
+            elif found.share > most.share:
+                most = replace(found, ruined=most.ruined)
+        return most
 
     def _groups(self) -> list[Group]:
         groups = []

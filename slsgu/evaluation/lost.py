@@ -23,9 +23,10 @@ class Lost:
     Attributes:
         name: of the class; its path where another has the same name.
         count: its images.
-        before, after: its accuracy at the finest level.
+        before, after: its accuracy.
         ruined: whether any class, this or another, loses more than half of the images that were
-            right.
+            right at the finest level.
+        level: the level at which its images are asked for, where that is not the finest.
     """
 
     name: str
@@ -33,14 +34,23 @@ class Lost:
     before: float
     after: float
     ruined: bool
+    level: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Of its images, those that are lost."""
+        return self.before - self.after
 
     def describe(self) -> str | None:
         """What is lost, in a sentence without its full stop; None where it is little."""
-        if round(self.before - self.after, 9) < TOLD:
+        if round(self.share, 9) < TOLD:
             return None
+        what = "are named right"
+        if self.level is not None:
+            what = f"are given the right group at level {self.level}"
         return (
             f"of everything else, {self.name} loses most: {self.before:.1%} of its "
-            f"{self.count} images are named right before, {self.after:.1%} after"
+            f"{self.count} images {what} before, {self.after:.1%} after"
         )
 
 

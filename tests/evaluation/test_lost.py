@@ -28,6 +28,20 @@ def test_the_exam_tells_of_kept_classes_alone() -> None:
     assert nothing is not None and not nothing.ruined and nothing.describe() is None  # control
 
 
+def test_what_is_lost_at_a_coarser_level_is_told_too() -> None:
+    leaves = [leaf for leaf in TREE.leaves for _ in range(4)]
+    exam = Exam(leaves, TREE, Request.of(TREE, ["beagle"]))
+    before = np.ones((16, len(exam.levels)), dtype=bool)
+    after = before.copy()
+    after[8:11, 0] = False  # the tugs, as boats
+    found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
+    assert found == Lost("tug", 4, 1.0, 0.25, ruined=False, level=1)
+    assert "images are given the right group at level 1 before, 25.0%" in (found.describe() or "")
+    after[12:15, -1] = False  # as much of the barges, by their name
+    found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
+    assert found == Lost("barge", 4, 1.0, 0.25, ruined=True)  # control: of equals, the finest
+
+
 @pytest.mark.parametrize(("left", "ruined"), [(2, False), (1, True)])
 def test_half_of_a_class_may_go(left: int, ruined: bool) -> None:
     after = np.arange(4) < left
