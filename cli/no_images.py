@@ -48,6 +48,7 @@ def refuse_options(options: dict[str, Any]) -> None:
         for name in ONLY_HERE:
             if name in given:
                 raise click.UsageError(f"{given[name]} goes with --no-images")
+        _refuse_idle(options, given)
         return
     allowed = _ALWAYS | (_ON_PICTURES if options["data"] else _ON_NAMES)
     unused = [name for name in given if name not in allowed]
@@ -68,6 +69,27 @@ def refuse_options(options: dict[str, Any]) -> None:
         f"{option} says nothing with --no-images, which makes the edit from texts in one step: "
         "leave one of the two out"
     )
+
+
+def _refuse_idle(options: dict[str, Any], given: dict[str, str]) -> None:
+    """Refuse what the search or the goal that was chosen does not look at.
+
+    Raises:
+        click.UsageError: it was given.
+    """
+    idle: tuple[str, ...] = ()
+    chosen = why = ""
+    if options["search"] == "paper":
+        chosen, why = "--search paper", "which knows no goal but the name"
+        idle = ("goal", "never_knew", "confidence")
+    elif options["goal"] == "suppress":
+        chosen, why = "--goal suppress", "which merges only as far as --merge says"
+        idle = ("never_knew",) if options["merge"] else ("never_knew", "merge_onto")
+    for name in idle:
+        if name in given and not (name == "goal" and options["goal"] == "suppress"):
+            raise click.UsageError(
+                f"{given[name]} says nothing with {chosen}, {why}: leave one of the two out"
+            )
 
 
 def _given() -> dict[str, str]:

@@ -59,7 +59,8 @@ def _gone(result: Outcome) -> tuple[str, str]:
             f"the name is forgotten, but example images find {what} more easily than before",
         )
     if any(result.goal.still_found(x) for x in (result.measures, result.proof.measures)):
-        return "fair", "only its name is forgotten"
+        several = len(result.task.request.concepts) > 1
+        return "fair", f"only {'their names are' if several else 'its name is'} forgotten"
     return "good", "forgotten"
 
 

@@ -45,7 +45,7 @@ class Goal:
         return cls(
             settings.target,
             settings.floors,
-            settings.confidence,
+            settings.confidence_used,
             settings.goal_used,
             settings.never_knew,
             settings.moves,

@@ -172,6 +172,11 @@ class MethodSettings(Checked):
         return self.goal if METHODS[self.search].starts else "suppress"
 
     @property
+    def confidence_used(self) -> float:
+        """The confidence; the published search goes by the count of search images alone."""
+        return self.confidence if METHODS[self.search].starts else 0.0
+
+    @property
     def starts(self) -> bool:
         """Whether last projections of the image side are moved before any step."""
         return self.merges or self.unnames

@@ -94,3 +94,26 @@ def test_the_embedded_model_says_what_it_is(
     assert "embedded model, which was taught drawings alone" in ran.err and "--model" in ran.err
     ran = cli(*words, "--model", f"local-dir:{tiny_dir}")  # control
     assert "does not know 'beagle'" in ran.err and "embedded" not in ran.err
+
+
+# -- options that would say nothing ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--search", "paper", "--goal", "remove"], "--goal says nothing with --search paper"),
+        (["--search", "paper", "--confidence", "0.9"], "--confidence says nothing with --search"),
+        (["--goal", "suppress", "--never-knew", "0.5"], "--never-knew says nothing with --goal"),
+        (["--goal", "suppress", "--merge-onto", "nearest"], "--merge-onto says nothing with"),
+    ],
+)
+def test_what_the_search_does_not_look_at_is_refused(
+    cli: Cli, world: list[str], more: list[str], told: str
+) -> None:
+    done = cli("apply", "--concept", "beagle", *world, *more, "--dry-run")
+    assert done.code == 2 and told in done.err and "leave one of the two out" in done.err
+    fit = ["--goal", "suppress", "--merge-onto", "nearest", "--merge", "0.5", "--dry-run"]
+    assert cli("apply", "--concept", "beagle", *world, *fit).code == 0  # control
+    plain = ["--search", "paper", "--goal", "suppress", "--dry-run"]
+    assert cli("apply", "--concept", "beagle", *world, *plain).code == 0  # control
