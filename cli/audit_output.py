@@ -65,11 +65,11 @@ class AuditOutput:
         from slsgu.report.audit import FILE, read_audit
 
         begun = read_audit(self.folder, say, begun=self.key)
-        if begun is not None and begun.about.get("key") == self.key:
-            return begun
+        if begun is not None and begun.about.get("key") != self.key:
+            begun = None  # the name of its file has the first characters of the key alone
         found = read_audit(self.folder, say)
         if found is None or found.about.get("key") == self.key:
-            return found
+            return found if begun is None else begun
         path = self.folder / FILE
         if not whole:
             raise click.UsageError(
@@ -80,7 +80,7 @@ class AuditOutput:
             f"note: {path} is of other images, or of another edit or reference, and will be "
             "replaced once this audit is done"
         )
-        return None
+        return begun
 
     def write(self, found: Audit, *, pages: bool = False) -> None:
         """Write what there is; `audit.json` and the pages once all is."""

@@ -81,12 +81,14 @@ def _refuse_idle(options: dict[str, Any], given: dict[str, str]) -> None:
     chosen = why = ""
     if options["search"] == "paper":
         chosen, why = "--search paper", "which knows no goal but the name"
-        idle = ("goal", "never_knew", "confidence")
+        idle = ("never_knew", "confidence")
+        idle += () if options["goal"] == "suppress" else ("goal",)
+        idle += () if options["merge"] else ("merge_onto",)
     elif options["goal"] == "suppress":
         chosen, why = "--goal suppress", "which merges only as far as --merge says"
         idle = ("never_knew",) if options["merge"] else ("never_knew", "merge_onto")
     for name in idle:
-        if name in given and not (name == "goal" and options["goal"] == "suppress"):
+        if name in given:
             raise click.UsageError(
                 f"{given[name]} says nothing with {chosen}, {why}: leave one of the two out"
             )

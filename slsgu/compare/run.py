@@ -24,10 +24,7 @@ from slsgu.utils.wording import in_a_line, listed
 from slsgu.version import __version__
 
 QUICK_RATES = RATES[1:]
-BLIND = (
-    "could not be tuned, for Q-U cannot be measured on the search images: the strongest value was "
-    "taken"
-)
+BLIND = "could not be tuned, for Q-U cannot be measured on the search images"
 CAP, SCALE = 480, 50  # image gradients of a run for every so many images to be forgotten
 
 
@@ -85,11 +82,13 @@ def run_jobs(
     cells: list[Cell] = []
     spent, worked = 0.0, 0
     for number, job in enumerate(jobs):
+        tuned = (c.value for c in cells if c.method == job.method and c.value is not None)
+        value = next(tuned, None)
         cell = store.load(job.method, job.seed)
+        if cell is not None and None not in (value, cell.value) and cell.value != value:
+            cell = None  # of another tuning
         if cell is None:
             start = time.perf_counter()
-            tuned = [c.value for c in cells if c.method == job.method and c.value is not None]
-            value = tuned[0] if tuned else None
             cell = run_cell(bench, job, methods[job.method], effort, value)
             store.save(cell)
             spent, worked = spent + time.perf_counter() - start, worked + job.weight
@@ -120,7 +119,7 @@ def run_cell(bench: Bench, job: Job, method: Method, effort: Effort, value: floa
                 refuse_odd(cell)
                 return cell
         except SlsguError as error:
-            words = message(getattr(error, "problem", error))
+            words = message(error.problem)
             return replace(empty, failed=words or type(error).__name__)
 
 

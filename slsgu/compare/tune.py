@@ -56,7 +56,7 @@ class Tuned:
         value: of the knob.
         edit: that it makes.
         tried: everything that was tried.
-        blind: whether Q-U could not be measured, so that the strongest value was taken.
+        blind: whether Q-U could not be measured for any value, so that it has not chosen.
     """
 
     value: float
@@ -112,13 +112,13 @@ def tune(method: Tunable, run: Callable[[Tunable], Edit]) -> Tuned:
 def _between(value: float, tried: Sequence[float]) -> list[float]:
     """Values between one and its neighbours, in geometric order.
 
-    >>> _between(4, [1, 4, 16]), _between(16, [1, 4, 16])
-    ([2.0, 8.0], [8.0])
+    >>> _between(4, [1, 4, 16]), _between(16, [1, 4, 16]), _between(-4, [-4, -1])
+    ([2.0, 8.0], [8.0], [-2.0])
     """
     below = max((other for other in tried if other < value), default=None)
     above = min((other for other in tried if other > value), default=None)
     return [
-        float(f"{math.sqrt(value * other):.6g}")
+        float(f"{math.copysign(math.sqrt(value * other), value):.6g}")
         for other in (below, above)
         if other is not None and value * other > 0
     ]

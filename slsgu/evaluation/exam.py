@@ -213,20 +213,18 @@ class Exam:
         finest, labels = self.levels[-1], self.labels[:, -1]
         if finest.depth == CAPTIONS:
             return None
-        most: Lost | None = None
-        for column in reversed(range(len(self.levels))):  # of equals, the finest
-            rows = (labels >= 0) & ~self.forget & (self.labels[:, column] >= 0)
+        rows = (labels >= 0) & ~self.forget
+        most = most_lost(finest.classes, labels[rows], before[rows, -1], after[rows, -1])
+        ruined = most is not None and most.ruined
+        for column in reversed(range(len(self.levels) - 1)):  # of equals, the finest
+            depth = self.levels[column].depth
+            if depth == CAPTIONS:
+                continue
             found = most_lost(
                 finest.classes, labels[rows], before[rows, column], after[rows, column]
             )
-            if found is None:
-                continue
-            if column < len(self.levels) - 1:
-                found = replace(found, level=self.levels[column].depth)
-            if most is None:
-                most = found
-            elif found.share > most.share:
-                most = replace(found, ruined=most.ruined)
+            if found is not None and (most is None or found.share > most.share):
+                most = replace(found, level=depth, ruined=ruined)
         return most
 
     def _groups(self) -> list[Group]:

@@ -39,11 +39,11 @@ class Lost:
     @property
     def share(self) -> float:
         """Of its images, those that are lost."""
-        return self.before - self.after
+        return round(self.before - self.after, 9)
 
     def describe(self) -> str | None:
         """What is lost, in a sentence without its full stop; None where it is little."""
-        if round(self.share, 9) < TOLD:
+        if self.share < TOLD:
             return None
         what = "are named right"
         if self.level is not None:

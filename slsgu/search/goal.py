@@ -47,7 +47,7 @@ class Goal:
             settings.floors,
             settings.confidence_used,
             settings.goal_used,
-            settings.never_knew,
+            settings.never_knew_used,
             settings.moves,
         )
 

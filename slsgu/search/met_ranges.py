@@ -100,12 +100,11 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     text = _again(found, "search")
     if found.risen:
         return text + _easier(found, request)
-    if goal.name == "suppress" or not found.measurable:
-        return text
-    text += f"; a model that never knew it is taken to find {goal.never_knew * found.before:.1%}"
-    if found.after > found.before:
-        return f"{text}: perhaps more easily than before (too few images to be sure)"
-    return f"{text}: only the name is forgotten" if goal.still_found(measures) else text
+    if goal.name == "remove" and found.measurable:
+        text += (
+            f"; a model that never knew it is taken to find {goal.never_knew * found.before:.1%}"
+        )
+    return text + _left(measures, goal, request)
 
 
 def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | None:
@@ -122,8 +121,19 @@ def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | N
     text = _again(found, "test")
     if found.risen:
         return text + _easier(found, request)
-    only = goal.name == "remove" and goal.still_found(measures)
-    return f"{text}: only the name is forgotten" if only else text
+    return text + _left(measures, goal, request)
+
+
+def _left(measures: Measures, goal: Goal, request: Request) -> str:
+    """What it means that images are still found, of which none surely is found more easily."""
+    found = measures.found
+    if goal.name == "suppress" or found is None or not found.measurable:
+        return ""
+    if found.after > found.before:
+        return ": perhaps more easily than before (too few images to be sure)"
+    if not goal.still_found(measures):
+        return ""
+    return f": only the {'names are' if len(request.concepts) > 1 else 'name is'} forgotten"
 
 
 def _again(found: Found, split: str) -> str:

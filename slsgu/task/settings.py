@@ -172,6 +172,11 @@ class MethodSettings(Checked):
         return self.goal if METHODS[self.search].starts else "suppress"
 
     @property
+    def never_knew_used(self) -> float:
+        """How often what was never known is found; only `remove` asks for another than usual."""
+        return self.never_knew if self.goal_used == "remove" else NEVER_KNEW
+
+    @property
     def confidence_used(self) -> float:
         """The confidence; the published search goes by the count of search images alone."""
         return self.confidence if METHODS[self.search].starts else 0.0
@@ -210,6 +215,8 @@ class MethodSettings(Checked):
             "retain_loss": self.retain_loss_used,
             "direction": self.direction_used,
             "goal": self.goal_used,
+            "never_knew": self.never_knew_used,
+            "confidence": self.confidence_used,
             "unname": self.unnames,
         }
         return {**asdict(self), **resolved}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = "Interrupted: finished files are whole. The same command goes on from what is done."
+INTERRUPTED = "Interrupted: finished files are whole. The same command uses what has been kept."
 BUS_ERROR = (
     "Error: a file was cut, or its disk has failed, while it was read (SIGBUS). Finished files are "
     "whole. Copy the models and patches that the command reads again, then give it again"

@@ -104,7 +104,10 @@ def test_an_interrupted_audit_replaces_nothing_and_is_gone_on_with(
     assert (run / "audit.json").read_bytes() == kept
     assert len(list(run.glob("audit.unfinished-*.json"))) == 1
     assert cli(*one).code == 0  # of something else, which ends: what was begun stays
-    done = cli("audit", "--run", run, "--seed", "1", *QUICK)
+    refused = cli("audit", "--run", run, "--seed", "1", *QUICK)
+    assert refused.code == 2 and "replaced by some probes alone" in refused.err
+    assert (run / "audit.json").read_bytes() == kept
+    done = cli("audit", "--run", run, "--seed", "1")
     assert "prototypes: done before" in done.err, done.err
     assert (run / "audit.json").read_bytes() != kept
     assert not list(run.glob("audit.unfinished-*.json"))

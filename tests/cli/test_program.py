@@ -55,8 +55,7 @@ def test_an_early_sigterm_is_answered(tmp_path: Path, when: float) -> None:
         told = running.communicate(timeout=60)[1]
     assert running.returncode == 143
     assert (
-        told
-        == "Interrupted: finished files are whole. The same command goes on from what is done.\n"
+        told == "Interrupted: finished files are whole. The same command uses what has been kept.\n"
     )
     assert not list(tmp_path.rglob("*.part"))
 

@@ -81,3 +81,17 @@ def test_a_name_that_two_classes_have_is_told_with_its_path() -> None:
     assert found is not None and found.name == "machine/crane"
     alone = most_lost(tree.leaves[1:], labels // 2, known, after)  # control
     assert alone is not None and alone.name == "crane"
+
+
+def test_a_loss_at_a_coarser_level_ruins_nothing_and_captions_are_no_level() -> None:
+    """What steers the search is the finest level, also where too few are right there to count."""
+    leaves = [leaf for leaf in TREE.leaves for _ in range(4)]
+    exam = Exam(leaves, TREE, Request.of(TREE, ["beagle"]))
+    before = np.ones((16, len(exam.levels)), dtype=bool)
+    before[8:, -1] = False
+    before[4:8] = False
+    after = before.copy()
+    after[8:12, 0] = False
+    found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
+    assert found is not None and found.level == 1 and not found.ruined
+    assert found.share == 1.0

@@ -42,16 +42,21 @@ def name_marks(marks: Mapping[str, Place], colours: Mapping[str, str], ax: Axes)
     if legend := ax.get_legend():
         taken.append(_box(legend.get_window_extent(), unit))
     frame = _box(ax.bbox, unit)
+    marked = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in dots.values()]
     # The longest lists first: they find a place the least easily.
     for names in sorted(_together(dots), key=lambda names: (-len(names), -dots[names[0]][1])):
         dot = dots[names[0]]
         size = (max(text_width(name, SIZE) for name in names) + 2, len(names) * _LINE)
         others = [place for name, place in dots.items() if name not in names]
-        costs = {
-            (box, far): _cost(dot, box, far, others, taken, frame)
-            for box, far in _places(dot, size)
-        }
-        box, far = min(costs, key=costs.__getitem__)
+        best: tuple[float, Box, float] | None = None
+        for box, far in _places(dot, size):
+            if best is not None and far / 4 >= best[0]:
+                break  # nothing from here on can cost less
+            cost = _cost(dot, box, far, others, marked, taken, frame)
+            if best is None or cost < best[0]:
+                best = cost, box, far
+        assert best is not None
+        _, box, far = best
         taken.append(box)
         if far > _NEAR:
             taken += [(x - 1, y - 1, x + 1, y + 1) for x, y in _line(dot, box)]
@@ -70,7 +75,7 @@ def _together(dots: Mapping[str, Place]) -> list[list[str]]:
     for name, (x, y) in sorted(dots.items(), key=lambda item: (-item[1][1], item[1][0])):
         for names in lists:
             left, high = dots[names[0]]
-            if np.hypot(x - left, y - high) <= TOGETHER:
+            if math.dist((x, y), (left, high)) <= TOGETHER:
                 names.append(name)
                 break
         else:
@@ -90,20 +95,25 @@ def _places(dot: Place, size: tuple[float, float]) -> Iterator[tuple[Box, float]
 
 
 def _cost(
-    dot: Place, box: Box, far: float, others: Sequence[Place], taken: Sequence[Box], frame: Box
+    dot: Place,
+    box: Box,
+    far: float,
+    others: Sequence[Place],
+    marked: Sequence[Box],
+    taken: Sequence[Box],
+    frame: Box,
 ) -> float:
     """What speaks against a place: what it covers, which other marks it stands beside, what its
     line crosses, and how far it is."""
     inside = frame[0] <= box[0] and box[2] <= frame[2] and frame[1] <= box[1] and box[3] <= frame[3]
-    marks = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in (dot, *others)]
-    covered = sum(_overlap(box, mark) for mark in marks)
+    covered = sum(_overlap(box, mark) for mark in marked)
     covered += sum(10 * _overlap(box, name, apart=_APART) for name in taken)
     crossed = 0
     if far > _NEAR:
         for x, y in _line(dot, box):
             crossed += sum(
                 a <= x <= c and b <= y <= d
-                for a, b, c, d in (*marks, *taken)
+                for a, b, c, d in (*marked, *taken)
                 if not (a <= dot[0] <= c and b <= dot[1] <= d)
             )
     beside = sum(max(0.0, 1.2 * _NEAR - math.dist(other, _nearest(other, box))) for other in others)
