@@ -195,10 +195,10 @@ def _task(
     from slsgu.task.task import make_task
 
     own = not (concepts or typed("data") or typed("taxonomy") or typed("seed"))
-    if given.of_run is not None and own:
-        task = task_of_run(given.of_run, clip)
-    else:
-        wanted = concepts or patch.requested_paths()
+    task = task_of_run(given.of_run, clip) if given.of_run is not None and own else None
+    of_patch = patch.requested_paths()
+    if task is None or (of_patch and set(of_patch) != set(task.request.describe()["paths"])):
+        wanted = concepts or of_patch
         if not wanted:
             raise SlsguError(
                 "nothing says what was to be forgotten: name it with --concept, as it is called "

@@ -37,7 +37,7 @@ def linear(subject: Subject) -> Iterator[ProbeReading]:
     for point in subject.examples.points["before"]:
         yield readings_of(
             subject,
-            ProbeReading(NAME, point, len(pool.asked), 1 / len(pool.classes)),
+            ProbeReading(NAME, point, len(pool.asked), pool.chance),
             lambda view, point=point: _correct(subject, pool, view, point),  # type: ignore[misc]
         )
 
@@ -50,7 +50,8 @@ def _correct(subject: Subject, pool: Pool, view: str, point: str) -> Tensor | No
 
 
 def right(examples: Tensor, questions: Tensor, pool: Pool) -> Tensor:
-    """Whether each question is given its own class by a classifier of the examples [M].
+    """Whether each question is given its own class, or one of its group, by a classifier of the
+    examples [M].
 
     Args:
         examples: outputs [N, D].
@@ -58,7 +59,7 @@ def right(examples: Tensor, questions: Tensor, pool: Pool) -> Tensor:
         pool: which of them are of which class.
     """
     predicted = Ridge(examples, pool.example_labels, len(pool.classes))(questions)
-    return predicted == pool.labels.to(predicted)
+    return pool.right(predicted)
 
 
 class Ridge:

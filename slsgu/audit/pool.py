@@ -23,16 +23,24 @@ class Pool:
         classes: C leaves.
         places: the examples of each class, by their index.
         asked: the leaf of each question.
+        groups: for each class, a number that the classes of one group share which is to be
+            forgotten; empty where every class stands for itself.
     """
 
     classes: tuple[Concept, ...]
     places: tuple[tuple[int, ...], ...]
     asked: tuple[Concept | None, ...]
+    groups: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, subject: Subject) -> Pool:
         """The examples and the questions of a subject."""
-        return cls.from_samples(subject.examples.samples, subject.questions.samples)
+        found = cls.from_samples(subject.examples.samples, subject.questions.samples)
+        request, forgotten = subject.task.request, set(subject.task.request.forget_leaves)
+        if len(forgotten) == len(request.concepts):
+            return found
+        owners = [request.owner(x) if x in forgotten else x for x in found.classes]
+        return replace(found, groups=tuple(map(owners.index, owners)))
 
     @classmethod
     def from_samples(cls, examples: Sequence[Sample], questions: Sequence[Sample]) -> Pool:
@@ -48,6 +56,25 @@ class Pool:
     def labels(self) -> Tensor:
         """The right class of each question [M]."""
         return torch.tensor([self.classes.index(x) for x in self.asked if x is not None])
+
+    @property
+    def chance(self) -> float:
+        """The share that a guess finds."""
+        if not self.groups:
+            return 1 / len(self.classes)
+        own = [self.groups[label] for label in self.labels.tolist()]
+        return sum(map(self.groups.count, own)) / len(own) / len(self.classes)
+
+    def right(self, predicted: Tensor) -> Tensor:
+        """Whether each question is given its own class, or one of its group.
+
+        Args:
+            predicted: classes [..., M].
+        """
+        if not self.groups:
+            return predicted == self.labels.to(predicted)
+        groups = torch.tensor(self.groups).to(predicted)
+        return groups[predicted] == groups[self.labels.to(predicted)]
 
     @property
     def example_labels(self) -> Tensor:

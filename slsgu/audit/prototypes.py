@@ -6,7 +6,8 @@ its name.
 
 Protocol: classes are the leaves of the taxonomy that have an example; the k photographs of each are
 drawn from the examples, the same before and after; accuracy is the share of test images of the
-forgotten leaves that are given their own leaf, averaged over `DRAWS` draws.
+forgotten leaves that are given their own leaf (where a group is to be forgotten: any of the group),
+averaged over `DRAWS` draws.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ def prototypes(subject: Subject) -> Iterator[ProbeReading]:
         drawn = draw(pool.places, shots, subject.task.seed)
         yield readings_of(
             subject,
-            ProbeReading(NAME, setting(shots), len(pool.asked), 1 / len(pool.places)),
+            ProbeReading(NAME, setting(shots), len(pool.asked), pool.chance),
             lambda view, drawn=drawn: _found(subject, pool, drawn, view),  # type: ignore[misc]
             asked=pool.asked,
         )
 
 
 def _found(subject: Subject, pool: Pool, drawn: Tensor, view: str) -> Tensor:
-    """In how many of the draws each question is given its own class [M]."""
+    """In how many of the draws each question is given its own class, or one of its group [M]."""
     examples, questions = (x.embeddings(view) for x in (subject.examples, subject.questions))
-    return right(examples, drawn, questions, pool.labels).double().mean(dim=0)
+    return pool.right(nearest(examples, drawn, questions)).double().mean(dim=0)
 
 
 def setting(shots: int) -> str:
@@ -83,6 +84,12 @@ def accuracy(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor)
 def right(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor) -> Tensor:
     """Whether each question is nearest to the mean of its own class, in each draw [D, M];
     arguments as for `accuracy`."""
-    means = normalize(examples[drawn.to(examples.device)].mean(dim=2), dim=-1)  # [D, C, d]
-    predicted = torch.einsum("md,kcd->kmc", questions, means).argmax(dim=2)  # [D, M]
+    predicted = nearest(examples, drawn, questions)
     return predicted == labels.to(predicted)
+
+
+def nearest(examples: Tensor, drawn: Tensor, questions: Tensor) -> Tensor:
+    """The class to whose mean each question is nearest, in each draw [D, M]; arguments as for
+    `accuracy`."""
+    means = normalize(examples[drawn.to(examples.device)].mean(dim=2), dim=-1)  # [D, C, d]
+    return torch.einsum("md,kcd->kmc", questions, means).argmax(dim=2)

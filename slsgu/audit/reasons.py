@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from slsgu.audit import linear, membership, neighbours, retrieval, weights, words
 from slsgu.audit.grounds import Grounds
 from slsgu.audit.points import EMBEDDING
@@ -9,6 +11,7 @@ from slsgu.audit.prototypes import setting
 from slsgu.audit.relearning_reasons import about_forget_images, about_retain_images
 from slsgu.utils.wording import listed
 
+SAME = 0.9  # share of what was found before, from which on a search finds nearly as many
 SHOTS_TOLD = 5  # images per class by which concepts are told one by one
 
 
@@ -28,6 +31,7 @@ def reasons(word: str, grounds: Grounds) -> tuple[str, ...]:
         *_about_towers(grounds),
         *_about_only_after(grounds),
         *_about_worst(grounds),
+        *_about_search(grounds),
         *_about_averages(grounds),
         *about_retain_images(grounds),
         *about_forget_images(grounds),
@@ -148,6 +152,13 @@ def _about_towers(grounds: Grounds) -> list[str]:
                     f" {stages[-1].after:.0%}, as before."]  # fmt: skip
         return [text + f"of the stages in front of it, {stages[-1].setting} is the last that finds "
                 f"it beyond chance, {stages[-1].after:.0%}, as before."]  # fmt: skip
+    untouched = [x for x in takewhile(lambda x: x.after == x.before, read) if x.measurable]
+    if untouched:
+        last = untouched[-1]
+        return [
+            "Everything before the edited layer is as it was: whoever takes the features there "
+            f"({last.setting}) finds {last.after:.0%}, as before."
+        ]
     alive = [x for x in stages if not x.at_floor and (x.after or 0) >= (x.before or 0) - 0.02]
     if alive:
         best = max(alive, key=lambda x: x.after or 0)
@@ -176,6 +187,20 @@ def _about_worst(grounds: Grounds) -> list[str]:
         return []
     worst = max(told, key=lambda x: (x.after or 0) - (x.floor or 0))
     return [f"By words, most is found through {worst.probe}, “{worst.setting}”: {worst.after:.0%}."]
+
+
+def _about_search(grounds: Grounds) -> list[str]:
+    """That whoever looks for images by the name finds as many as before, where that is so."""
+    return [
+        f"A search among all images by its name still finds {x.after:.0%} of its images, "
+        f"{x.before:.0%} before."
+        for x in grounds.of(retrieval.NAME)
+        if x.setting == retrieval.BY_TEXT
+        and x.measurable
+        and x.after is not None
+        and x.after >= SAME * (x.before or 0.0)
+        and not x.at_floor
+    ]
 
 
 def _about_averages(grounds: Grounds) -> list[str]:

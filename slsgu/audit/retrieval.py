@@ -3,8 +3,9 @@
 Protocol: the gallery is all test images that have a class, ranked by cosine. A text query is the
 class embedding of a forgotten leaf (the task's templates), with R images of that leaf in the
 gallery; an image query is each test image of it in turn, which is then out of the gallery
-(R - 1 others). Recall is the share of the R that are among the first R (which is also the precision
-there); precision is that of the first `FIRST`. Averages are over queries.
+(R - 1 others); where a group is to be forgotten, an image looks for all images of the group. Recall
+is the share of the R that are among the first R (which is also the precision there); precision is
+that of the first `FIRST`. Averages are over queries.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from slsgu.audit.subject import Subject
 
 NAME = "retrieval"
 FIRST = 5
+BY_TEXT = "by text, recall"
 Measure = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -36,7 +38,13 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
     if not leaves or count == len(owners):
         yield ProbeReading(NAME, "by text", note="the test images are all of one kind")
         return
-    chance = sum(float(m.double().mean()) * int(m.sum()) for m in mine) / count
+    request = subject.task.request
+    whole = [  # by image: all of the group
+        torch.tensor([x in leaves and request.owner(x) is request.owner(leaf) for x in owners])
+        for leaf in leaves
+    ]
+    wanted = {"text": mine, "image": whole}
+    sizes = [int(m.sum()) for m in mine]
     templates = subject.task.templates
 
     def scores(view: str, by: str) -> list[tuple[Tensor, Tensor]]:
@@ -46,7 +54,7 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
             return [(row[None], m) for row, m in zip(texts @ images.T, mine, strict=True)]
         similar = images @ images.T
         similar.fill_diagonal_(-torch.inf)
-        return [(similar[m.to(similar.device)], m) for m in mine]
+        return [(similar[m.to(similar.device)], w) for m, w in zip(mine, whole, strict=True)]
 
     for by in ("text", "image"):
         for what, measure in (("recall", recall), (f"precision of the first {FIRST}", precision)):
@@ -58,9 +66,10 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
                 shares = [measure(rows, m.to(rows.device)) for rows, m in scores(view, by)]
                 if by == "image":
                     return torch.cat(shares)
-                sizes = [int(m.sum()) for m in mine]
                 return sum(float(x) * n for x, n in zip(shares, sizes, strict=True)) / count
 
+            shares = [float(w.double().mean()) for w in wanted[by]]
+            chance = sum(x * n for x, n in zip(shares, sizes, strict=True)) / count
             yield readings_of(subject, ProbeReading(NAME, f"by {by}, {what}", count, chance), found)
 
 

@@ -68,6 +68,10 @@ class Request:
     def retain_leaves(self) -> tuple[Concept, ...]:
         return tuple(leaf for leaf in self.taxonomy.leaves if self.forget_depth(leaf) is None)
 
+    def owner(self, leaf: Concept) -> Concept:
+        """The concept that was named, and under which a leaf that is to be forgotten lies."""
+        return next(concept for concept in self.concepts if concept in leaf.lineage)
+
     def forget_depth(self, leaf: Concept) -> int | None:
         """k, the depth of the shallowest requested ancestor of `leaf`; None if it is kept."""
         return next((c.depth for c in leaf.lineage if c in self.concepts), None)

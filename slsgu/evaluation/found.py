@@ -9,12 +9,13 @@ images nearly as often as one that was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept
 from slsgu.utils.statistics import wilson
 
@@ -54,6 +55,8 @@ class Found:
         error: standard error of `after - before`, from the differences image by image.
         shots: images that stand for a class.
         each: the same for each class that is to be forgotten.
+        as_group: where a group is to be forgotten, the share that are found as any class of their
+            group; None where every concept is a class of its own.
     """
 
     before: float
@@ -63,6 +66,7 @@ class Found:
     error: float = 0.0
     shots: int = SHOTS
     each: tuple[Change, ...] = ()
+    as_group: Change | None = None
 
     @property
     def measurable(self) -> bool:
@@ -92,11 +96,14 @@ class FewShot:
         kept: for each class that is kept, the images that stand for it in each draw [D, k].
         drawn: likewise, for each class to be forgotten.
         asked: for each class to be forgotten, the others [D, n - k].
+        groups: for each class to be forgotten, a number that the classes of one group share; empty
+            where every class stands for itself.
     """
 
     kept: tuple[Tensor, ...]
     drawn: tuple[Tensor, ...]
     asked: tuple[Tensor, ...]
+    groups: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -124,24 +131,26 @@ class FewShot:
         )
 
     @classmethod
-    def among(
-        cls, leaves: Sequence[Concept | None], forgotten: Sequence[Concept]
-    ) -> FewShot | None:
+    def among(cls, leaves: Sequence[Concept | None], request: Request | None) -> FewShot | None:
         """Draw from images of a request.
 
         Args:
             leaves: the class of each image; None for one that is of no class.
-            forgotten: the classes to be forgotten.
 
         Returns:
             None as for `of`.
         """
+        forgotten = () if request is None else request.forget_leaves
         places: dict[Concept, list[int]] = {}
         for place, leaf in enumerate(leaves):
             if leaf is not None:
                 places.setdefault(leaf, []).append(place)
         own = [places.pop(leaf, []) for leaf in forgotten]
-        return cls.of(own, list(places.values()))
+        drawn = cls.of(own, list(places.values()))
+        if drawn is None or request is None:
+            return None
+        groups = tuple(request.concepts.index(request.owner(leaf)) for leaf in forgotten)
+        return drawn if len(set(groups)) == len(groups) else replace(drawn, groups=groups)
 
     @property
     def classes(self) -> int:
@@ -155,7 +164,8 @@ class FewShot:
         return sum(drawn.shape[1] + asked.shape[1] for drawn, asked in pairs)
 
     def hits(self, images: Tensor) -> Tensor:
-        """In how many draws each image is asked for, and nearest to the mean of its own class [N].
+        """In how many draws each image is asked for, and nearest to the mean of its own class; in
+        a second row, where groups are to be forgotten, of any class of its group [1 or 2, N].
 
         Args:
             images: embeddings of all images [N, d]; their length does not matter.
@@ -163,10 +173,14 @@ class FewShot:
         images = normalize(images, dim=-1).to("cpu", torch.float32)
         standing = [images[drawn].mean(dim=1) for drawn in (*self.drawn, *self.kept)]
         means = normalize(torch.stack(standing, dim=1), dim=-1)  # [D, F + K, d]
-        found = torch.zeros(len(images))
+        found = torch.zeros(2 if self.groups else 1, len(images))
+        groups = torch.tensor(self.groups + (-1,) * len(self.kept))
         for number, asked in enumerate(self.asked):
             nearest = torch.einsum("dnc,dkc->dnk", images[asked], means).argmax(dim=2)
-            found.index_add_(0, asked.flatten(), (nearest == number).flatten().float())
+            found[0].index_add_(0, asked.flatten(), (nearest == number).flatten().float())
+            if self.groups:
+                right = groups[nearest] == self.groups[number]
+                found[1].index_add_(0, asked.flatten(), right.flatten().float())
         return found
 
     def found(self, before: Tensor, images: Tensor) -> Found:
@@ -177,7 +191,7 @@ class FewShot:
             images: embeddings with the edit, as for `hits`.
         """
         after = self.hits(images)
-        whole = _change(before, after, self.asked)
+        whole = _change(before[0], after[0], self.asked)
         return Found(
             before=whole.before,
             after=whole.after,
@@ -185,7 +199,8 @@ class FewShot:
             chance=1 / self.classes,
             error=whole.error,
             shots=self.drawn[0].shape[1],
-            each=tuple(_change(before, after, (asked,)) for asked in self.asked),
+            each=tuple(_change(before[0], after[0], (asked,)) for asked in self.asked),
+            as_group=_change(before[1], after[1], self.asked) if self.groups else None,
         )
 
 
@@ -193,7 +208,7 @@ def _change(before: Tensor, after: Tensor, asked: Sequence[Tensor]) -> Change:
     """What an edit changes for some classes.
 
     Args:
-        before, after: `FewShot.hits` [N].
+        before, after: a row of `FewShot.hits` [N].
         asked: the images of each class that are asked for in each draw, each [D, n].
     """
     draws = torch.bincount(torch.cat([each.flatten() for each in asked]), minlength=len(before))

@@ -111,7 +111,7 @@ def evaluate(
         )
     )
     measures = exam.measure_with_intervals(answers[0], answers[1], seed=seed)
-    few_shot = FewShot.among(exam.leaves, () if request is None else request.forget_leaves)
+    few_shot = FewShot.among(exam.leaves, request)
     if few_shot is not None:
         found = few_shot.found(few_shot.hits(images.before), images.after)
         measures = replace(measures, found=found)

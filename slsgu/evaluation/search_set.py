@@ -229,8 +229,7 @@ class SearchSet:
 
     @cached_property
     def _few_shot(self) -> FewShot | None:
-        request = self.exam.request
-        return FewShot.among(self.exam.leaves, () if request is None else request.forget_leaves)
+        return FewShot.among(self.exam.leaves, self.exam.request)
 
     @cached_property
     def _found_before(self) -> Tensor:

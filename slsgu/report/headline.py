@@ -58,7 +58,11 @@ def _gone(result: Outcome) -> tuple[str, str]:
             "fair",
             f"the name is forgotten, but example images find {what} more easily than before",
         )
-    if any(result.goal.still_found(x) for x in (result.measures, result.proof.measures)):
+    goal = result.goal
+    if any(
+        goal.still_found(x) or goal.still_a_group(x)
+        for x in (result.measures, result.proof.measures)
+    ):
         several = len(result.task.request.concepts) > 1
         return "fair", f"only {'their names are' if several else 'its name is'} forgotten"
     return "good", "forgotten"

@@ -131,7 +131,7 @@ def _left(measures: Measures, goal: Goal, request: Request) -> str:
         return ""
     if found.after > found.before:
         return ": perhaps more easily than before (too few images to be sure)"
-    if not goal.still_found(measures):
+    if not (goal.still_found(measures) or goal.still_a_group(measures)):
         return ""
     return f": only the {'names are' if len(request.concepts) > 1 else 'name is'} forgotten"
 
@@ -140,6 +140,8 @@ def _again(found: Found, split: str) -> str:
     """How often images of a split are found again, and were before."""
     text = f"{_images(found)}: {found.after:.1%} of the {split} images are found again, "
     text += f"{found.before:.1%} before"
+    if (group := found.as_group) is not None:
+        text += f" (as any class of their group {group.after:.1%}, {group.before:.1%} before)"
     if found.measurable:
         return text
     return f"{text}, which cannot be told from chance ({found.chance:.1%})"

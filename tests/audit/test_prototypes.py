@@ -13,11 +13,13 @@ from torch.nn.functional import normalize
 
 import slsgu
 from slsgu.audit import run
+from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.prototypes import DRAWS, NAME, accuracy, draw, prototypes
 from slsgu.audit.run import PROBES, Audit, run_audit
 from slsgu.audit.subject import Subject
 from slsgu.baselines.merge import merge
+from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.errors import LayerMismatchError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.patch.patch import Patch
@@ -41,6 +43,18 @@ def by_setting(readings: Audit) -> dict[str, ProbeReading]:
 
 
 # -- the arithmetic -------------------------------------------------------------------------------
+
+
+def test_of_a_group_any_class_of_it_is_right() -> None:
+    tree = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx", "tabby"]})
+    asked = tree.leaves[:2]
+    pool = Pool(tree.leaves, ((0,), (1,), (2,), (3,)), asked, groups=(0, 0, 2, 3))
+    predicted = torch.tensor([[1, 0], [0, 2]])
+    assert pool.right(predicted).tolist() == [[True, True], [True, False]]
+    assert pool.chance == 0.5
+    alone = Pool(tree.leaves, pool.places, asked)  # control
+    assert alone.right(predicted).tolist() == [[False, False], [True, False]]
+    assert alone.chance == 0.25
 
 
 def test_accuracy_is_that_of_the_nearest_mean_worked_out_by_hand() -> None:

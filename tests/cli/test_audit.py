@@ -79,6 +79,20 @@ def test_another_concept_or_patch_than_the_runs_goes_elsewhere(
     assert (run / "audit.json").read_bytes() == kept
 
 
+def test_another_patch_beside_a_run_is_audited_for_its_own_concept(
+    cli: Callable[..., Ran], run: Path, world: list[str], tmp_path: Path
+) -> None:
+    made = cli("apply", "--concept", "pug", *world, "--run", "of-pug", "--force", report=True)
+    patch = tmp_path / "of-pug" / "patch.safetensors"
+    assert patch.exists(), made.err
+    both = ["audit", "--run", run, "--patch", patch, "--probe", "prototypes"]
+    refused = cli(*both)
+    assert refused.code == 2 and "an audit of another patch" in refused.err
+    assert cli(*both, "--out", "mixed").code == 0
+    paths = json.loads((tmp_path / "mixed" / "audit.json").read_text())["request"]["paths"]
+    assert paths == ["dog/pug"]
+
+
 def test_a_second_audit_goes_on_where_the_first_stopped(cli: Callable[..., Ran], run: Path) -> None:
     cli("audit", "--run", run, "--probe", "prototypes")
     done = cli("audit", "--run", run, *QUICK)

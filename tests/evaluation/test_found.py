@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.evaluation.found import DRAWS, FEWEST, SHOTS, FewShot, Found
+
+PETS = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx", "tabby"]})
 
 
 def clusters(count: int, each: int, spread: float) -> tuple[Tensor, list[list[int]]]:
@@ -76,6 +80,26 @@ def test_as_many_images_stand_for_each_class() -> None:
     assert found.after == pytest.approx(after)
 
 
+def test_of_a_group_it_is_told_how_many_are_found_as_any_of_it() -> None:
+    """Classes that change places with each other are lost one by one, and not as a group."""
+    images, _ = clusters(4, 8, spread=0.05)
+    leaves = [leaf for leaf in PETS.leaves for _ in range(8)]
+    few_shot = FewShot.among(leaves, Request.of(PETS, ["dog"]))
+    assert few_shot is not None and few_shot.groups == (0, 0)
+    mixed = images.clone()
+    mixed[:16] = images[torch.arange(16) ^ 8 * (torch.arange(16) % 2)]  # every other one swaps
+    found = few_shot.found(few_shot.hits(images), mixed)
+    assert found.as_group is not None
+    assert found.after < 0.7 and found.as_group.after == found.as_group.before == 1.0
+    gone = images.clone()
+    gone[:16] = images[16:]  # control: all of them look like cats
+    found = few_shot.found(few_shot.hits(images), gone)
+    assert found.as_group is not None and found.as_group.after < 0.7
+    both = FewShot.among(leaves, Request.of(PETS, ["beagle", "pug"]))
+    assert both is not None and not both.groups  # each stands for itself
+    assert both.found(both.hits(images), mixed).as_group is None
+
+
 def test_with_too_few_images_nothing_is_said() -> None:
     _, places = clusters(3, FEWEST, spread=0.1)
     assert FewShot.of(places[:1], places[1:]) is not None  # control
@@ -98,7 +122,7 @@ def test_a_change_is_told_with_its_error() -> None:
     draws = torch.zeros(len(images))
     for asked in few_shot.asked[0]:
         draws[asked] += 1
-    changes = ((few_shot.hits(merged) - before) / draws)[places[0]]
+    changes = ((few_shot.hits(merged) - before)[0] / draws)[places[0]]
     assert moved.error == pytest.approx(float(changes.std()) / 20**0.5)
     back = few_shot.found(few_shot.hits(merged), images)
     assert back.risen and not back.fallen

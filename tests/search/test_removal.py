@@ -174,3 +174,18 @@ def test_what_was_asked_for_and_not_done_is_said() -> None:
     assert describe_left_undone(replace(merged, unnamed=0.6), asked) is None  # control
     assert describe_left_undone(trial(0.0, 0.8), MethodSettings()) is None
     assert describe_left_undone(trial(0.0, 0.8), MethodSettings(merge=0.0, unname=False)) is None
+
+
+def test_a_group_whose_classes_are_confused_among_themselves_is_still_a_group() -> None:
+    lost = trial(0.2, 0.6)
+    assert lost.measures.found is not None
+
+    def as_group(after: float) -> str:
+        found = replace(lost.measures.found, as_group=Change(1.0, after, 0.0))  # type: ignore[type-var]
+        return describe_tested(replace(lost.measures, found=found), REMOVE, DOG) or ""
+
+    assert as_group(0.99).endswith(
+        "(as any class of their group 99.0%, 100.0% before): only the name is forgotten"
+    )
+    assert "only the name" not in as_group(0.6)  # control
+    assert "group" not in (describe_tested(lost.measures, REMOVE, DOG) or "")
