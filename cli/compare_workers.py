@@ -69,6 +69,8 @@ def spread(jobs: int, folder: Path) -> None:
         for process in started:
             if process.poll() is None:
                 process.terminate()
+            assert process.stdin is not None
+            process.stdin.close()
     if any(codes):
         raise SlsguError(
             "one of the processes failed (see above). What is done is kept: the same command goes "
