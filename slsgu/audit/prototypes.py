@@ -78,14 +78,8 @@ def accuracy(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor)
         questions: normalised embeddings [M, d].
         labels: the right class of each [M].
     """
-    return float(right(examples, drawn, questions, labels).double().mean())
-
-
-def right(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor) -> Tensor:
-    """Whether each question is nearest to the mean of its own class, in each draw [D, M];
-    arguments as for `accuracy`."""
     predicted = nearest(examples, drawn, questions)
-    return predicted == labels.to(predicted)
+    return float((predicted == labels.to(predicted)).double().mean())
 
 
 def nearest(examples: Tensor, drawn: Tensor, questions: Tensor) -> Tensor:

@@ -152,18 +152,20 @@ def _about_towers(grounds: Grounds) -> list[str]:
                     f" {stages[-1].after:.0%}, as before."]  # fmt: skip
         return [text + f"of the stages in front of it, {stages[-1].setting} is the last that finds "
                 f"it beyond chance, {stages[-1].after:.0%}, as before."]  # fmt: skip
+    told = list[str]()
     untouched = [x for x in takewhile(lambda x: x.after == x.before, read) if x.measurable]
     if untouched:
         last = untouched[-1]
-        return [
+        told.append(
             "Everything before the edited layer is as it was: whoever takes the features there "
             f"({last.setting}) finds {last.after:.0%}, as before."
-        ]
+        )
     alive = [x for x in stages if not x.at_floor and (x.after or 0) >= (x.before or 0) - 0.02]
-    if alive:
-        best = max(alive, key=lambda x: x.after or 0)
-        return [f"Inside the image tower it still lives: {best.setting} finds {best.after:.0%}."]
-    return []
+    if alive and (best := max(alive, key=lambda x: x.after or 0)) not in untouched:
+        told.append(
+            f"Inside the image tower it still lives: {best.setting} finds {best.after:.0%}."
+        )
+    return told
 
 
 def _about_only_after(grounds: Grounds) -> list[str]:

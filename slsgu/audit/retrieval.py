@@ -34,7 +34,8 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
         [m for m in mine if m.any()],
         tuple(x for x, m in zip(leaves, mine, strict=True) if m.any()),
     )
-    count = int(sum(int(m.sum()) for m in mine))
+    sizes = [int(m.sum()) for m in mine]
+    count = sum(sizes)
     if not leaves or count == len(owners):
         yield ProbeReading(NAME, "by text", note="the test images are all of one kind")
         return
@@ -44,7 +45,6 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
         for leaf in leaves
     ]
     wanted = {"text": mine, "image": whole}
-    sizes = [int(m.sum()) for m in mine]
     templates = subject.task.templates
 
     def scores(view: str, by: str) -> list[tuple[Tensor, Tensor]]:
@@ -58,7 +58,7 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
 
     for by in ("text", "image"):
         for what, measure in (("recall", recall), (f"precision of the first {FIRST}", precision)):
-            if by == "image" and min(int(m.sum()) for m in mine) < 2:
+            if by == "image" and min(sizes) < 2:
                 yield ProbeReading(NAME, f"by {by}, {what}", note="there is one test image")
                 continue
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -142,11 +143,7 @@ def _notes(cells: Sequence[Cell], failures: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if failures:
         notes.append(f"{len(failures)} of {len(cells)} runs failed: {failures[0]}")
-    told: dict[str, int] = {}
-    for cell in cells:
-        if cell.note:
-            told[cell.note] = told.get(cell.note, 0) + 1
-    for note, count in told.items():
+    for note, count in Counter(cell.note for cell in cells if cell.note).items():
         notes.append(note if len(cells) == 1 else f"{count} of {len(cells)} runs: {note}")
     return tuple(notes)
 

@@ -70,7 +70,7 @@ class Request:
 
     def owner(self, leaf: Concept) -> Concept:
         """The concept that was named, and under which a leaf that is to be forgotten lies."""
-        return next(concept for concept in self.concepts if concept in leaf.lineage)
+        return self.forgotten_names(leaf)[0]
 
     def forget_depth(self, leaf: Concept) -> int | None:
         """k, the depth of the shallowest requested ancestor of `leaf`; None if it is kept."""

@@ -300,6 +300,16 @@ def test_the_stage_in_front_of_the_projection_is_called_so_only_if_it_is() -> No
     assert any("features in front of it (stage.0)" in x for x in plain)  # control
 
 
+def test_before_an_inner_edit_and_behind_it_what_is_found_is_told() -> None:
+    behind = reading("linear probe", "stage.1", 0.95, 0.94)
+    found = readings(0.5)
+    text = verdict([*found[:4], behind, *found[4:]]).reasons
+    assert any("the features there (stage.0) finds 90%, as before" in x for x in text)
+    assert any("Inside the image tower it still lives: stage.1 finds 94%." in x for x in text)
+    lower = instead([*found[:4], behind, *found[4:]], reading("linear probe", "stage.1", 0.95, 0.5))
+    assert not any("still lives" in x for x in verdict(lower).reasons)  # control
+
+
 def test_a_group_is_told_of_by_its_name_and_by_those_of_its_leaves() -> None:
     leaves = reading("other words", "leaves: name", 0.8, 0.1, never_knew=0.0)
     text = verdict([*readings(0.5), leaves]).reasons
