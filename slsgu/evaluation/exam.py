@@ -214,18 +214,18 @@ class Exam:
         if finest.depth == CAPTIONS:
             return None
         rows = (labels >= 0) & ~self.forget
-        most = most_lost(finest.classes, labels[rows], before[rows, -1], after[rows, -1])
-        ruined = most is not None and most.ruined
-        for column in reversed(range(len(self.levels) - 1)):  # of equals, the finest
+        found: list[Lost] = []
+        for column in reversed(range(len(self.levels))):
             depth = self.levels[column].depth
-            if depth == CAPTIONS:
-                continue
-            found = most_lost(
+            lost = most_lost(
                 finest.classes, labels[rows], before[rows, column], after[rows, column]
             )
-            if found is not None and (most is None or found.share > most.share):
-                most = replace(found, level=depth, ruined=ruined)
-        return most
+            if depth != CAPTIONS and lost is not None:
+                found.append(lost if depth == finest.depth else replace(lost, level=depth))
+        if not found:
+            return None
+        most = max(found, key=lambda lost: lost.share)  # of equals, the finest
+        return replace(most, ruined=any(lost.ruined for lost in found))
 
     def _groups(self) -> list[Group]:
         groups = []

@@ -25,7 +25,7 @@ class Lost:
         count: its images.
         before, after: its accuracy.
         ruined: whether any class, this or another, loses more than half of the images that were
-            right at the finest level.
+            right, at any level.
         level: the level at which its images are asked for, where that is not the finest.
     """
 

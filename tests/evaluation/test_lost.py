@@ -35,7 +35,7 @@ def test_what_is_lost_at_a_coarser_level_is_told_too() -> None:
     after = before.copy()
     after[8:11, 0] = False  # the tugs, as boats
     found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
-    assert found == Lost("tug", 4, 1.0, 0.25, ruined=False, level=1)
+    assert found == Lost("tug", 4, 1.0, 0.25, ruined=True, level=1)
     assert "images are given the right group at level 1 before, 25.0%" in (found.describe() or "")
     after[12:15, -1] = False  # as much of the barges, by their name
     found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
@@ -83,8 +83,7 @@ def test_a_name_that_two_classes_have_is_told_with_its_path() -> None:
     assert alone is not None and alone.name == "crane"
 
 
-def test_a_loss_at_a_coarser_level_ruins_nothing_and_captions_are_no_level() -> None:
-    """What steers the search is the finest level, also where too few are right there to count."""
+def test_a_loss_at_a_coarser_level_ruins_too_also_where_few_are_right_at_the_finest() -> None:
     leaves = [leaf for leaf in TREE.leaves for _ in range(4)]
     exam = Exam(leaves, TREE, Request.of(TREE, ["beagle"]))
     before = np.ones((16, len(exam.levels)), dtype=bool)
@@ -93,5 +92,5 @@ def test_a_loss_at_a_coarser_level_ruins_nothing_and_captions_are_no_level() -> 
     after = before.copy()
     after[8:12, 0] = False
     found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
-    assert found is not None and found.level == 1 and not found.ruined
+    assert found is not None and found.level == 1 and found.ruined
     assert found.share == 1.0
