@@ -1,15 +1,18 @@
-"""How easily a few images find a class again, without its name.
+"""How easily a few images find a concept again, without its name.
 
 Each class is the mean of the embeddings of k images, and an image is of the class whose mean is
 nearest. Whoever has a few photographs of a concept can look for it like this, whatever became of
 its name. Lower is not always better: a model that was never taught a concept finds it from a few
 images nearly as often as one that was.
+
+An image of a group, such as a retriever, is found where it goes to any class of the group: an edit
+that confuses the retrievers among themselves leaves the group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,7 +30,8 @@ FEWEST = 4  # images of each class to be forgotten, for half of them to stand fo
 
 @dataclass(frozen=True)
 class Change:
-    """The share of images of one class that a few images find again.
+    """The share of images of one class that a few images find again, as this class or as another of
+    its group.
 
     Attributes:
         before, after: the share without and with the edit.
@@ -55,8 +59,6 @@ class Found:
         error: standard error of `after - before`, from the differences image by image.
         shots: images that stand for a class.
         each: the same for each class that is to be forgotten.
-        as_group: where a group is to be forgotten, the share that are found as any class of their
-            group; None where every concept is a class of its own.
     """
 
     before: float
@@ -66,7 +68,6 @@ class Found:
     error: float = 0.0
     shots: int = SHOTS
     each: tuple[Change, ...] = ()
-    as_group: Change | None = None
 
     @property
     def measurable(self) -> bool:
@@ -96,24 +97,29 @@ class FewShot:
         kept: for each class that is kept, the images that stand for it in each draw [D, k].
         drawn: likewise, for each class to be forgotten.
         asked: for each class to be forgotten, the others [D, n - k].
-        groups: for each class to be forgotten, a number that the classes of one group share; empty
-            where every class stands for itself.
+        groups: for each class to be forgotten, the number of its concept: the classes of one group
+            share it.
     """
 
     kept: tuple[Tensor, ...]
     drawn: tuple[Tensor, ...]
     asked: tuple[Tensor, ...]
-    groups: tuple[int, ...] = ()
+    groups: tuple[int, ...]
 
     @classmethod
     def of(
-        cls, forgotten: Sequence[Sequence[int]], kept: Sequence[Sequence[int]]
+        cls,
+        forgotten: Sequence[Sequence[int]],
+        kept: Sequence[Sequence[int]],
+        groups: Sequence[int] = (),
     ) -> FewShot | None:
         """Draw, the same for the same images.
 
         Args:
             forgotten: the images of each class to be forgotten, as numbers.
             kept: the images of each class that is kept.
+            groups: for each class to be forgotten, the number of its concept; by default each is a
+                concept of its own.
 
         Returns:
             None where a class to be forgotten has fewer than `FEWEST` images, or nothing is kept.
@@ -128,6 +134,7 @@ class FewShot:
             kept=tuple(_orders(own, generator)[:, :shots] for own in kept),
             drawn=tuple(order[:, :shots] for order in orders),
             asked=tuple(order[:, shots:] for order in orders),
+            groups=tuple(groups or range(len(forgotten))),
         )
 
     @classmethod
@@ -140,17 +147,15 @@ class FewShot:
         Returns:
             None as for `of`.
         """
-        forgotten = () if request is None else request.forget_leaves
+        if request is None:
+            return None
         places: dict[Concept, list[int]] = {}
         for place, leaf in enumerate(leaves):
             if leaf is not None:
                 places.setdefault(leaf, []).append(place)
-        own = [places.pop(leaf, []) for leaf in forgotten]
-        drawn = cls.of(own, list(places.values()))
-        if drawn is None or request is None:
-            return None
-        groups = tuple(request.concepts.index(request.owner(leaf)) for leaf in forgotten)
-        return drawn if len(set(groups)) == len(groups) else replace(drawn, groups=groups)
+        own = [places.pop(leaf, []) for leaf in request.forget_leaves]
+        groups = [request.concepts.index(request.owner(leaf)) for leaf in request.forget_leaves]
+        return cls.of(own, list(places.values()), groups)
 
     @property
     def classes(self) -> int:
@@ -163,9 +168,17 @@ class FewShot:
         pairs = zip(self.drawn, self.asked, strict=True)
         return sum(drawn.shape[1] + asked.shape[1] for drawn, asked in pairs)
 
+    @property
+    def chance(self) -> float:
+        """The share that a guess finds."""
+        asked = [images.shape[1] for images in self.asked]
+        pairs = zip(asked, self.groups, strict=True)
+        right = sum(images * self.groups.count(group) for images, group in pairs)
+        return right / sum(asked) / self.classes
+
     def hits(self, images: Tensor) -> Tensor:
-        """In how many draws each image is asked for, and nearest to the mean of its own class; in
-        a second row, where groups are to be forgotten, of any class of its group [1 or 2, N].
+        """In how many draws each image is asked for, and nearest to the mean of its own class, or
+        of another of its group [N].
 
         Args:
             images: embeddings of all images [N, d]; their length does not matter.
@@ -173,14 +186,11 @@ class FewShot:
         images = normalize(images, dim=-1).to("cpu", torch.float32)
         standing = [images[drawn].mean(dim=1) for drawn in (*self.drawn, *self.kept)]
         means = normalize(torch.stack(standing, dim=1), dim=-1)  # [D, F + K, d]
-        found = torch.zeros(2 if self.groups else 1, len(images))
-        groups = torch.tensor(self.groups + (-1,) * len(self.kept))
-        for number, asked in enumerate(self.asked):
+        groups = torch.tensor((*self.groups, *(-1 for _ in self.kept)))  # [F + K]
+        found = torch.zeros(len(images))
+        for group, asked in zip(self.groups, self.asked, strict=True):
             nearest = torch.einsum("dnc,dkc->dnk", images[asked], means).argmax(dim=2)
-            found[0].index_add_(0, asked.flatten(), (nearest == number).flatten().float())
-            if self.groups:
-                right = groups[nearest] == self.groups[number]
-                found[1].index_add_(0, asked.flatten(), right.flatten().float())
+            found.index_add_(0, asked.flatten(), (groups[nearest] == group).flatten().float())
         return found
 
     def found(self, before: Tensor, images: Tensor) -> Found:
@@ -191,16 +201,15 @@ class FewShot:
             images: embeddings with the edit, as for `hits`.
         """
         after = self.hits(images)
-        whole = _change(before[0], after[0], self.asked)
+        whole = _change(before, after, self.asked)
         return Found(
             before=whole.before,
             after=whole.after,
             count=self.count,
-            chance=1 / self.classes,
+            chance=self.chance,
             error=whole.error,
             shots=self.drawn[0].shape[1],
-            each=tuple(_change(before[0], after[0], (asked,)) for asked in self.asked),
-            as_group=_change(before[1], after[1], self.asked) if self.groups else None,
+            each=tuple(_change(before, after, (asked,)) for asked in self.asked),
         )
 
 
@@ -208,7 +217,7 @@ def _change(before: Tensor, after: Tensor, asked: Sequence[Tensor]) -> Change:
     """What an edit changes for some classes.
 
     Args:
-        before, after: a row of `FewShot.hits` [N].
+        before, after: `FewShot.hits` [N].
         asked: the images of each class that are asked for in each draw, each [D, n].
     """
     draws = torch.bincount(torch.cat([each.flatten() for each in asked]), minlength=len(before))

@@ -59,10 +59,7 @@ def _gone(result: Outcome) -> tuple[str, str]:
             f"the name is forgotten, but example images find {what} more easily than before",
         )
     goal = result.goal
-    if any(
-        goal.still_found(x) or goal.still_a_group(x)
-        for x in (result.measures, result.proof.measures)
-    ):
+    if any(map(goal.still_found, (result.measures, result.proof.measures))):
         several = len(result.task.request.concepts) > 1
         return "fair", f"only {'their names are' if several else 'its name is'} forgotten"
     return "good", "forgotten"

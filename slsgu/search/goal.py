@@ -67,16 +67,6 @@ class Goal:
             return False
         return found.after >= (1 + self.never_knew) / 2 * found.before
 
-    def still_a_group(self, measures: Measures) -> bool:
-        """Whether a few images find of images of a group that they are of it, more as before the
-        edit than as they find what the model never knew: the search asks each image for its own
-        class, and an edit that confuses the classes of a group among themselves leaves the
-        group."""
-        found = measures.found
-        if found is None or found.as_group is None or not found.measurable:
-            return False
-        return found.as_group.after >= (1 + self.never_knew) / 2 * found.as_group.before
-
     def probability(self, measures: Measures) -> float | None:
         """The probability that the target holds on unseen images; None where it cannot be
         estimated."""

@@ -92,12 +92,12 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     Args:
         measures: of the step, on the search split.
         goal: what counts as success.
-        request: whose classes are named where some of several are easier to find.
+        request: what is to be forgotten.
     """
     found = measures.found
     if found is None:
         return "there are too few search images to look for the concept without its name"
-    text = _again(found, "search")
+    text = _again(found, "search", request)
     if found.risen:
         return text + _easier(found, request)
     if goal.name == "remove" and found.measurable:
@@ -118,7 +118,7 @@ def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | N
     found = measures.found
     if found is None:
         return None
-    text = _again(found, "test")
+    text = _again(found, "test", request)
     if found.risen:
         return text + _easier(found, request)
     return text + _left(measures, goal, request)
@@ -131,17 +131,18 @@ def _left(measures: Measures, goal: Goal, request: Request) -> str:
         return ""
     if found.after > found.before:
         return ": perhaps more easily than before (too few images to be sure)"
-    if not (goal.still_found(measures) or goal.still_a_group(measures)):
+    if not goal.still_found(measures):
         return ""
     return f": only the {'names are' if len(request.concepts) > 1 else 'name is'} forgotten"
 
 
-def _again(found: Found, split: str) -> str:
+def _again(found: Found, split: str, request: Request) -> str:
     """How often images of a split are found again, and were before."""
-    text = f"{_images(found)}: {found.after:.1%} of the {split} images are found again, "
+    again = "found again"
+    if len(request.forget_leaves) > len(request.concepts):
+        again += " as any class of their group"
+    text = f"{_images(found)}: {found.after:.1%} of the {split} images are {again}, "
     text += f"{found.before:.1%} before"
-    if (group := found.as_group) is not None:
-        text += f" (as any class of their group {group.after:.1%}, {group.before:.1%} before)"
     if found.measurable:
         return text
     return f"{text}, which cannot be told from chance ({found.chance:.1%})"

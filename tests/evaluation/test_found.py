@@ -80,24 +80,31 @@ def test_as_many_images_stand_for_each_class() -> None:
     assert found.after == pytest.approx(after)
 
 
-def test_of_a_group_it_is_told_how_many_are_found_as_any_of_it() -> None:
+def test_an_image_of_a_group_is_found_where_it_goes_to_any_class_of_the_group() -> None:
     """Classes that change places with each other are lost one by one, and not as a group."""
     images, _ = clusters(4, 8, spread=0.05)
     leaves = [leaf for leaf in PETS.leaves for _ in range(8)]
-    few_shot = FewShot.among(leaves, Request.of(PETS, ["dog"]))
-    assert few_shot is not None and few_shot.groups == (0, 0)
+    group = FewShot.among(leaves, Request.of(PETS, ["dog"]))
+    each = FewShot.among(leaves, Request.of(PETS, ["beagle", "pug"]))
+    assert group is not None and group.groups == (0, 0) and group.chance == 0.5
+    assert each is not None and each.groups == (0, 1) and each.chance == 0.25
     mixed = images.clone()
     mixed[:16] = images[torch.arange(16) ^ 8 * (torch.arange(16) % 2)]  # every other one swaps
-    found = few_shot.found(few_shot.hits(images), mixed)
-    assert found.as_group is not None
-    assert found.after < 0.7 and found.as_group.after == found.as_group.before == 1.0
+    found = group.found(group.hits(images), mixed)
+    assert found.after == found.before == 1.0 and found.chance == 0.5
+    assert each.found(each.hits(images), mixed).after < 0.7  # control
     gone = images.clone()
-    gone[:16] = images[16:]  # control: all of them look like cats
-    found = few_shot.found(few_shot.hits(images), gone)
-    assert found.as_group is not None and found.as_group.after < 0.7
-    both = FewShot.among(leaves, Request.of(PETS, ["beagle", "pug"]))
-    assert both is not None and not both.groups  # each stands for itself
-    assert both.found(both.hits(images), mixed).as_group is None
+    gone[:16] = images[16:]  # all of them look like cats
+    found = group.found(group.hits(images), gone)
+    assert found.after < 0.7 and found.risen is False
+
+
+def test_chance_counts_the_images_that_are_asked() -> None:
+    """Two thirds of the images are of a group of two classes, of four in all."""
+    _, places = clusters(4, 8, spread=0.1)
+    few_shot = FewShot.of([places[0], places[1], places[2]], places[3:], [0, 0, 1])
+    assert few_shot is not None
+    assert few_shot.chance == pytest.approx((2 / 3 * 2 + 1 / 3) / 4)
 
 
 def test_with_too_few_images_nothing_is_said() -> None:
@@ -122,7 +129,7 @@ def test_a_change_is_told_with_its_error() -> None:
     draws = torch.zeros(len(images))
     for asked in few_shot.asked[0]:
         draws[asked] += 1
-    changes = ((few_shot.hits(merged) - before)[0] / draws)[places[0]]
+    changes = ((few_shot.hits(merged) - before) / draws)[places[0]]
     assert moved.error == pytest.approx(float(changes.std()) / 20**0.5)
     back = few_shot.found(few_shot.hits(merged), images)
     assert back.risen and not back.fallen

@@ -140,7 +140,8 @@ def test_no_class_of_several_may_become_easier_to_find() -> None:
     text = describe_found(rises.measures, REMOVE, DOG)
     assert text.endswith("90.0% before: pug more easily than before the edit")
     assert describe_tested(falls.measures, REMOVE, DOG) == (
-        "from five images: 80.0% of the test images are found again, 90.0% before"
+        "from five images: 80.0% of the test images are found again as any class of their group, "
+        "90.0% before"
     )
     two = replace(rises.measures.found or Found(1, 1, 1, 1), shots=1)
     seen = describe_tested(replace(rises.measures, found=two), REMOVE, DOG) or ""
@@ -176,16 +177,7 @@ def test_what_was_asked_for_and_not_done_is_said() -> None:
     assert describe_left_undone(trial(0.0, 0.8), MethodSettings(merge=0.0, unname=False)) is None
 
 
-def test_a_group_whose_classes_are_confused_among_themselves_is_still_a_group() -> None:
-    lost = trial(0.2, 0.6)
-    assert lost.measures.found is not None
-
-    def as_group(after: float) -> str:
-        found = replace(lost.measures.found, as_group=Change(1.0, after, 0.0))  # type: ignore[type-var]
-        return describe_tested(replace(lost.measures, found=found), REMOVE, DOG) or ""
-
-    assert as_group(0.99).endswith(
-        "(as any class of their group 99.0%, 100.0% before): only the name is forgotten"
-    )
-    assert "only the name" not in as_group(0.6)  # control
-    assert "group" not in (describe_tested(lost.measures, REMOVE, DOG) or "")
+def test_images_of_a_group_are_said_to_be_found_as_any_class_of_it() -> None:
+    lost, each = trial(0.2, 0.6).measures, Request.of(PETS, ["beagle", "pug"])
+    assert "found again as any class of their group, 1" in str(describe_tested(lost, REMOVE, DOG))
+    assert "are found again, 100" in str(describe_tested(lost, REMOVE, each))  # control
