@@ -10,6 +10,7 @@ from torch import Tensor
 
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Subject
+from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept
 from slsgu.data.samples import Sample
 from slsgu.utils.statistics import paired_error
@@ -35,22 +36,29 @@ class Pool:
     @classmethod
     def of(cls, subject: Subject) -> Pool:
         """The examples and the questions of a subject."""
-        found = cls.from_samples(subject.examples.samples, subject.questions.samples)
-        request, forgotten = subject.task.request, set(subject.task.request.forget_leaves)
-        if len(forgotten) == len(request.concepts):
-            return found
-        owners = [request.owner(x) if x in forgotten else x for x in found.classes]
-        return replace(found, groups=tuple(map(owners.index, owners)))
+        examples, questions = subject.examples.samples, subject.questions.samples
+        return cls.from_samples(examples, questions, subject.task.request)
 
     @classmethod
-    def from_samples(cls, examples: Sequence[Sample], questions: Sequence[Sample]) -> Pool:
-        """From images that all have a class."""
+    def from_samples(
+        cls, examples: Sequence[Sample], questions: Sequence[Sample], request: Request | None = None
+    ) -> Pool:
+        """From images that all have a class.
+
+        Args:
+            request: whose groups count as one; without it every class stands for itself.
+        """
         places: dict[Concept, list[int]] = {}
         for index, sample in enumerate(examples):
             assert sample.leaf is not None
             places.setdefault(sample.leaf, []).append(index)
         asked = tuple(sample.leaf for sample in questions)
-        return cls(tuple(places), tuple(map(tuple, places.values())), asked)
+        pool = cls(tuple(places), tuple(map(tuple, places.values())), asked)
+        if request is None or len(request.forget_leaves) == len(request.concepts):
+            return pool
+        forgotten = set(request.forget_leaves)
+        owners = [request.owner(x) if x in forgotten else x for x in pool.classes]
+        return replace(pool, groups=tuple(map(owners.index, owners)))
 
     @property
     def labels(self) -> Tensor:

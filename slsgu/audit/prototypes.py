@@ -39,14 +39,16 @@ def prototypes(subject: Subject) -> Iterator[ProbeReading]:
         yield readings_of(
             subject,
             ProbeReading(NAME, setting(shots), len(pool.asked), pool.chance),
-            lambda view, drawn=drawn: _found(subject, pool, drawn, view),  # type: ignore[misc]
+            lambda view, drawn=drawn: share_right(  # type: ignore[misc]
+                pool, subject.examples.embeddings(view), drawn, subject.questions.embeddings(view)
+            ),
             asked=pool.asked,
         )
 
 
-def _found(subject: Subject, pool: Pool, drawn: Tensor, view: str) -> Tensor:
-    """In how many of the draws each question is given its own class, or one of its group [M]."""
-    examples, questions = (x.embeddings(view) for x in (subject.examples, subject.questions))
+def share_right(pool: Pool, examples: Tensor, drawn: Tensor, questions: Tensor) -> Tensor:
+    """In what share of the draws each question is given its own class, or one of its group [M];
+    arguments as for `nearest`."""
     return pool.right(nearest(examples, drawn, questions)).double().mean(dim=0)
 
 
@@ -69,21 +71,13 @@ def draw(places: Sequence[Sequence[int]], shots: int, seed: int) -> Tensor:
     return torch.stack([torch.stack(row) for row in rows])
 
 
-def accuracy(examples: Tensor, drawn: Tensor, questions: Tensor, labels: Tensor) -> float:
-    """The share of questions that are nearest to the mean of their own class, over all draws.
+def nearest(examples: Tensor, drawn: Tensor, questions: Tensor) -> Tensor:
+    """The class to whose mean each question is nearest, in each draw [D, M].
 
     Args:
         examples: normalised embeddings [N, d].
         drawn: the examples of each class in each draw [D, C, k].
         questions: normalised embeddings [M, d].
-        labels: the right class of each [M].
     """
-    predicted = nearest(examples, drawn, questions)
-    return float((predicted == labels.to(predicted)).double().mean())
-
-
-def nearest(examples: Tensor, drawn: Tensor, questions: Tensor) -> Tensor:
-    """The class to whose mean each question is nearest, in each draw [D, M]; arguments as for
-    `accuracy`."""
     means = normalize(examples[drawn.to(examples.device)].mean(dim=2), dim=-1)  # [D, C, d]
     return torch.einsum("md,kcd->kmc", questions, means).argmax(dim=2)

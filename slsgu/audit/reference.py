@@ -28,7 +28,7 @@ from slsgu.audit import weights as weight_probe
 from slsgu.audit import words as word_probe
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
-from slsgu.audit.prototypes import SHOTS, draw, nearest
+from slsgu.audit.prototypes import SHOTS, draw, share_right
 from slsgu.audit.subject import MOST_EXAMPLES, Images, Subject, see
 from slsgu.audit.unknown_names import by_name
 from slsgu.concepts.taxonomy import Concept, Taxonomy
@@ -262,7 +262,7 @@ def _prototypes(
     if pool.why_not(shots):
         return None
     drawn = draw(pool.places, shots, seed)
-    return pool.right(nearest(examples.before, drawn, asked.before)).float().mean(dim=0)
+    return share_right(pool, examples.before, drawn, asked.before)
 
 
 def _linear(examples: Images, asked: Images, pool: Pool, point: str) -> Tensor | None:

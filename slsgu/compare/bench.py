@@ -104,7 +104,7 @@ class Bench:
         test = read_pictures(task, task.splits.test, "test", ledger, progress)
         chosen, examples = chosen_examples(task, material)
         questions = [x for x, own in zip(test.samples, test.exam.forget, strict=True) if own]
-        probes = Probes(Pool.from_samples(chosen, questions), task.seed)
+        probes = Probes(Pool.from_samples(chosen, questions, task.request), task.seed)
         there = None if elsewhere is None else pictures_elsewhere(task, elsewhere, ledger, progress)
         found = probes.read(examples[1], _asked(test, test.before))
         if control is not None:
@@ -143,7 +143,11 @@ class Bench:
     def key(self) -> str:
         """Whether two benches measure the same: a hash of all that decides it."""
         task, there = self.task, self.elsewhere
-        elsewhere = {} if there is None else {"elsewhere": [x.fingerprint for x in there.samples]}
+        more: dict[str, Any] = {}
+        if there is not None:
+            more["elsewhere"] = [x.fingerprint for x in there.samples]
+        if self.probes.pool.groups:  # in which any class of a group is right
+            more["groups"] = self.probes.pool.groups
         return json_sha256({
             "protocol": PROTOCOL,
             "model": task.clip.sha256,
@@ -154,7 +158,7 @@ class Bench:
             "reference": self.reference.to_json(),
             "precision": task.clip.precision,
             "also": printed([x.describe() for x in self.others]),
-            **elsewhere,
+            **more,
         })  # fmt: skip
 
     def measure(self, patch: Patch, *, relearn: bool = True) -> Score:

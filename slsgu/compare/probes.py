@@ -51,7 +51,8 @@ class Probes:
         found: dict[str, float | None] = {FIVE_SHOT: None, PROBE: None}
         if not pool.why_not(SHOTS):
             drawn = draw(pool.places, SHOTS, self.seed)
-            found[FIVE_SHOT] = prototype_probe.accuracy(examples, drawn, questions, pool.labels)
+            right = prototype_probe.share_right(pool, examples, drawn, questions)
+            found[FIVE_SHOT] = float(right.mean())
         if not pool.why_not(linear_probe.FEWEST):
             right = linear_probe.right(examples, questions, pool)
             found[PROBE] = float(right.double().mean())

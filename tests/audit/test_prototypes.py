@@ -15,7 +15,7 @@ import slsgu
 from slsgu.audit import run
 from slsgu.audit.pool import Pool
 from slsgu.audit.probe import ProbeReading
-from slsgu.audit.prototypes import DRAWS, NAME, accuracy, draw, prototypes
+from slsgu.audit.prototypes import DRAWS, NAME, draw, prototypes, share_right
 from slsgu.audit.run import PROBES, Audit, run_audit
 from slsgu.audit.subject import Subject
 from slsgu.baselines.merge import merge
@@ -24,6 +24,8 @@ from slsgu.errors import LayerMismatchError, SlsguError
 from slsgu.models.clip import Clip, weights_sha256
 from slsgu.patch.patch import Patch
 from slsgu.task.task import Task
+
+PETS = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx", "tabby"]})
 
 
 @pytest.fixture
@@ -46,13 +48,12 @@ def by_setting(readings: Audit) -> dict[str, ProbeReading]:
 
 
 def test_of_a_group_any_class_of_it_is_right() -> None:
-    tree = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx", "tabby"]})
-    asked = tree.leaves[:2]
-    pool = Pool(tree.leaves, ((0,), (1,), (2,), (3,)), asked, groups=(0, 0, 2, 3))
+    asked = PETS.leaves[:2]
+    pool = Pool(PETS.leaves, ((0,), (1,), (2,), (3,)), asked, groups=(0, 0, 2, 3))
     predicted = torch.tensor([[1, 0], [0, 2]])
     assert pool.right(predicted).tolist() == [[True, True], [True, False]]
     assert pool.chance == 0.5
-    alone = Pool(tree.leaves, pool.places, asked)  # control
+    alone = Pool(PETS.leaves, pool.places, asked)  # control
     assert alone.right(predicted).tolist() == [[False, False], [True, False]]
     assert alone.chance == 0.25
 
@@ -66,12 +67,14 @@ def test_accuracy_is_that_of_the_nearest_mean_worked_out_by_hand() -> None:
 
     examples = at(0, 20, 80, 100)  # two classes, with means at 10 and 90
     drawn = torch.tensor([[[0, 1], [2, 3]]])
-    questions, labels = at(45, 60, 49), torch.tensor([0, 1, 1])
-    assert accuracy(examples, drawn, questions, labels) == pytest.approx(2 / 3)
+    first, second = PETS.leaves[:2]
+    pool = Pool((first, second), ((0, 1), (2, 3)), (first, second, second))
+    questions = at(45, 60, 49)
+    assert share_right(pool, examples, drawn, questions).tolist() == [1, 1, 0]
     swapped = drawn.flip(dims=[1])  # control: the classes have each other's examples
-    assert accuracy(examples, swapped, questions, labels) == pytest.approx(1 / 3)
+    assert share_right(pool, examples, swapped, questions).tolist() == [0, 0, 1]
     both = torch.cat([drawn, swapped])
-    assert accuracy(examples, both, questions, labels) == pytest.approx(1 / 2)
+    assert share_right(pool, examples, both, questions).tolist() == [0.5, 0.5, 0.5]
 
 
 def test_each_draw_takes_that_many_of_each_class_and_none_twice() -> None:

@@ -76,6 +76,21 @@ def test_it_says_what_evaluate_and_the_audit_say(task: Task, bench: Bench, which
     assert any(score[key] != bench.before[key] for key in measures.after) == moves
 
 
+def test_of_a_group_it_asks_for_any_class_of_it_as_the_audit_does(task: Task, photos: Path) -> None:
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    group = slsgu.make_task(task.clip, ["dog"], **where)
+    bench = Bench.of(group, never_knew=0.5)
+    patch = merge(group, group.ledger()).patch
+    readings = run_audit(group, patch, probes=["prototypes", "linear probe"])
+    found = {reading.setting: reading for reading in readings}
+    score = bench.measure(patch, relearn=False)
+    assert score["five_shot"] == pytest.approx(found["5 images per class"].after)
+    assert score["linear_probe"] == pytest.approx(found["embedding"].after)
+    alone = replace(bench, probes=replace(bench.probes, pool=replace(bench.probes.pool, groups=())))
+    assert alone.measure(patch, relearn=False)["five_shot"] < score["five_shot"]  # control
+    assert alone.key() != bench.key()
+
+
 def test_the_reference_is_a_share_or_a_control(
     task: Task, bench: Bench, tiny: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
