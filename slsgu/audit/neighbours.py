@@ -4,12 +4,14 @@ Protocol: neighbours are the siblings of the forgotten leaves (the kept leaves u
 ancestor that has any, `SIBLINGS` at most, the most alike first) and the `LOOK_ALIKES` other kept
 leaves whose mean image embedding before the patch is closest to that of the concept; and of all
 other kept leaves the one that loses most, since an edit may cost what nobody thinks of. Accuracy is
-zero-shot, among all leaves of the taxonomy, on the test images of the neighbour.
+zero-shot, among all leaves of the taxonomy, on the test images of the neighbour. The kept leaf that
+loses most of its group is read too: its images, asked for their ancestor among the classes of a
+coarser level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -19,6 +21,7 @@ from slsgu.audit.pool import readings_of
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Subject
 from slsgu.concepts.taxonomy import Concept
+from slsgu.evaluation.exam import evaluated_levels
 
 NAME = "neighbours"
 SIBLINGS = 10
@@ -26,44 +29,81 @@ LOOK_ALIKES = 5
 
 
 def neighbours(subject: Subject) -> Iterator[ProbeReading]:
-    """Read the accuracy of every neighbour; the one that lost most comes first, and then the kept
-    class that did, of all that have images."""
-    each = list(_each(subject))
-    near = [reading for reading, neighbour in each if neighbour]
-    told = [near] if len(near) == len(each) else [near, [reading for reading, _ in each]]
-    for lost in ([x for x in readings if x.measurable] for readings in told):
-        worst = max(lost, key=lambda x: (x.before or 0) - (x.after or 0), default=None)
-        if worst is not None:
-            yield replace(worst, setting=f"worst of {len(lost)}: {worst.setting}")
-    yield from near or [ProbeReading(NAME, "none", note="no kept class has images", kind="keep")]
-
-
-def _each(subject: Subject) -> Iterator[tuple[ProbeReading, bool]]:
-    """A reading of every kept class that has images, neighbours first, and whether it is one."""
-    classes = subject.task.taxonomy.leaves
-    templates = subject.task.templates
-    texts = {name: v.class_embeddings(classes, templates) for name, v in subject.views.items()}
+    """Read the accuracy of every neighbour; the one that lost most comes first, then the kept class
+    that did, of all that have images, and the one that did at a coarser level."""
     rows: dict[Concept, list[int]] = {}
     for index, sample in enumerate(subject.tests.samples):
         assert sample.leaf is not None
         rows.setdefault(sample.leaf, []).append(index)
     near = closest(subject, rows)
     beside = {leaf for _, leaf in near}
-    others = [("class", x) for x in subject.task.request.retain_leaves if x in rows]
-    for kind, leaf in [*near, *(pair for pair in others if pair[1] not in beside)]:
-        label = classes.index(leaf)
+    others = [
+        ("class", leaf)
+        for leaf in subject.task.request.retain_leaves
+        if leaf in rows and leaf not in beside
+    ]
+    each = list(_each(subject, rows, [*near, *others], subject.task.taxonomy.leaves))
+    told = [each[: len(near)], each] if others else [each]
+    yield from (worst for readings in told if (worst := _worst(readings)) is not None)
+    yield from _of_groups(subject, rows, [*near, *others])
+    yield from each[: len(near)] or [
+        ProbeReading(NAME, "none", note="no kept class has images", kind="keep")
+    ]
 
-        def correct(view: str, own: list[int] = rows[leaf], label: int = label) -> Tensor:
+
+def _worst(readings: Sequence[ProbeReading]) -> ProbeReading | None:
+    """The reading of the class that lost most, of those that can be measured."""
+    lost = [reading for reading in readings if reading.measurable]
+    worst = max(lost, key=lambda x: (x.before or 0) - (x.after or 0), default=None)
+    return worst and replace(worst, setting=f"worst of {len(lost)}: {worst.setting}")
+
+
+def _of_groups(
+    subject: Subject, rows: Mapping[Concept, Sequence[int]], kept: Sequence[tuple[str, Concept]]
+) -> Iterator[ProbeReading]:
+    """The class that lost most of its group, at the level where that is most; of equals, the
+    finest. Nothing where the leaves have no group."""
+    coarser = list(reversed(evaluated_levels(subject.task.taxonomy)))[1:]
+    found = []
+    for level in coarser:
+        grouped = [(kind, leaf) for kind, leaf in kept if leaf.depth > level.depth]
+        worst = _worst(list(_each(subject, rows, grouped, level.classes)))
+        if worst is not None:
+            extra = {**worst.extra, "level": level.depth}
+            setting = f"at level {level.depth}, {worst.setting}"
+            found.append(replace(worst, setting=setting, extra=extra))
+    if found:
+        yield max(found, key=lambda x: (x.before or 0) - (x.after or 0))
+
+
+def _each(
+    subject: Subject,
+    rows: Mapping[Concept, Sequence[int]],
+    kept: Sequence[tuple[str, Concept]],
+    classes: Sequence[Concept],
+) -> Iterator[ProbeReading]:
+    """How often the images of each kept leaf are given the right class.
+
+    Args:
+        rows: the test images of each leaf, by their index.
+        kept: the leaves, each with what it is: a sibling, a look-alike, a class.
+        classes: all leaves, or those of a coarser level.
+    """
+    templates = subject.task.templates
+    texts = {name: v.class_embeddings(classes, templates) for name, v in subject.views.items()}
+    for kind, leaf in kept:
+        own = rows[leaf]
+        label = next(place for place, x in enumerate(classes) if x in leaf.lineage)
+
+        def correct(view: str, own: Sequence[int] = own, label: int = label) -> Tensor:
             images = subject.tests.embeddings(view)[own]
             return (images @ texts[view].T).argmax(dim=1) == label
 
-        empty = ProbeReading(
-            NAME, f"{kind}: {leaf.name}", len(rows[leaf]), 1 / len(classes), kind="keep"
-        )
-        yield readings_of(subject, empty, correct), leaf in beside
+        empty = ProbeReading(NAME, f"{kind}: {leaf.name}", len(own), 1 / len(classes), kind="keep")
+        yield readings_of(subject, empty, correct)
 
 
-def closest(subject: Subject, rows: dict[Concept, list[int]]) -> list[tuple[str, Concept]]:
+def closest(subject: Subject, rows: Mapping[Concept, Sequence[int]]) -> list[tuple[str, Concept]]:
     """The neighbours that have images, each as a sibling or a look-alike, the most alike first.
 
     Args:

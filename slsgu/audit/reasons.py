@@ -222,13 +222,18 @@ def _about_averages(grounds: Grounds) -> list[str]:
 
 def _about_neighbours(grounds: Grounds) -> list[str]:
     told = list[str]()
-    for worst in (x for x in grounds.of(neighbours.NAME) if x.setting.startswith("worst of")):
+    for worst in (x for x in grounds.of(neighbours.NAME) if "worst of" in x.setting):
         kind, name = worst.setting.split(": ", 2)[1:]  # after "worst of 9"
-        if (worst.before or 0) > (worst.after or 0):
-            text = f"The {kind} that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."
+        fell = (worst.before or 0) > (worst.after or 0)
+        change = f"{worst.before:.0%} to {worst.after:.0%}"
+        if "level" in worst.extra:
+            where = f"at level {worst.extra['level']}"
+            text = f"Of its group, {where}, {name} loses most: {change}." if fell else ""
+        elif fell:
+            text = f"The {kind} that lost most is {name}: {change}."
         else:
             text = "No other class lost." if told else "No neighbour lost."
-        told += [text] if text not in told else []
+        told += [text] if text and text not in told else []
     return told
 
 

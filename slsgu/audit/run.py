@@ -32,7 +32,7 @@ from slsgu.task.task import Task
 from slsgu.utils.files import json_sha256
 from slsgu.utils.progress import SILENT, Progress
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised whenever the same inputs would give other readings."""
 
 PROBES: dict[str, Probe] = {

@@ -1,0 +1,69 @@
+"""Neighbours: what became of the classes beside the concept, at every level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import slsgu
+from slsgu.audit.neighbours import NAME
+from slsgu.audit.probe import ProbeReading
+from slsgu.audit.run import run_audit
+from slsgu.audit.verdict import judge
+from slsgu.models.clip import Clip
+from slsgu.patch.patch import Patch
+from slsgu.task.task import Task
+
+
+@pytest.fixture
+def task(taught: Clip, photos: Path) -> Task:
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    return slsgu.make_task(taught, ["beagle"], **where)
+
+
+def swapped(task: Task, first: str, second: str) -> Patch:
+    """The embeddings of two classes change places: a reflection of the last projection."""
+    weight = task.clip.model.get_parameter("visual.proj").detach().clone()
+    names = [task.taxonomy.find(first), task.taxonomy.find(second)]
+    texts = [template.format(leaf.name) for leaf in names for template in task.templates]
+    with torch.no_grad():
+        embedded = task.clip.model.encode_text(task.clip.tokenizer(texts), normalize=True)
+    one, other = embedded.reshape(2, -1, embedded.shape[1]).mean(dim=1)
+    axis = (one - other) / (one - other).norm()
+    return Patch({"visual.proj": -2 * weight @ torch.outer(axis, axis)}, {"visual.proj": weight})
+
+
+def read(task: Task, patch: Patch) -> list[ProbeReading]:
+    return list(run_audit(task, patch, probes=[NAME]))
+
+
+def told(readings: list[ProbeReading]) -> list[str]:
+    return judge(readings, reference=None, towers=("vision",)).reasons
+
+
+def test_a_class_that_leaves_its_group_is_told_at_the_level_of_the_group(task: Task) -> None:
+    readings = read(task, swapped(task, "pug", "tabby"))
+    (grouped,) = (x for x in readings if "level" in x.extra)
+    assert grouped.setting.startswith("at level 1, worst of 3: ") and grouped.chance == 0.5
+    assert grouped.before == 1.0 and grouped.after is not None and grouped.after < 0.5
+    assert grouped.count == len([x for x in task.splits.test if x.leaf and x.leaf.name == "pug"])
+    name = grouped.setting.rsplit(": ", 1)[1]
+    text = f"Of its group, at level 1, {name} loses most: 100% to {grouped.after:.0%}."
+    assert text in told(readings)
+
+
+def test_classes_that_change_places_in_their_group_do_not_leave_it(task: Task) -> None:
+    readings = read(task, swapped(task, "tabby", "siamese"))
+    (grouped,) = (x for x in readings if "level" in x.extra)
+    assert grouped.after == grouped.before == 1.0
+    assert not any("level" in reason for reason in told(readings))
+    worst = next(x for x in readings if x.setting.startswith("worst of"))  # control
+    assert worst.after is not None and worst.after < 0.5
+
+
+def test_leaves_without_groups_have_none_to_leave(taught: Clip, photos: Path) -> None:
+    flat = slsgu.make_task(taught, ["beagle"], data=photos / "images")
+    readings = read(flat, swapped(flat, "pug", "tabby"))
+    assert readings and not any("level" in reading.extra for reading in readings)
