@@ -4,8 +4,9 @@
     python examples/results/audits.py --out audits --photographs ../shared/data
     python examples/results/audits.py --out audits --cifar ../shared/data
 
-On the drawings two leaves are forgotten and held against controls that were trained without them:
-`CONTROLS/without-golden-retriever` and `CONTROLS/without-taxi`, made by
+On the drawings two leaves and a group are forgotten and held against controls that were trained
+without them: `CONTROLS/without-golden-retriever`, `CONTROLS/without-taxi` and
+`CONTROLS/without-retriever`, made by
 
     slsgu menagerie train --leave-out "golden retriever" --out controls/without-golden-retriever
 
@@ -27,7 +28,7 @@ from typing import Any
 
 import click
 
-LEAVES = ("golden retriever", "taxi")
+DRAWINGS = ("golden retriever", "taxi", "retriever")
 BREEDS = ("golden retriever", "beagle", "chow chow")
 CLASSES = ("ship", "cat")
 SHOWN = (
@@ -118,7 +119,7 @@ def _cell(row: dict[str, Any] | None, key: str) -> str:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all runs.")
-@click.option("--controls", type=click.Path(path_type=Path), help="Folder of the two controls.")
+@click.option("--controls", type=click.Path(path_type=Path), help="Folder of the three controls.")
 @click.option("--photographs", type=click.Path(path_type=Path),
               help="Folder that holds dogs/ and dogs-web/; leaves the drawings out.")  # fmt: skip
 @click.option("--cifar", type=click.Path(path_type=Path),
@@ -133,11 +134,11 @@ def main(out: Path, controls: Path | None, photographs: Path | None, cifar: Path
         for name in CLASSES:
             audits[name] = audited(out / "cifar", name, small, [], [])
     elif photographs is None:
-        for leaf in LEAVES:
-            control = None if controls is None else controls / f"without-{leaf.replace(' ', '-')}"
+        for name in DRAWINGS:
+            control = None if controls is None else controls / f"without-{name.replace(' ', '-')}"
             there = control is not None and control.exists()
             reference: list[str | Path] = ["--control", f"local-dir:{control}"] if there else []
-            audits[leaf] = audited(out / "drawings", leaf, [], [], reference)
+            audits[name] = audited(out / "drawings", name, [], [], reference)
     else:
         where: list[str | Path] = ["--model", "imagenet-lite0", "--taxonomy", "imagenet-dogs"]
         where += ["--data", photographs / "dogs"]
