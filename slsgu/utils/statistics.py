@@ -18,7 +18,10 @@ def wilson(correct: float, count: int, z: float = 1.959964) -> tuple[float, floa
     share = correct / count
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # At the ends the bounds are 0 and 1; rounding must not leave them short of it.
+    low = 0.0 if correct <= 0 else max(0.0, float(centre - half))
+    high = 1.0 if correct >= count else min(1.0, float(centre + half))
+    return low, high
 
 
 def paired_error(differences: npt.NDArray[np.float64]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slsgu.utils.statistics import paired_error
+from slsgu.utils.statistics import paired_error, wilson
 
 
 def covered(count: int, better: float, worse: float, trials: int = 4000) -> float:
@@ -29,3 +29,14 @@ def test_with_many_items_it_is_the_standard_error_of_the_mean() -> None:
     assert paired_error(drawn) == pytest.approx(drawn.std() / 5000**0.5, rel=0.02)
     few = np.full(5, 1.0)  # control: with few, agreement is not certainty
     assert paired_error(few) > 0.1 > few.std() / 5**0.5
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 10, 29, 96, 1000])
+def test_the_interval_of_all_ends_at_one_and_of_none_at_zero(count: int) -> None:
+    """To the bit: what was found always, and is found always, has not risen above its interval."""
+    low, high = wilson(count, count)
+    assert high == 1.0 and 0.0 < low < 1.0
+    low, high = wilson(0, count)
+    assert low == 0.0 and 0.0 < high < 1.0
+    low, high = wilson(count / 2, count)  # control
+    assert 0.0 < low < 0.5 < high < 1.0
