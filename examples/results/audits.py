@@ -86,7 +86,7 @@ def _words_back(found: dict[str, Any]) -> float | None:
     """The most that a template, alias, plural or definition finds of what it found before."""
     starts = ("bare name", "worst template", "alias", "plural", "definition")
     rows = [x for x in found["readings"] if x["probe"] == "other words" and x["measurable"]
-            and x["setting"].startswith(starts)]  # fmt: skip
+            and x["setting"].removeprefix("leaves: ").startswith(starts)]  # fmt: skip
     return max((x["after"] / x["before"] for x in rows), default=None)
 
 
@@ -105,11 +105,14 @@ ENDS = {
 
 
 def _reading(found: dict[str, Any], probe: str, start: str) -> dict[str, Any] | None:
-    """The reading whose setting begins so; with "=" at the end, is so."""
-    rows = (x for x in found["readings"] if x["probe"] == probe)
+    """The reading whose setting begins so; with "=" at the end, is so. Of a group, that of its
+    leaves, where it has none itself."""
+    rows = [x for x in found["readings"] if x["probe"] == probe]
     if start.endswith("="):
         return next((x for x in rows if x["setting"] == start[:-1]), None)
-    return next((x for x in rows if x["setting"].startswith(start)), None)
+    each = (x for begin in (start, f"leaves: {start}") for x in rows
+            if x["setting"].startswith(begin))  # fmt: skip
+    return next(each, None)
 
 
 def _cell(row: dict[str, Any] | None, key: str) -> str:
