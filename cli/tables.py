@@ -83,7 +83,7 @@ def print_result(result: Outcome, total: float) -> None:
     from slsgu.evaluation.metrics import WORDS
     from slsgu.evaluation.per_class import describe_named_again, per_class
     from slsgu.report.way import images_of
-    from slsgu.search.met_ranges import describe_found, describe_tested
+    from slsgu.search.found_again import describe_found, describe_tested
 
     if result.trace is not None:
         _print_choice(result, result.trace)

@@ -89,8 +89,8 @@ def _about_rise(grounds: Grounds) -> list[str]:
     most = max(rose, key=lambda x: (x.rise_interval or (0.0, 0.0))[0])
     low, high = (100 * bound for bound in most.rise_interval or (0.0, 0.0))
     return [
-        f"Image by image, {len(rose)} of {len(grounds.images)} readings rose beyond their "
-        f"interval; most surely {most.probe}, {most.setting}: by {low:.1f} to {high:.1f} points."
+        f"Image by image, {len(rose)} of {len(grounds.images)} readings rose by more than "
+        f"chance; most surely {most.probe}, {most.setting}: by {low:.1f} to {high:.1f} points."
     ]
 
 
@@ -188,7 +188,9 @@ def _about_worst(grounds: Grounds) -> list[str]:
     if not told:
         return []
     worst = max(told, key=lambda x: (x.after or 0) - (x.floor or 0))
-    return [f"By words, most is found through {worst.probe}, “{worst.setting}”: {worst.after:.0%}."]
+    text = f"By words, most is found through {worst.probe}, “{worst.setting}”: {worst.after:.0%}"
+    return [f"{text}, more than the {worst.before:.0%} before the edit." if worst.rose else
+            f"{text}."]  # fmt: skip
 
 
 def _about_search(grounds: Grounds) -> list[str]:
@@ -197,7 +199,7 @@ def _about_search(grounds: Grounds) -> list[str]:
         f"A search among all images by its name still finds {x.after:.0%} of its images, "
         f"{x.before:.0%} before."
         for x in grounds.of(retrieval.NAME)
-        if x.setting == retrieval.BY_TEXT
+        if x.setting == retrieval.TEXT_RECALL
         and x.measurable
         and x.after is not None
         and x.after >= SAME * (x.before or 0.0)
@@ -214,8 +216,11 @@ def _about_averages(grounds: Grounds) -> list[str]:
     if not told:
         return []
     least = told[0]  # the smallest share of the original
+    names = "the name finds" if grounds.called(words.LEAF_NAMES) is None else (
+        "the names of its leaves find"
+    )  # fmt: skip
     return [
-        f"Whoever has the original model can average the two: {least.setting}, the name finds "
+        f"Whoever has the original model can average the two: {least.setting}, {names} "
         f"{least.after:.0%}."
     ]
 
@@ -225,15 +230,19 @@ def _about_neighbours(grounds: Grounds) -> list[str]:
     for worst in (x for x in grounds.of(neighbours.NAME) if "worst of" in x.setting):
         kind, name = worst.setting.split(": ", 2)[1:]  # after "worst of 9"
         fell = (worst.before or 0) > (worst.after or 0)
-        change = f"{worst.before:.0%} to {worst.after:.0%}"
         if "level" in worst.extra:
-            where = f"at level {worst.extra['level']}"
-            text = f"Of its group, {where}, {name} loses most: {change}." if fell else ""
-        elif fell:
-            text = f"The {kind} that lost most is {name}: {change}."
+            text = (
+                f"Of everything else, {name} most often leaves its group: at level "
+                f"{worst.extra['level']}, {worst.before:.0%} of its images are given the right one "
+                f"before, {worst.after:.0%} after."
+            )
+            told += [text] if fell else []
+            continue
+        if fell:
+            text = f"The {kind} that lost most is {name}: {worst.before:.0%} to {worst.after:.0%}."
         else:
             text = "No other class lost." if told else "No neighbour lost."
-        told += [text] if text and text not in told else []
+        told += [text] if text not in told else []
     return told
 
 

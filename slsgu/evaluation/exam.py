@@ -209,19 +209,21 @@ class Exam:
         return replace(self.measure(before, after), intervals=intervals)
 
     def _most_lost(self, before: Bools, after: Bools) -> Lost | None:
-        """The class that loses most of everything else, at the level at which it loses most."""
+        """The class that loses most of what must be kept, at the level at which it loses most: of
+        everything else, or, at a level above what is requested, of the requested images."""
         finest, labels = self.levels[-1], self.labels[:, -1]
         if finest.depth == CAPTIONS:
             return None
-        rows = (labels >= 0) & ~self.forget
         found: list[Lost] = []
         for column in reversed(range(len(self.levels))):
             depth = self.levels[column].depth
-            lost = most_lost(
-                finest.classes, labels[rows], before[rows, column], after[rows, column]
-            )
-            if depth != CAPTIONS and lost is not None:
-                found.append(lost if depth == finest.depth else replace(lost, level=depth))
+            kept = (labels >= 0) & ~self.forgotten[:, column]
+            for requested, rows in ((False, kept & ~self.forget), (True, kept & self.forget)):
+                own = labels[rows], before[rows, column], after[rows, column]
+                lost = None if depth == CAPTIONS else most_lost(finest.classes, *own)
+                if lost is not None:
+                    level = None if depth == finest.depth else depth
+                    found.append(replace(lost, level=level, requested=requested))
         if not found:
             return None
         most = max(found, key=lambda lost: lost.share)  # of equals, the finest

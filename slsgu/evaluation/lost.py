@@ -1,10 +1,11 @@
-"""The class that an edit costs most of everything else: a mean over many classes hides that one of
-them is gone."""
+"""The class that an edit costs most of what must be kept: a mean over many classes hides that one
+of them is gone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,16 @@ TOLD = 0.1  # share of its images, from which on a loss is said
 
 @dataclass(frozen=True)
 class Lost:
-    """The kept class that loses most.
+    """The class that loses most of what must be kept.
 
     Attributes:
         name: of the class; its path where another has the same name.
         count: its images.
         before, after: its accuracy.
         ruined: whether any class, this or another, loses more than half of the images that were
-            right, at any level.
+            right, at any level that must be kept.
         level: the level at which its images are asked for, where that is not the finest.
+        requested: whether it is one that is to be forgotten, and loses a group that it must keep.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Lost:
     after: float
     ruined: bool
     level: int | None = None
+    requested: bool = False
 
     @property
     def share(self) -> float:
@@ -48,10 +51,19 @@ class Lost:
         what = "are named right"
         if self.level is not None:
             what = f"are given the right group at level {self.level}"
+        which = f"of everything else, {self.name} loses most"
+        if self.requested:
+            which = f"{self.name} loses more than its own name"
         return (
-            f"of everything else, {self.name} loses most: {self.before:.1%} of its "
-            f"{self.count} images {what} before, {self.after:.1%} after"
+            f"{which}: {self.before:.1%} of its {self.count} images {what} before, "
+            f"{self.after:.1%} after"
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """For `result.json`; what steers the search alone is left out."""
+        value = asdict(self)
+        del value["ruined"]
+        return value
 
 
 def most_lost(

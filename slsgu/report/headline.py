@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slsgu.report.values import level_names
-from slsgu.search.met_ranges import describe_found, describe_tested
-from slsgu.utils.wording import listed
+from slsgu.search.found_again import describe_found, describe_tested, still_found_of
+from slsgu.utils.wording import listed, some
 
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import LevelAccuracy
@@ -52,16 +52,21 @@ def _gone(result: Outcome) -> tuple[str, str]:
     """Tone and words for a concept whose name is forgotten within the floors: whether a few images
     find it, too."""
     both = (result.proof.measures.found, result.measures.found)  # the first that there is
-    if (found := next((each for each in both if each is not None), None)) and found.risen:
+    found = next((each for each in both if each is not None), None)
+    if found is not None and found.risen:
         what = "it" if found.after > found.before else "some of it"
         return (
             "fair",
             f"the name is forgotten, but example images find {what} more easily than before",
         )
-    goal = result.goal
+    goal, request = result.goal, result.task.request
     if any(map(goal.still_found, (result.measures, result.proof.measures))):
-        several = len(result.task.request.concepts) > 1
+        several = len(request.concepts) > 1
         return "fair", f"only {'their names are' if several else 'its name is'} forgotten"
+    if found is not None:
+        seen = result.proof.measures if found is both[0] else result.measures
+        if still := still_found_of(seen, goal, request):
+            return "fair", f"forgotten, but of {some(still)} only the name"
     return "good", "forgotten"
 
 

@@ -31,7 +31,8 @@ from slsgu.report.values import (
     tower_of,
 )
 from slsgu.report.way import images_of, way_of
-from slsgu.search.met_ranges import describe_found, describe_start, describe_tested, describe_unseen
+from slsgu.search.found_again import describe_found, describe_tested
+from slsgu.search.met_ranges import describe_start, describe_unseen
 from slsgu.utils.files import write_text
 from slsgu.utils.wording import share
 

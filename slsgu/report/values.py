@@ -163,6 +163,7 @@ def result_json(
         "found_again": _found(result, measures),
         "per_class": classes,
         "named_again": [row["path"] for row in named_again(classes)],
+        "lost": None if measures.lost is None else measures.lost.to_json(),
         "losses": {} if trace is None else trace.gradients.losses,
         "gradient_images": {} if trace is None else trace.gradients.counts,
         "data": task.splits.description,
@@ -218,7 +219,7 @@ def _found(result: Outcome, measures: Measures) -> dict[str, Any] | None:
         return None
     leaves = zip(result.task.request.forget_leaves, found.each, strict=False)
     value = asdict(found) | {
-        "never_knew": result.goal.never_knew * found.before,
+        "never_knew": result.goal.unknown_share(found.before, found),
         "risen": found.risen,
         "easier": [leaf.key for leaf, change in leaves if change.risen],
     }

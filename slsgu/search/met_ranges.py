@@ -8,14 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slsgu.concepts.request import Request
-from slsgu.evaluation.found import Found
 from slsgu.evaluation.metrics import Measures
 from slsgu.evaluation.unseen import LEAST_TARGET
 from slsgu.search.choice import Trial
 from slsgu.search.goal import Goal
 from slsgu.task.settings import MethodSettings
-from slsgu.utils.wording import some
 
 
 def met_ranges(trials: Sequence[Trial], goal: Goal) -> list[tuple[float, float]]:
@@ -84,84 +81,6 @@ def describe_unseen(measures: Measures, goal: Goal) -> str:
         f"that at most {target:.0%} do is {probability:.1%}{short}, by the margins of "
         f"{unseen.count} search images"
     )
-
-
-def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
-    """How often a few images find the concept again, in a sentence without its full stop.
-
-    Args:
-        measures: of the step, on the search split.
-        goal: what counts as success.
-        request: what is to be forgotten.
-    """
-    found = measures.found
-    if found is None:
-        return "there are too few search images to look for the concept without its name"
-    text = _again(found, "search", request)
-    if found.risen:
-        return text + _easier(found, request)
-    if goal.name == "remove" and found.measurable:
-        text += (
-            f"; a model that never knew it is taken to find {goal.never_knew * found.before:.1%}"
-        )
-    return text + _left(measures, goal, request)
-
-
-def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | None:
-    """How often a few test images find the others of the concept, in a sentence without its full
-    stop; None where there are too few.
-
-    Args:
-        measures: of the edit, on the test split.
-        goal, request: as for `describe_found`.
-    """
-    found = measures.found
-    if found is None:
-        return None
-    text = _again(found, "test", request)
-    if found.risen:
-        return text + _easier(found, request)
-    return text + _left(measures, goal, request)
-
-
-def _left(measures: Measures, goal: Goal, request: Request) -> str:
-    """What it means that images are still found, of which none surely is found more easily."""
-    found = measures.found
-    if goal.name == "suppress" or found is None or not found.measurable:
-        return ""
-    if found.after > found.before:
-        return ": perhaps more easily than before (too few images to be sure)"
-    if not goal.still_found(measures):
-        return ""
-    return f": only the {'names are' if len(request.concepts) > 1 else 'name is'} forgotten"
-
-
-def _again(found: Found, split: str, request: Request) -> str:
-    """How often images of a split are found again, and were before."""
-    again = "found again"
-    if len(request.forget_leaves) > len(request.concepts):
-        again += " as any class of their group"
-    text = f"{_images(found)}: {found.after:.1%} of the {split} images are {again}, "
-    text += f"{found.before:.1%} before"
-    if found.measurable:
-        return text
-    return f"{text}, which cannot be told from chance ({found.chance:.1%})"
-
-
-def _images(found: Found) -> str:
-    """How many images stand for a class, in words."""
-    word = ("one", "two", "three", "four", "five")[found.shots - 1]
-    return f"from {word} image{'s' * (found.shots > 1)}"
-
-
-def _easier(found: Found, request: Request) -> str:
-    """That it is easier to find than before, where that is so: which classes, if there are more."""
-    if not found.risen:
-        return ""
-    leaves = request.forget_leaves
-    risen = [x.name for x, change in zip(leaves, found.each, strict=False) if change.risen]
-    names = f"{some(risen)} " if risen and len(leaves) > 1 else ""
-    return f": {names}more easily than before the edit"
 
 
 def describe_taken(share: float) -> str:

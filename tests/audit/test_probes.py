@@ -149,6 +149,33 @@ def test_recall_and_precision_by_hand() -> None:
     assert retrieval.recall(itself[:1], wanted).tolist() == [0.0]
 
 
+def test_a_group_is_searched_by_its_own_name_and_by_those_of_its_leaves(
+    taught: Clip, photos: Path
+) -> None:
+    """Any image of the group answers either."""
+    where = {"data": photos / "images", "taxonomy": photos / "pets.yaml"}
+    task = slsgu.make_task(taught, ["dog"], **where)
+    weight = taught.model.get_parameter("visual.proj").detach().clone()
+    nothing = Patch({"visual.proj": torch.zeros_like(weight)}, {"visual.proj": weight})
+    found = {x.setting: x for x in run_audit(task, nothing, probes=["retrieval"])}
+    samples = task.splits.test
+    dogs = torch.tensor([x.leaf is not None and x.leaf.lineage[0].name == "dog" for x in samples])
+    with torch.no_grad():
+        pixels = torch.stack([taught.preprocess(x.read()) for x in samples])
+        images = taught.model.encode_image(pixels, normalize=True)
+    for start, names in (("", ["dog"]), ("leaves: ", ["beagle", "pug"])):
+        concepts = [task.taxonomy.find(name) for name in names]
+        texts = View(taught).class_embeddings(concepts, task.templates)
+        first = (texts @ images.T).topk(int(dogs.sum()), dim=1).indices
+        reading = found[f"{start}by text, recall"]
+        assert reading.before == pytest.approx(float(dogs[first].double().mean()))
+        assert reading.chance == pytest.approx(float(dogs.double().mean()))
+    leaf = slsgu.make_task(taught, ["beagle"], **where)  # control
+    alone = {x.setting: x for x in run_audit(leaf, nothing, probes=["retrieval"])}
+    assert not any(setting.startswith("leaves") for setting in alone)
+    assert alone["by text, recall"].chance == pytest.approx(0.25)
+
+
 def test_random_scores_show_no_member() -> None:
     assert 0.4 < membership.area(torch.rand(200), torch.rand(200)) < 0.6
     assert membership.area(torch.rand(50), 1 + torch.rand(50)) == 1.0  # control

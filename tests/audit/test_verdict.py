@@ -120,6 +120,16 @@ def test_a_reading_that_rose_is_told_whatever_the_verdict() -> None:
     assert not any("most surely" in x for x in verdict(instead(readings(0.55), quiet)).reasons)
 
 
+def test_a_word_that_finds_more_than_before_is_told_as_such() -> None:
+    more = reading("other words", "worst misspelling: roin", 0.44, 0.92, pair_error=0.07)
+    told = verdict([*readings(0.9), replace(more, never_knew=0.0)]).reasons
+    text = "“worst misspelling: roin”: 92%, more than the 44% before the edit."
+    assert any(reason.endswith(text) for reason in told)
+    less = replace(more, after=0.4)  # control
+    told = verdict([*readings(0.9), replace(less, never_knew=0.0)]).reasons
+    assert any(reason.endswith("roin”: 40%.") for reason in told)
+
+
 def test_a_reference_that_knows_the_name_is_none() -> None:
     knows = [replace(x, never_knew=x.before) for x in readings(0.5)]
     assert word(knows) == "not measurable"

@@ -94,3 +94,20 @@ def test_a_loss_at_a_coarser_level_ruins_too_also_where_few_are_right_at_the_fin
     found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
     assert found is not None and found.level == 1 and found.ruined
     assert found.share == 1.0
+
+
+def test_a_requested_class_that_loses_a_group_that_is_kept_is_told() -> None:
+    leaves = [leaf for leaf in TREE.leaves for _ in range(4)]
+    exam = Exam(leaves, TREE, Request.of(TREE, ["beagle"]))
+    before = np.ones((16, len(exam.levels)), dtype=bool)
+    after = before.copy()
+    after[:4, -1] = False  # its name, as asked
+    found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
+    assert found is not None and found.describe() is None and not found.ruined  # control
+    after[:3, 0] = False  # and that it is a dog
+    found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
+    assert found == Lost("beagle", 4, 1.0, 0.25, ruined=True, level=1, requested=True)
+    assert (found.describe() or "").startswith("beagle loses more than its own name: 100.0% of")
+    assert found.to_json() == {
+        "name": "beagle", "count": 4, "before": 1.0, "after": 0.25, "level": 1, "requested": True
+    }  # fmt: skip

@@ -12,13 +12,9 @@ from slsgu.concepts.taxonomy import Taxonomy
 from slsgu.evaluation.found import Change, Found
 from slsgu.evaluation.unseen import Unseen
 from slsgu.search.choice import MANY, NEAR, USUAL_DIAL, Trial, choose
+from slsgu.search.found_again import describe_found, describe_tested, still_found_of
 from slsgu.search.goal import Goal
-from slsgu.search.met_ranges import (
-    describe_found,
-    describe_left_undone,
-    describe_start,
-    describe_tested,
-)
+from slsgu.search.met_ranges import describe_left_undone, describe_start
 from slsgu.task.settings import NEVER_KNEW, MethodSettings
 
 FLOORS = {"forget_coarse": 0.85, "retain_fine": 0.85, "retain_coarse": 0.85}
@@ -141,7 +137,7 @@ def test_no_class_of_several_may_become_easier_to_find() -> None:
     assert text.endswith("90.0% before: pug more easily than before the edit")
     assert describe_tested(falls.measures, REMOVE, DOG) == (
         "from five images: 80.0% of the test images are found again as any class of their group, "
-        "90.0% before"
+        "90.0% before; a model that never knew it is taken to find 81.0%"
     )
     two = replace(rises.measures.found or Found(1, 1, 1, 1), shots=1)
     seen = describe_tested(replace(rises.measures, found=two), REMOVE, DOG) or ""
@@ -181,3 +177,36 @@ def test_images_of_a_group_are_said_to_be_found_as_any_class_of_it() -> None:
     lost, each = trial(0.2, 0.6).measures, Request.of(PETS, ["beagle", "pug"])
     assert "found again as any class of their group, 1" in str(describe_tested(lost, REMOVE, DOG))
     assert "are found again, 100" in str(describe_tested(lost, REMOVE, each))  # control
+
+
+def test_of_several_concepts_those_that_are_found_as_before_are_told() -> None:
+    """The mean over all hides a group that is as it was, where another is hardly found at all."""
+    tree = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx", "tabby"]})
+    request = Request.of(tree, ["dog", "manx"])
+    one = trial(0.2, 0.8)
+    assert one.measures.found is not None
+
+    def told(*after: float) -> str:
+        each = tuple(Change(1.0, share, 0.01) for share in after)
+        assert one.measures.found is not None
+        measures = replace(one.measures, found=replace(one.measures.found, each=each))
+        assert still_found_of(measures, REMOVE, request) == (["dog"] if after[0] > 0.95 else [])
+        return describe_tested(measures, REMOVE, request) or ""
+
+    text = told(0.99, 0.97, 0.44)
+    assert "found again as their own class, or any of their group, 100.0% before" in text
+    assert "(from 44.0% of manx to 98.0% of dog)" in text
+    assert text.endswith("is taken to find 90.0%: of dog only the name is forgotten")
+    assert told(0.9, 0.9, 0.6).endswith("is taken to find 90.0%")  # control
+
+
+def test_a_model_that_never_knew_finds_what_a_guess_does() -> None:
+    """Six of ten classes are of the group: as many images go to it by chance."""
+    most, none = trial(0.2, 0.7), replace(REMOVE, never_knew=0.0)
+    assert most.measures.found is not None
+    found = replace(most.measures.found, chance=0.6)
+    measures = replace(most.measures, found=found)
+    assert none.distance(measures) == pytest.approx(0.1)
+    assert not none.still_found(measures)
+    assert "is taken to find 60.0%" in (describe_tested(measures, none, DOG) or "")
+    assert none.distance(most.measures) == pytest.approx(0.69)  # control: one of a hundred classes
