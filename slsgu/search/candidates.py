@@ -13,7 +13,7 @@ from slsgu.errors import SlsguError
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.gradients.gradients import Gradients
 from slsgu.models.layers import Layer, inventory
-from slsgu.search.choice import NEAR, ruins
+from slsgu.search.choice import NEAR, choose, ruins
 from slsgu.search.curvature import kept_fisher
 from slsgu.search.goal import Goal
 from slsgu.search.layer import Candidate, search_layer
@@ -141,7 +141,8 @@ def search_candidates(
         spares = [t for t in trials if goal.holds(t.measures) and not ruins(t.measures)]
         best = max((trial.measures.q_u or 0.0 for trial in spares), default=0.0)
         enough = SATISFIED - (NEAR if goal.name == "remove" else 0)
-        if may_stop and best >= enough and not layers[0].last:
+        spared = bool(spares) and not ruins(choose(trials, goal).measures)
+        if may_stop and spared and best >= enough and not layers[0].last:
             reason = f"a layer that is cheaper to search has a step that holds, with Q-U {best:.1%}"
             candidates += [Candidate(score, passed_over=reason) for _, score in members]
             advance(len(members))

@@ -19,7 +19,9 @@ from slsgu.evaluation.found import Found
 from slsgu.evaluation.search_set import SearchSet
 from slsgu.models.clip import Clip
 from slsgu.models.layers import inventory
+from slsgu.search import candidates as candidates_module
 from slsgu.search import layer as layer_module
+from slsgu.search.choice import choose
 from slsgu.search.goal import Goal
 from slsgu.search.pooled import LastProjection, PooledFeatures, mean_differences
 from slsgu.search.ray import Ray
@@ -258,3 +260,26 @@ def test_where_taking_the_name_costs_much_starts_that_leave_it_are_searched_too(
     assert any(ray.unnamed for ray in begun)
     assert any(0 < ray.unnamed < 1 for ray in begun) is not cheap
     assert any(not ray.unnamed for ray in begun) is not cheap
+
+
+@pytest.mark.parametrize("chosen_ruins", [False, True])
+def test_no_layer_is_passed_over_while_the_choice_so_far_ruins_a_class(
+    taught: Clip, photos: Path, monkeypatch: pytest.MonkeyPatch, chosen_ruins: bool
+) -> None:
+    """Another step may spare all classes: it is the choice that counts. What ruins is set by
+    hand."""
+    chosen: list[Any] = []
+
+    def watched(trials: Any, goal: Any) -> Any:
+        chosen.append(choose(trials, goal).measures)
+        return choose(trials, goal)
+
+    monkeypatch.setattr(candidates_module, "choose", watched)
+    monkeypatch.setattr(
+        candidates_module, "ruins", lambda found: chosen_ruins and any(found is x for x in chosen)
+    )
+    plan = slsgu.make_plan(taught, ["beagle"], data=photos / "images")
+    trace = slsgu.run_plan(plan).trace
+    assert trace is not None and chosen
+    passed = [x for x in trace.candidates if "cheaper to search" in (x.passed_over or "")]
+    assert bool(passed) is not chosen_ruins
