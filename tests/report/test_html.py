@@ -38,7 +38,7 @@ MORE = {
     "method", "without_images", "layers", "relative_step", "shortfall", "intervals", "kept_ratios",
     "not_measurable", "search_split", "unseen", "found", "goal", "merge", "merge_onto", "unnamed",
     "moved", "also", "floors_not_measured",
-    "per_class", "found_again", "named_again", "losses", "gradient_images", "data", "notes",
+    "per_class", "found_again", "lost", "named_again", "losses", "gradient_images", "data", "notes",
     "skipped", "left_out",
     "overlaps", "templates", "settings", "command", "version",
 }  # fmt: skip
