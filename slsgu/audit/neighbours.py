@@ -21,7 +21,7 @@ from slsgu.audit.pool import readings_of
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Subject
 from slsgu.concepts.taxonomy import Concept
-from slsgu.evaluation.exam import evaluated_levels
+from slsgu.evaluation.exam import Level, evaluated_levels
 
 NAME = "neighbours"
 SIBLINGS = 10
@@ -42,7 +42,9 @@ def neighbours(subject: Subject) -> Iterator[ProbeReading]:
         for leaf in subject.task.request.retain_leaves
         if leaf in rows and leaf not in beside
     ]
-    each = list(_each(subject, rows, [*near, *others], subject.task.taxonomy.leaves))
+    taxonomy = subject.task.taxonomy
+    finest = Level(taxonomy.depth, taxonomy.leaves)
+    each = list(_each(subject, rows, [*near, *others], finest))
     told = [each[: len(near)], each] if others else [each]
     yield from (worst for readings in told if (worst := _worst(readings)) is not None)
     yield from _of_groups(subject, rows, [*near, *others])
@@ -67,7 +69,7 @@ def _of_groups(
     found = []
     for level in coarser:
         grouped = [(kind, leaf) for kind, leaf in kept if leaf.depth > level.depth]
-        worst = _worst(list(_each(subject, rows, grouped, level.classes)))
+        worst = _worst(list(_each(subject, rows, grouped, level)))
         if worst is not None:
             extra = {**worst.extra, "level": level.depth}
             setting = f"at level {level.depth}, {worst.setting}"
@@ -80,20 +82,20 @@ def _each(
     subject: Subject,
     rows: Mapping[Concept, Sequence[int]],
     kept: Sequence[tuple[str, Concept]],
-    classes: Sequence[Concept],
+    level: Level,
 ) -> Iterator[ProbeReading]:
     """How often the images of each kept leaf are given the right class.
 
     Args:
         rows: the test images of each leaf, by their index.
         kept: the leaves, each with what it is: a sibling, a look-alike, a class.
-        classes: all leaves, or those of a coarser level.
+        level: at which they are asked.
     """
-    templates = subject.task.templates
+    templates, classes = subject.task.templates, level.classes
     texts = {name: v.class_embeddings(classes, templates) for name, v in subject.views.items()}
     for kind, leaf in kept:
         own = rows[leaf]
-        label = next(place for place, x in enumerate(classes) if x in leaf.lineage)
+        label = classes.index(subject.task.taxonomy.ancestor(leaf, level.depth))
 
         def correct(view: str, own: Sequence[int] = own, label: int = label) -> Tensor:
             images = subject.tests.embeddings(view)[own]

@@ -11,7 +11,7 @@ from torch import Tensor
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Subject
 from slsgu.concepts.request import Request
-from slsgu.concepts.taxonomy import Concept
+from slsgu.concepts.taxonomy import Concept, told_apart
 from slsgu.data.samples import Sample
 from slsgu.utils.statistics import paired_error
 
@@ -54,7 +54,7 @@ class Pool:
             places.setdefault(sample.leaf, []).append(index)
         asked = tuple(sample.leaf for sample in questions)
         pool = cls(tuple(places), tuple(map(tuple, places.values())), asked)
-        if request is None or len(request.forget_leaves) == len(request.concepts):
+        if request is None or request.each_alone:
             return pool
         forgotten = set(request.forget_leaves)
         owners = [request.owner(x) if x in forgotten else x for x in pool.classes]
@@ -149,15 +149,14 @@ def _by_class(
             places.setdefault(leaf, []).append(place)
     if len(places) < 2:
         return {}
-    names = [leaf.name for leaf in places]
     return {
-        leaf.name if names.count(leaf.name) == 1 else leaf.key: {
+        name: {
             "count": len(own),
             "before": _mean(before[own]),
             "after": _mean(after[own]),
             "pair_error": _pair_error(before[own], after[own]),
         }
-        for leaf, own in places.items()
+        for name, own in zip(told_apart(places), places.values(), strict=True)
     }
 
 

@@ -90,7 +90,8 @@ def _about_rise(grounds: Grounds) -> list[str]:
     low, high = (100 * bound for bound in most.rise_interval or (0.0, 0.0))
     return [
         f"Image by image, {len(rose)} of {len(grounds.images)} readings rose by more than "
-        f"chance; most surely {most.probe}, {most.setting}: by {low:.1f} to {high:.1f} points."
+        f"chance explains; most surely {most.probe}, {most.setting}: by {low:.1f} to "
+        f"{high:.1f} points."
     ]
 
 

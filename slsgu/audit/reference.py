@@ -218,7 +218,7 @@ def _readings(images: Images, seed: int) -> Iterator[tuple[str, str, Tensor]]:
             float(measure(similar[i][None], torch.tensor([x is leaf for x in leaves]).to(device)))
             for i, leaf in enumerate(leaves)
         ]
-        yield retrieval_probe.NAME, f"by image, {what}", torch.tensor(values)
+        yield retrieval_probe.NAME, f"{retrieval_probe.BY_IMAGE}, {what}", torch.tensor(values)
 
 
 def _folds(samples: Sequence[Sample], seed: int) -> Tensor:

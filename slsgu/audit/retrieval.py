@@ -20,6 +20,7 @@ from torch import Tensor
 from slsgu.audit.pool import readings_of
 from slsgu.audit.probe import ProbeReading
 from slsgu.audit.subject import Subject
+from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import Concept
 
 NAME = "retrieval"
@@ -52,12 +53,12 @@ class Query:
 def retrieval(subject: Subject) -> Iterator[ProbeReading]:
     """Read recall and precision, by text and by image."""
     request = subject.task.request
-    owners = [sample.leaf for sample in subject.tests.samples]
-    leaves = _queries(request.forget_leaves, request.owner, owners)
-    if not leaves or sum(x.size for x in leaves) == len(owners):
+    shown = [sample.leaf for sample in subject.tests.samples]
+    leaves = _queries(request.forget_leaves, request, shown)
+    if not leaves or sum(x.size for x in leaves) == len(shown):
         yield ProbeReading(NAME, BY_TEXT, note="the test images are all of one kind")
         return
-    concepts = _queries(request.concepts, lambda concept: concept, owners)
+    concepts = _queries(request.concepts, request, shown)
     groups = [x for x in leaves if x.name not in request.concepts]
     for by, queries in ((BY_TEXT, concepts), (BY_LEAVES, groups), (BY_IMAGE, leaves)):
         if queries:
@@ -65,21 +66,19 @@ def retrieval(subject: Subject) -> Iterator[ProbeReading]:
 
 
 def _queries(
-    concepts: Sequence[Concept],
-    owner: Callable[[Concept], Concept],
-    owners: Sequence[Concept | None],
+    concepts: Sequence[Concept], request: Request, shown: Sequence[Concept | None]
 ) -> list[Query]:
     """A query for each concept that has images.
 
     Args:
-        owner: what was requested, for each of the concepts.
-        owners: the leaf of each image.
+        concepts: that are to be forgotten.
+        shown: the leaf of each image.
     """
     found = []
     for concept in concepts:
         own, wanted = (
-            torch.tensor([leaf is not None and x in leaf.lineage for leaf in owners])
-            for x in (concept, owner(concept))
+            torch.tensor([leaf is not None and x in leaf.lineage for leaf in shown])
+            for x in (concept, request.owner(concept))
         )
         if own.any():
             found.append(Query(concept, own, wanted))
@@ -93,7 +92,7 @@ def _readings(subject: Subject, by: str, queries: Sequence[Query]) -> Iterator[P
     shares = [float(query.wanted.double().mean()) for query in queries]
     chance = sum(x * n for x, n in zip(shares, sizes, strict=True)) / count
     for what, measure in (("recall", recall), (f"precision of the first {FIRST}", precision)):
-        if by == BY_IMAGE and min(sizes) < 2:
+        if by == BY_IMAGE and min(int(query.wanted.sum()) for query in queries) < 2:
             yield ProbeReading(NAME, f"{by}, {what}", note="there is one test image")
             continue
 

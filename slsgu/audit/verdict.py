@@ -101,7 +101,7 @@ def is_image_side(reading: ProbeReading) -> bool:
     if reading.probe == linear.NAME:
         return reading.setting == EMBEDDING
     return reading.probe == prototypes.NAME or (
-        reading.probe == retrieval.NAME and reading.setting.startswith("by image")
+        reading.probe == retrieval.NAME and reading.setting.startswith(retrieval.BY_IMAGE)
     )
 
 

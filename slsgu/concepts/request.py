@@ -68,6 +68,11 @@ class Request:
     def retain_leaves(self) -> tuple[Concept, ...]:
         return tuple(leaf for leaf in self.taxonomy.leaves if self.forget_depth(leaf) is None)
 
+    @property
+    def each_alone(self) -> bool:
+        """Whether every requested concept is one class, and none a group."""
+        return len(self.forget_leaves) == len(self.concepts)
+
     def owner(self, leaf: Concept) -> Concept:
         """The concept that was named, and under which a leaf that is to be forgotten lies."""
         return self.forgotten_names(leaf)[0]

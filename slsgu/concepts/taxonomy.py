@@ -22,7 +22,8 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,13 @@ class Taxonomy:
     def sha256(self) -> str:
         """Hash of all that can change a result: names, paths, prompts and templates."""
         return json_sha256([self.templates, [(c.key, c.prompts) for c in self.concepts]])
+
+
+def told_apart(concepts: Iterable[Concept]) -> list[str]:
+    """A name for each of some concepts: its path where another of them has the same name."""
+    concepts = tuple(concepts)
+    counts = Counter(concept.name for concept in concepts)
+    return [x.name if counts[x.name] == 1 else x.key for x in concepts]
 
 
 def _concept(entry: Entry, parent: Concept | None) -> Concept:

@@ -215,15 +215,17 @@ class Exam:
         if finest.depth == CAPTIONS:
             return None
         found: list[Lost] = []
-        for column in reversed(range(len(self.levels))):
-            depth = self.levels[column].depth
+        for column, level in reversed(list(enumerate(self.levels))):
+            if level.depth == CAPTIONS:
+                continue
             kept = (labels >= 0) & ~self.forgotten[:, column]
-            for requested, rows in ((False, kept & ~self.forget), (True, kept & self.forget)):
+            for requested in (False, True):
+                rows = kept & (self.forget == requested)
                 own = labels[rows], before[rows, column], after[rows, column]
-                lost = None if depth == CAPTIONS else most_lost(finest.classes, *own)
+                lost = most_lost(finest.classes, *own)
                 if lost is not None:
-                    level = None if depth == finest.depth else depth
-                    found.append(replace(lost, level=level, requested=requested))
+                    depth = None if level is finest else level.depth
+                    found.append(replace(lost, level=depth, requested=requested))
         if not found:
             return None
         most = max(found, key=lambda lost: lost.share)  # of equals, the finest

@@ -30,17 +30,19 @@ FEWEST = 4  # images of each class to be forgotten, for half of them to stand fo
 
 @dataclass(frozen=True)
 class Change:
-    """The share of images of one class that a few images find again, as this class or as another of
-    its group.
+    """The share of images of one class, or of a group, that a few images find again, as this class
+    or as another of its group.
 
     Attributes:
         before, after: the share without and with the edit.
         error: standard error of `after - before`, from the differences image by image.
+        chance: the share that a guess finds.
     """
 
     before: float
     after: float
     error: float
+    chance: float = 0.0
 
     @property
     def risen(self) -> bool:
@@ -59,6 +61,7 @@ class Found:
         error: standard error of `after - before`, from the differences image by image.
         shots: images that stand for a class.
         each: the same for each class that is to be forgotten.
+        concepts: the same for each requested concept, a class or a group.
     """
 
     before: float
@@ -68,6 +71,7 @@ class Found:
     error: float = 0.0
     shots: int = SHOTS
     each: tuple[Change, ...] = ()
+    concepts: tuple[Change, ...] = ()
 
     @property
     def measurable(self) -> bool:
@@ -173,8 +177,11 @@ class FewShot:
         """The share that a guess finds."""
         asked = [images.shape[1] for images in self.asked]
         pairs = zip(asked, self.groups, strict=True)
-        right = sum(images * self.groups.count(group) for images, group in pairs)
-        return right / sum(asked) / self.classes
+        return sum(images * self._chance(group) for images, group in pairs) / sum(asked)
+
+    def _chance(self, group: int) -> float:
+        """The share of images of one group that a guess finds."""
+        return self.groups.count(group) / self.classes
 
     def hits(self, images: Tensor) -> Tensor:
         """In how many draws each image is asked for, and nearest to the mean of its own class, or
@@ -201,24 +208,35 @@ class FewShot:
             images: embeddings with the edit, as for `hits`.
         """
         after = self.hits(images)
-        whole = _change(before, after, self.asked)
+        whole = _change(before, after, self.asked, self.chance)
+        own = dict[int, list[Tensor]]()
+        for group, asked in zip(self.groups, self.asked, strict=True):
+            own.setdefault(group, []).append(asked)
         return Found(
             before=whole.before,
             after=whole.after,
             count=self.count,
-            chance=self.chance,
+            chance=whole.chance,
             error=whole.error,
             shots=self.drawn[0].shape[1],
-            each=tuple(_change(before, after, (asked,)) for asked in self.asked),
+            each=tuple(
+                _change(before, after, (asked,), self._chance(group))
+                for group, asked in zip(self.groups, self.asked, strict=True)
+            ),
+            concepts=tuple(
+                _change(before, after, asked, self._chance(group))
+                for group, asked in sorted(own.items())
+            ),
         )
 
 
-def _change(before: Tensor, after: Tensor, asked: Sequence[Tensor]) -> Change:
+def _change(before: Tensor, after: Tensor, asked: Sequence[Tensor], chance: float) -> Change:
     """What an edit changes for some classes.
 
     Args:
         before, after: `FewShot.hits` [N].
         asked: the images of each class that are asked for in each draw, each [D, n].
+        chance: the share that a guess finds.
     """
     draws = torch.bincount(torch.cat([each.flatten() for each in asked]), minlength=len(before))
     rows = draws > 0
@@ -229,6 +247,7 @@ def _change(before: Tensor, after: Tensor, asked: Sequence[Tensor]) -> Change:
         before=float(before.sum()) / total,
         after=float(after.sum()) / total,
         error=float(changes.std()) / len(changes) ** 0.5,
+        chance=chance,
     )
 
 

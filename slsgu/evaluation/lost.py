@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slsgu.concepts.taxonomy import Concept
+from slsgu.concepts.taxonomy import Concept, told_apart
 
 FEWEST = 3  # images that must have been right before, for a class to count
 HALF = 0.5  # of the images that were right, which a class may lose
@@ -53,7 +53,7 @@ class Lost:
             what = f"are given the right group at level {self.level}"
         which = f"of everything else, {self.name} loses most"
         if self.requested:
-            which = f"{self.name} loses more than its own name"
+            which = f"{self.name} loses more than was asked"
         return (
             f"{which}: {self.before:.1%} of its {self.count} images {what} before, "
             f"{self.after:.1%} after"
@@ -97,14 +97,9 @@ def most_lost(
     worst = int(shares.argmax())
     number = int(images[worst])
     return Lost(
-        name=_told_apart(classes[worst], classes),
+        name=told_apart(classes)[worst],
         count=number,
         before=float(old[worst]) / number,
         after=float(new[worst]) / number,
         ruined=bool((enough & (new < HALF * old)).any()),
     )
-
-
-def _told_apart(leaf: Concept, classes: Sequence[Concept]) -> str:
-    alone = sum(other.name == leaf.name for other in classes) == 1
-    return leaf.name if alone else leaf.key

@@ -100,7 +100,7 @@ class Measures:
             or are of too few images.
         found: how often a few images find the concept again, without its name; None likewise.
         moved: how far what a system reads has moved; None where the edit is for no other system.
-        lost: the class that loses most of everything else; None where there is none to tell of.
+        lost: the class that loses most of what must be kept; None where there is none to tell of.
     """
 
     before: dict[str, float | None]

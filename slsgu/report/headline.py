@@ -51,22 +51,20 @@ def verdict(result: Outcome) -> dict[str, Any]:
 def _gone(result: Outcome) -> tuple[str, str]:
     """Tone and words for a concept whose name is forgotten within the floors: whether a few images
     find it, too."""
-    both = (result.proof.measures.found, result.measures.found)  # the first that there is
-    found = next((each for each in both if each is not None), None)
-    if found is not None and found.risen:
-        what = "it" if found.after > found.before else "some of it"
+    both = (result.proof.measures, result.measures)
+    seen = next((each for each in both if each.found is not None), None)
+    if seen is not None and seen.found is not None and seen.found.risen:
+        what = "it" if seen.found.after > seen.found.before else "some of it"
         return (
             "fair",
             f"the name is forgotten, but example images find {what} more easily than before",
         )
     goal, request = result.goal, result.task.request
-    if any(map(goal.still_found, (result.measures, result.proof.measures))):
+    if any(map(goal.still_found, both)):
         several = len(request.concepts) > 1
         return "fair", f"only {'their names are' if several else 'its name is'} forgotten"
-    if found is not None:
-        seen = result.proof.measures if found is both[0] else result.measures
-        if still := still_found_of(seen, goal, request):
-            return "fair", f"forgotten, but of {some(still)} only the name"
+    if seen is not None and (still := still_found_of(seen, goal, request)):
+        return "fair", f"forgotten, but of {some(still)} only the name"
     return "good", "forgotten"
 
 

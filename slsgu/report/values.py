@@ -219,11 +219,11 @@ def _found(result: Outcome, measures: Measures) -> dict[str, Any] | None:
         return None
     leaves = zip(result.task.request.forget_leaves, found.each, strict=False)
     value = asdict(found) | {
-        "never_knew": result.goal.unknown_share(found.before, found),
+        "never_knew": result.goal.unknown_share(found),
         "risen": found.risen,
         "easier": [leaf.key for leaf, change in leaves if change.risen],
     }
-    del value["each"]
+    del value["each"], value["concepts"]
     return value
 
 

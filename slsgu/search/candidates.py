@@ -122,9 +122,9 @@ def search_candidates(
     """Search every layer that was picked, in order.
 
     Once a last projection reaches a near-perfect Q-U (to remove a concept, less what may be given
-    up for that), layers that cost more to search are passed over, unless the search is to be
-    thorough. What the direction needs to know about layers is taken in one run for each tower, from
-    where the shallowest of them was cut.
+    up for that), and the choice so far ruins no class, layers that cost more to search are passed
+    over, unless the search is to be thorough. What the direction needs to know about layers is
+    taken in one run for each tower, from where the shallowest of them was cut.
 
     Returns:
         The candidates, and the rays of those that were searched, by layer name.
@@ -141,8 +141,8 @@ def search_candidates(
         spares = [t for t in trials if goal.holds(t.measures) and not ruins(t.measures)]
         best = max((trial.measures.q_u or 0.0 for trial in spares), default=0.0)
         enough = SATISFIED - (NEAR if goal.name == "remove" else 0)
-        spared = bool(spares) and not ruins(choose(trials, goal).measures)
-        if may_stop and spared and best >= enough and not layers[0].last:
+        near_perfect = may_stop and not layers[0].last and best >= enough
+        if near_perfect and not ruins(choose(trials, goal).measures):
             reason = f"a layer that is cheaper to search has a step that holds, with Q-U {best:.1%}"
             candidates += [Candidate(score, passed_over=reason) for _, score in members]
             advance(len(members))

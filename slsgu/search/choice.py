@@ -56,7 +56,7 @@ def choose(trials: Sequence[Trial], goal: Goal) -> Trial:
     From each start of each layer the smallest step counts that meets the goal and whose target
     holds on unseen images (`Goal.holds`): a longer one moves the concept to a place of its own,
     where a few photographs find it more easily. Of these the highest Q-U is taken. But among those
-    whose Q-U is within `NEAR` of the highest, what ruins no class of everything else comes first
+    whose Q-U is within `NEAR` of the highest, what ruins no class that must be kept comes first
     (`Lost.ruined`). Of the rest, an edit for a larger system takes the one that moves
     what this reads of the concept farthest in proportion to everything else; to *remove* a concept,
     what leaves it surely easier to find is taken only where nothing else is likely to hold, and of
@@ -103,12 +103,13 @@ def _smallest(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _sparing(trials: list[Trial]) -> list[Trial]:
-    """Trials that spare every class of everything else (`Lost.ruined`), where there are any."""
+    """Trials that spare every class that must be kept (`Lost.ruined`), where there are any."""
     return [trial for trial in trials if not ruins(trial.measures)] or trials
 
 
 def ruins(measures: Measures) -> bool:
-    """Whether a class of everything else loses more than half of its images."""
+    """Whether a class loses more than half of its images that were right, at a level that must be
+    kept."""
     return measures.lost is not None and measures.lost.ruined
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slsgu.concepts.request import Request
+from slsgu.concepts.taxonomy import told_apart
 from slsgu.evaluation.found import Change, Found
 from slsgu.evaluation.metrics import Measures
 from slsgu.search.goal import Goal
@@ -19,7 +20,7 @@ def describe_found(measures: Measures, goal: Goal, request: Request) -> str:
     """
     if measures.found is None:
         return "there are too few search images to look for the concept without its name"
-    return _again(measures.found, "search", goal, request)
+    return _again(measures, measures.found, "search", goal, request)
 
 
 def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | None:
@@ -30,7 +31,9 @@ def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | N
         measures: of the edit, on the test split.
         goal, request: as for `describe_found`.
     """
-    return None if measures.found is None else _again(measures.found, "test", goal, request)
+    if measures.found is None:
+        return None
+    return _again(measures, measures.found, "test", goal, request)
 
 
 def still_found_of(measures: Measures, goal: Goal, request: Request) -> list[str]:
@@ -39,54 +42,43 @@ def still_found_of(measures: Measures, goal: Goal, request: Request) -> list[str
     found = measures.found
     if found is None or not found.measurable:
         return []
-    each = _by_concept(found, request).items()
-    return [name for name, change in each if goal.nearer_to_before(change, found)]
+    each = _each(found, request).items()
+    return [name for name, change in each if goal.nearer_to_before(change)]
 
 
-def _by_concept(found: Found, request: Request) -> dict[str, Change]:
+def _each(found: Found, request: Request) -> dict[str, Change]:
     """What is found of each of several concepts, by name; empty where there is one."""
-    own: dict[str, list[Change]] = {}
-    for leaf, change in zip(request.forget_leaves, found.each, strict=False):
-        own.setdefault(request.owner(leaf).name, []).append(change)
-    if len(own) < 2:
+    if len(request.concepts) < 2:
         return {}
-    return {
-        name: Change(
-            before=sum(x.before for x in changes) / len(changes),
-            after=sum(x.after for x in changes) / len(changes),
-            error=sum(x.error**2 for x in changes) ** 0.5 / len(changes),
-        )
-        for name, changes in own.items()
-    }
+    return dict(zip(told_apart(request.concepts), found.concepts, strict=False))
 
 
-def _again(found: Found, split: str, goal: Goal, request: Request) -> str:
+def _again(measures: Measures, found: Found, split: str, goal: Goal, request: Request) -> str:
     """How often images of a split are found again, and were before; and what that means."""
-    text = f"{_images(found)}: {found.after:.1%} of the {split} images are found again"
-    text += f"{_as_group(request)}, {found.before:.1%} before"
-    each = _by_concept(found, request)
-    if each:
+    text = f"{_images(found)}: {found.after:.1%} of the {split} images"
+    if each := _each(found, request):
         least, most = (pick(each, key=lambda name: each[name].after) for pick in (min, max))
         text += f" (from {each[least].after:.1%} of {least} to {each[most].after:.1%} of {most})"
+    text += f" are found again{_as_group(request)}, {found.before:.1%} before"
     if not found.measurable:
         text += f", which cannot be told from chance ({found.chance:.1%})"
     if found.risen:
         return text + _easier(found, request)
     if goal.name == "suppress" or not found.measurable:
         return text
-    never = goal.unknown_share(found.before, found)
-    text += f"; a model that never knew it is taken to find {never:.1%}"
+    still = still_found_of(measures, goal, request)
     if found.after > found.before:
-        return f"{text}: perhaps more easily than before (too few images to be sure)"
-    still = [name for name, part in each.items() if goal.nearer_to_before(part, found)]
-    if goal.nearer_to_before(found, found):
-        return f"{text}: only the {'names are' if each else 'name is'} forgotten"
-    return f"{text}: of {some(still)} only the name is forgotten" if still else text
+        text += ": perhaps more easily than before (too few images to be sure)"
+    elif goal.still_found(measures):
+        text += f": only the {'names are' if len(request.concepts) > 1 else 'name is'} forgotten"
+    elif still:
+        text += f": of {some(still)} only the name is forgotten"
+    return f"{text}; a model that never knew it is taken to find {goal.unknown_share(found):.1%}"
 
 
 def _as_group(request: Request) -> str:
     """As what an image counts as found, where that is not its own class alone."""
-    if len(request.forget_leaves) == len(request.concepts):
+    if request.each_alone:
         return ""
     if any(concept.is_leaf for concept in request.concepts):
         return " as their own class, or any of their group"
@@ -100,9 +92,7 @@ def _images(found: Found) -> str:
 
 
 def _easier(found: Found, request: Request) -> str:
-    """That it is easier to find than before, where that is so: which classes, if there are more."""
-    if not found.risen:
-        return ""
+    """That it is easier to find than before: which classes, if there are more."""
     leaves = request.forget_leaves
     risen = [x.name for x, change in zip(leaves, found.each, strict=False) if change.risen]
     names = f"{some(risen)} " if risen and len(leaves) > 1 else ""

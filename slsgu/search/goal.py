@@ -58,27 +58,22 @@ class Goal:
         found = measures.found
         if self.name == "suppress" or found is None or not found.measurable:
             return None
-        return abs(found.after - self.unknown_share(found.before, found))
+        return abs(found.after - self.unknown_share(found))
 
-    def unknown_share(self, before: float, found: Found) -> float:
+    def unknown_share(self, change: Change | Found) -> float:
         """How often a few images find what a model never knew: a share of how often they found it
-        before, and as often as a guess does at the least.
-
-        Args:
-            before: of a part of what is found, or all of it.
-            found: all of it.
-        """
-        return max(self.never_knew * before, found.chance)
+        before, and as often as a guess does at the least."""
+        return max(self.never_knew * change.before, change.chance)
 
     def still_found(self, measures: Measures) -> bool:
         """Whether a few images find the concept again more as before the edit than as they find
         what the model never knew; false where that cannot be measured."""
         found = measures.found
-        return found is not None and found.measurable and self.nearer_to_before(found, found)
+        return found is not None and found.measurable and self.nearer_to_before(found)
 
-    def nearer_to_before(self, part: Change | Found, found: Found) -> bool:
-        """The same of a part of what is found, or all of it."""
-        return part.after >= (part.before + self.unknown_share(part.before, found)) / 2
+    def nearer_to_before(self, change: Change | Found) -> bool:
+        """The same of what is found of all concepts, or of one."""
+        return change.after >= (change.before + self.unknown_share(change)) / 2
 
     def probability(self, measures: Measures) -> float | None:
         """The probability that the target holds on unseen images; None where it cannot be

@@ -125,7 +125,7 @@ def _search_starts(
 
 
 def _any_spares(tried: Sequence[Tried], goal: Goal) -> bool:
-    """Whether a step holds that costs little of everything else, and ruins no class of it."""
+    """Whether a step holds that costs little of everything else, and ruins no class."""
     return any((x.q_u or 0.0) >= 1 - NEAR and not ruins(x) for x in _holding(tried, goal))
 
 

@@ -58,8 +58,8 @@ def at_best(trial: Trial, goal: Goal) -> Trial:
     _, utility, q_u = quality_utility(forgotten, kept)
     found = measures.found
     if found is not None:
-        share = min(goal.never_knew, HARDER)
-        found = replace(found, after=share * found.before, error=0.0, each=())
+        after = min(goal.unknown_share(found), HARDER * found.before)
+        found = replace(found, after=after, error=0.0, each=())
     best = replace(measures, kept_ratios=ratios, utility=utility, q_u=q_u, found=found, lost=None)
     return replace(trial, measures=best)
 

@@ -107,6 +107,24 @@ def test_chance_counts_the_images_that_are_asked() -> None:
     assert few_shot.chance == pytest.approx((2 / 3 * 2 + 1 / 3) / 4)
 
 
+def test_a_concept_is_told_by_its_images_and_against_its_own_chance() -> None:
+    """A group of one large and one small class, beside a class of its own."""
+    images, places = clusters(5, 12, spread=0.05)
+    small = places[1][:4]
+    few_shot = FewShot.of([places[0], small, places[2]], places[3:], [0, 0, 1])
+    assert few_shot is not None
+    gone = images.clone()
+    gone[places[0]] = images[places[3]]  # the large class looks like one that is kept
+    found = few_shot.found(few_shot.hits(images), gone)
+    group, alone = found.concepts
+    counts = [asked.numel() for asked in few_shot.asked]
+    large, little, single = found.each
+    mean = (large.after * counts[0] + little.after * counts[1]) / (counts[0] + counts[1])
+    assert group.after == pytest.approx(mean) and mean < (large.after + little.after) / 2 - 0.05
+    assert (group.chance, alone.chance) == (2 / 5, 1 / 5)
+    assert alone == single and single.after == single.before == 1.0  # control
+
+
 def test_with_too_few_images_nothing_is_said() -> None:
     _, places = clusters(3, FEWEST, spread=0.1)
     assert FewShot.of(places[:1], places[1:]) is not None  # control

@@ -183,21 +183,36 @@ def test_of_several_concepts_those_that_are_found_as_before_are_told() -> None:
     """The mean over all hides a group that is as it was, where another is hardly found at all."""
     tree = Taxonomy.parse({"dog": ["beagle", "pug"], "cat": ["manx", "tabby"]})
     request = Request.of(tree, ["dog", "manx"])
-    one = trial(0.2, 0.8)
-    assert one.measures.found is not None
 
-    def told(*after: float) -> str:
-        each = tuple(Change(1.0, share, 0.01) for share in after)
+    def told(dog: float, manx: float, chance: float = 0.0) -> str:
+        one = trial(0.2, 0.8)
         assert one.measures.found is not None
-        measures = replace(one.measures, found=replace(one.measures.found, each=each))
-        assert still_found_of(measures, REMOVE, request) == (["dog"] if after[0] > 0.95 else [])
-        return describe_tested(measures, REMOVE, request) or ""
+        each = (Change(1.0, dog, 0.01), Change(1.0, manx, 0.01, chance))
+        found = replace(one.measures.found, concepts=each)
+        measures = replace(one.measures, found=found)
+        still = still_found_of(measures, REMOVE, request)
+        text = describe_tested(measures, REMOVE, request) or ""
+        assert text.endswith("; a model that never knew it is taken to find 90.0%")
+        assert all(f"of {name} only the name is forgotten" in text for name in still)
+        return text
 
-    text = told(0.99, 0.97, 0.44)
-    assert "found again as their own class, or any of their group, 100.0% before" in text
-    assert "(from 44.0% of manx to 98.0% of dog)" in text
-    assert text.endswith("is taken to find 90.0%: of dog only the name is forgotten")
-    assert told(0.9, 0.9, 0.6).endswith("is taken to find 90.0%")  # control
+    text = told(0.98, 0.44)
+    assert "80.0% of the test images (from 44.0% of manx to 98.0% of dog) are found again" in text
+    assert "as their own class, or any of their group, 100.0% before: of dog only the name" in text
+    assert "only the name" not in told(0.9, 0.6)  # control
+    assert "of manx only the name" in told(0.6, 0.96)
+    assert "only the name" not in told(0.6, 0.96, chance=0.95)  # of which a guess finds as much
+
+
+def test_concepts_of_one_name_are_told_apart() -> None:
+    tree = Taxonomy.parse({"bird": ["crane", "owl"], "machine": ["crane", "drill"]})
+    request = Request.of(tree, ["bird/crane", "machine/crane"])
+    one = trial(0.2, 0.97).measures
+    assert one.found is not None
+    each = (Change(1.0, 0.99, 0.01), Change(1.0, 0.95, 0.01))
+    text = describe_tested(replace(one, found=replace(one.found, concepts=each)), REMOVE, request)
+    assert "(from 95.0% of machine/crane to 99.0% of bird/crane)" in str(text)
+    assert "only the names are forgotten" in str(text)
 
 
 def test_a_model_that_never_knew_finds_what_a_guess_does() -> None:

@@ -62,6 +62,17 @@ def test_at_its_best_no_class_of_several_is_easier_to_find() -> None:
     assert best is not None and best.fallen and not best.risen
 
 
+@pytest.mark.parametrize("chance", [0.1, 0.6])
+def test_at_its_best_a_concept_is_found_as_what_was_never_known(chance: float) -> None:
+    """No less often than by a guess."""
+    never = replace(GOAL, name="remove", never_knew=0.0)
+    one = trial(0.9, 0.95)
+    found = Found(before=0.9, after=0.8, count=100, chance=chance)
+    measured = replace(one, measures=replace(one.measures, found=found))
+    assert never.distance(at_best(measured, never).measures) == 0.0
+    assert never.distance(measured.measures) == pytest.approx(0.8 - chance)  # control
+
+
 def test_a_layer_may_win_if_the_interval_reaches_the_best() -> None:
     known = [trial(0.98, 0.99, layer="proj")]
     assert may_win(trial(0.97, 0.985), known, GOAL)
