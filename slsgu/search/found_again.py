@@ -56,9 +56,10 @@ def _each(found: Found, request: Request) -> dict[str, Change]:
 def _again(measures: Measures, found: Found, split: str, goal: Goal, request: Request) -> str:
     """How often images of a split are found again, and were before; and what that means."""
     text = f"{_images(found)}: {found.after:.1%} of the {split} images"
-    if each := _each(found, request):
-        least, most = (pick(each, key=lambda name: each[name].after) for pick in (min, max))
-        text += f" (from {each[least].after:.1%} of {least} to {each[most].after:.1%} of {most})"
+    each = [(change.after, name) for name, change in _each(found, request).items()]
+    if each and min(each)[0] < max(each)[0]:
+        (least, less), (most, more) = min(each), max(each)
+        text += f" (from {least:.1%} of {less} to {most:.1%} of {more})"
     text += f" are found again{_as_group(request)}, {found.before:.1%} before"
     if not found.measurable:
         text += f", which cannot be told from chance ({found.chance:.1%})"

@@ -200,6 +200,7 @@ def test_of_several_concepts_those_that_are_found_as_before_are_told() -> None:
     assert "80.0% of the test images (from 44.0% of manx to 98.0% of dog) are found again" in text
     assert "as their own class, or any of their group, 100.0% before: of dog only the name" in text
     assert "only the name" not in told(0.9, 0.6)  # control
+    assert "80.0% of the test images are found again" in told(0.8, 0.8)  # nothing to tell apart
     assert "of manx only the name" in told(0.6, 0.96)
     assert "only the name" not in told(0.6, 0.96, chance=0.95)  # of which a guess finds as much
 
