@@ -5,8 +5,8 @@ ancestor that has any, `SIBLINGS` at most, the most alike first) and the `LOOK_A
 leaves whose mean image embedding before the patch is closest to that of the concept; and of all
 other kept leaves the one that loses most, since an edit may cost what nobody thinks of. Accuracy is
 zero-shot, among all leaves of the taxonomy, on the test images of the neighbour. The kept leaf that
-loses most of its group is read too: its images, asked for their ancestor among the classes of a
-coarser level.
+loses most of its group is read too, or the forgotten one, at a level above what was requested: its
+images, asked for their ancestor among the classes of a coarser level.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from slsgu.evaluation.exam import Level, evaluated_levels
 NAME = "neighbours"
 SIBLINGS = 10
 LOOK_ALIKES = 5
+REQUESTED = "requested"  # one that is to be forgotten, at a level above that
 
 
 def neighbours(subject: Subject) -> Iterator[ProbeReading]:
@@ -65,10 +66,16 @@ def _of_groups(
 ) -> Iterator[ProbeReading]:
     """The class that lost most of its group, at the level where that is most; of equals, the
     finest. Nothing where the leaves have no group."""
+    request = subject.task.request
     coarser = list(reversed(evaluated_levels(subject.task.taxonomy)))[1:]
     found = []
     for level in coarser:
-        grouped = [(kind, leaf) for kind, leaf in kept if leaf.depth > level.depth]
+        asked = [(REQUESTED, x) for x in request.forget_leaves if x in rows]
+        grouped = [
+            (kind, leaf)
+            for kind, leaf in (*kept, *asked)
+            if leaf.depth > level.depth and level.depth < (request.forget_depth(leaf) or leaf.depth)
+        ]
         worst = _worst(list(_each(subject, rows, grouped, level)))
         if worst is not None:
             extra = {**worst.extra, "level": level.depth}

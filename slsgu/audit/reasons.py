@@ -104,8 +104,11 @@ def _about_each(grounds: Grounds) -> list[str]:
     reading = next((x for x in told if x.setting == setting(SHOTS_TOLD)), told[-1])
     classes = reading.classes
     least, most = (pick(classes, key=lambda k: classes[k].after or 0) for pick in (min, max))
-    text = f"One by one, {reading.setting} find from {classes[least].after:.0%} ({least}) to "
-    text += f"{classes[most].after:.0%} ({most})"
+    text = f"One by one, {reading.setting} find "
+    if classes[least].after == classes[most].after:
+        text += f"{classes[least].after:.0%} of each"
+    else:
+        text += f"from {classes[least].after:.0%} ({least}) to {classes[most].after:.0%} ({most})"
     rose = [f"{name} ({x.before:.0%} to {x.after:.0%})" for name, x in classes.items() if x.rose]
     if not rose:
         return [f"{text}; none is easier to find than before, beyond its interval."]
@@ -232,10 +235,12 @@ def _about_neighbours(grounds: Grounds) -> list[str]:
         kind, name = worst.setting.split(": ", 2)[1:]  # after "worst of 9"
         fell = (worst.before or 0) > (worst.after or 0)
         if "level" in worst.extra:
-            text = (
-                f"Of everything else, {name} most often leaves its group: at level "
-                f"{worst.extra['level']}, {worst.before:.0%} of its images are given the right one "
-                f"before, {worst.after:.0%} after."
+            text = f"Of everything else, {name} most often leaves its group"
+            if kind == neighbours.REQUESTED:
+                text = f"Beyond what was asked, {name} most often leaves its group"
+            text += (
+                f": at level {worst.extra['level']}, {worst.before:.0%} of its images are given "
+                f"the right one before, {worst.after:.0%} after."
             )
             told += [text] if fell else []
             continue

@@ -53,7 +53,7 @@ class Lost:
             what = f"are given the right group at level {self.level}"
         which = f"of everything else, {self.name} loses most"
         if self.requested:
-            which = f"{self.name} loses more than was asked"
+            which = f"{self.name} loses most beyond what was asked"
         return (
             f"{which}: {self.before:.1%} of its {self.count} images {what} before, "
             f"{self.after:.1%} after"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slsgu.report.values import level_names
-from slsgu.search.found_again import describe_found, describe_tested, still_found_of
-from slsgu.utils.wording import listed, some
+from slsgu.search.found_again import describe_found, describe_tested, only_named, still_found_of
+from slsgu.utils.wording import listed
 
 if TYPE_CHECKING:
     from slsgu.evaluation.metrics import LevelAccuracy
@@ -59,12 +59,12 @@ def _gone(result: Outcome) -> tuple[str, str]:
             "fair",
             f"the name is forgotten, but example images find {what} more easily than before",
         )
-    goal, request = result.goal, result.task.request
-    if any(map(goal.still_found, both)):
-        several = len(request.concepts) > 1
-        return "fair", f"only {'their names are' if several else 'its name is'} forgotten"
-    if seen is not None and (still := still_found_of(seen, goal, request)):
-        return "fair", f"forgotten, but of {some(still)} only the name"
+    request = result.task.request
+    told = [name for each in both for name in still_found_of(each, result.goal, request)]
+    if still := list(dict.fromkeys(told)):
+        if len(still) < len(request.concepts):
+            return "fair", f"forgotten, but {only_named(still, request)}"
+        return "fair", f"only {'their names are' if len(still) > 1 else 'its name is'} forgotten"
     return "good", "forgotten"
 
 

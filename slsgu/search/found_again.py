@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slsgu.concepts.request import Request
 from slsgu.concepts.taxonomy import told_apart
 from slsgu.evaluation.found import Change, Found
@@ -37,13 +39,28 @@ def describe_tested(measures: Measures, goal: Goal, request: Request) -> str | N
 
 
 def still_found_of(measures: Measures, goal: Goal, request: Request) -> list[str]:
-    """Of several concepts, the names of those that a few images find more as before the edit than
-    as they find what the model never knew: the mean over all can hide them."""
+    """The names of the concepts that a few images find more as before the edit than as they find
+    what the model never knew: the mean over several can hide them."""
     found = measures.found
     if found is None or not found.measurable:
         return []
-    each = _each(found, request).items()
-    return [name for name, change in each if goal.nearer_to_before(change)]
+    if each := _each(found, request):
+        return [name for name, change in each.items() if goal.nearer_to_before(change)]
+    return told_apart(request.concepts) if goal.still_found(measures) else []
+
+
+def only_named(still: Sequence[str], request: Request) -> str:
+    """That only the names of some concepts are forgotten, of all that were requested.
+
+    >>> from slsgu.concepts.taxonomy import Taxonomy
+    >>> request = Request.of(Taxonomy.parse(["cat", "dog", "owl", "bee"]), ["cat", "dog", "owl"])
+    >>> only_named(["cat", "dog"], request), only_named(["cat", "dog", "owl"], request)
+    ('of cat and dog only the names are forgotten', 'only the names are forgotten')
+    """
+    text = f"only the {'names are' if len(still) > 1 else 'name is'} forgotten"
+    if len(still) == len(request.concepts):
+        return text
+    return f"of {' and '.join(still) if len(still) < 3 else some(still)} {text}"
 
 
 def _each(found: Found, request: Request) -> dict[str, Change]:
@@ -70,10 +87,8 @@ def _again(measures: Measures, found: Found, split: str, goal: Goal, request: Re
     still = still_found_of(measures, goal, request)
     if found.after > found.before:
         text += ": perhaps more easily than before (too few images to be sure)"
-    elif goal.still_found(measures):
-        text += f": only the {'names are' if len(request.concepts) > 1 else 'name is'} forgotten"
     elif still:
-        text += f": of {some(still)} only the name is forgotten"
+        text += f": {only_named(still, request)}"
     return f"{text}; a model that never knew it is taken to find {goal.unknown_share(found):.1%}"
 
 

@@ -107,7 +107,7 @@ def test_a_requested_class_that_loses_a_group_that_is_kept_is_told() -> None:
     after[:3, 0] = False  # and that it is a dog
     found = exam.measure(Answers(exam.labels, before), Answers(exam.labels, after)).lost
     assert found == Lost("beagle", 4, 1.0, 0.25, ruined=True, level=1, requested=True)
-    assert (found.describe() or "").startswith("beagle loses more than was asked: 100.0% of")
+    assert (found.describe() or "").startswith("beagle loses most beyond what was asked: 100.0% of")
     assert found.to_json() == {
         "name": "beagle", "count": 4, "before": 1.0, "after": 0.25, "level": 1, "requested": True
     }  # fmt: skip
