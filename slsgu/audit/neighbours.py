@@ -68,13 +68,13 @@ def _of_groups(
     finest. Nothing where the leaves have no group."""
     request = subject.task.request
     coarser = list(reversed(evaluated_levels(subject.task.taxonomy)))[1:]
+    asked = [(REQUESTED, leaf) for leaf in request.forget_leaves if leaf in rows]
     found = []
     for level in coarser:
-        asked = [(REQUESTED, x) for x in request.forget_leaves if x in rows]
         grouped = [
             (kind, leaf)
             for kind, leaf in (*kept, *asked)
-            if leaf.depth > level.depth and level.depth < (request.forget_depth(leaf) or leaf.depth)
+            if level.depth < (request.forget_depth(leaf) or leaf.depth)
         ]
         worst = _worst(list(_each(subject, rows, grouped, level)))
         if worst is not None:

@@ -89,8 +89,8 @@ def _readings(subject: Subject, by: str, queries: Sequence[Query]) -> Iterator[P
     """Recall and precision of queries of one kind."""
     sizes = [query.size for query in queries]
     count = sum(sizes)
-    shares = [float(query.wanted.double().mean()) for query in queries]
-    chance = sum(x * n for x, n in zip(shares, sizes, strict=True)) / count
+    guessed = (float(query.wanted.double().mean()) * query.size for query in queries)
+    chance = sum(guessed) / count
     for what, measure in (("recall", recall), (f"precision of the first {FIRST}", precision)):
         if by == BY_IMAGE and min(int(query.wanted.sum()) for query in queries) < 2:
             yield ProbeReading(NAME, f"{by}, {what}", note="there is one test image")
@@ -98,13 +98,13 @@ def _readings(subject: Subject, by: str, queries: Sequence[Query]) -> Iterator[P
 
         def found(view: str, measure: Measure = measure) -> Tensor | float:
             scores = _scores(subject, view, by, queries)
-            found = [
+            shares = [
                 measure(rows, query.wanted.to(rows.device))
                 for rows, query in zip(scores, queries, strict=True)
             ]
             if by == BY_IMAGE:
-                return torch.cat(found)
-            return sum(float(x) * n for x, n in zip(found, sizes, strict=True)) / count
+                return torch.cat(shares)
+            return sum(float(x) * n for x, n in zip(shares, sizes, strict=True)) / count
 
         yield readings_of(subject, ProbeReading(NAME, f"{by}, {what}", count, chance), found)
 
